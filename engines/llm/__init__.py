@@ -1,0 +1,1 @@
+"""Engines of the llm stage. They know nothing of one another."""

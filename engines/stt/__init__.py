@@ -1,0 +1,1 @@
+"""Engines of the stt stage. They know nothing of one another."""

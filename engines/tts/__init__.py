@@ -1,0 +1,1 @@
+"""Engines of the tts stage. They know nothing of one another."""

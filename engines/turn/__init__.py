@@ -1,0 +1,1 @@
+"""Engines of the turn stage. They know nothing of one another."""

@@ -1,0 +1,1 @@
+"""Engines of the vad stage. They know nothing of one another."""

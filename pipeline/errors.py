@@ -1,0 +1,39 @@
+"""What can go wrong in a pipeline, above the engines.
+
+AntiphonError
++-- ConfigError        the YAML cannot be used; carries file, line, key path
++-- AudioInputError    an input file or stream cannot be read as audio
++-- WorkflowError      the agent's code failed; carries what it raised as __cause__
++-- SessionClosed      the session has ended
+"""
+
+from __future__ import annotations
+
+from antiphon.engines.errors import AntiphonError
+
+
+class ConfigError(AntiphonError):
+    """Raised when a configuration cannot be used. Shows file, line and key path; never a secret."""
+
+    def __init__(
+        self, message: str, *, file: str = "", line: int | None = None, key: str = "", hint: str = ""
+    ) -> None:
+        place = file + (f":{line}" if line is not None else "")
+        where = ": ".join(part for part in (place, key) if part)
+        super().__init__(f"{where}: {message}" if where else message, hint=hint)
+        self.file = file
+        self.line = line
+        self.key = key
+        self.problem = message
+
+
+class AudioInputError(AntiphonError):
+    """Raised when an input file or stream cannot be read as audio."""
+
+
+class WorkflowError(AntiphonError):
+    """Raised when a workflow's own code failed; `__cause__` is what it raised."""
+
+
+class SessionClosed(AntiphonError):
+    """Raised when something is asked of a session that has ended."""

@@ -1,0 +1,1 @@
+"""Antiphon: a chained voice pipeline that you run yourself."""
