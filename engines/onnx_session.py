@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antiphon.engines.errors import EngineLoadFailed, EngineUnavailable
+from antiphon.engines.protocols import ModelFiles
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -62,3 +63,19 @@ def make_session(path: str | Path, *, threads: int = 1, stage: str, engine: str)
             engine=engine,
             hint="the file may be damaged or of another format; check it with: antiphon models verify",
         ) from error
+
+
+def onnx_file(model: ModelFiles, *, stage: str, engine: str) -> str:
+    """The path of the one .onnx file of a model.
+
+    :raises EngineLoadFailed: the model has none, or several.
+    """
+    found = sorted(path for name, path in model.files.items() if name.lower().endswith(".onnx"))
+    if len(found) == 1:
+        return found[0]
+    raise EngineLoadFailed(
+        f"the {stage} engine '{engine}' needs a model with one .onnx file; '{model.name}' has {len(found)}",
+        stage=stage,
+        engine=engine,
+        hint="set the engine's `model` option to a catalog name of this kind, or to the path of the .onnx file itself",
+    )
