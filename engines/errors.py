@@ -17,6 +17,7 @@ AntiphonError
 |   +-- ModelCorrupt            a file's size or SHA-256 is not the catalog's
 |   +-- ModelSourceFailed       every source of the model failed
 |   +-- StoreFull               the disk is full
+|   +-- CatalogInvalid          a catalog file cannot be used
 +-- OfflineForbidden            a connection was asked for while `offline: true`
 """
 
@@ -123,7 +124,7 @@ class ModelMissing(ModelError):
 
 
 class ModelCorrupt(ModelError):
-    """Raised when a file's size or SHA-256 differs from the catalog's; the file has been removed."""
+    """Raised when a file's size or SHA-256 differs from the catalog's; a downloaded one has been removed."""
 
 
 class ModelSourceFailed(ModelError):
@@ -136,6 +137,10 @@ class ModelSourceFailed(ModelError):
 
 class StoreFull(ModelError):
     """Raised when the disk under the model store is full; nothing half-written is left."""
+
+
+class CatalogInvalid(ModelError):
+    """Raised when a catalog file cannot be read or does not have the right form; shows file, line and key."""
 
 
 class OfflineForbidden(AntiphonError):
