@@ -1,0 +1,269 @@
+"""What a configuration holds once it is valid. Every field documents itself, for the schema and the reference page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, field_validator, model_validator
+
+from antiphon.engines.config import EngineOptions, option
+from antiphon.engines.protocols import Stage
+from antiphon.engines.registry import EngineSpec, find
+
+CHAIN_STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
+"""Stages that may have a list of blocks, each the fallback of the one before it."""
+
+WORKFLOW_KINDS: tuple[str, ...] = ("chat",)
+"""The built-in workflows; anything else is a dotted path."""
+
+DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*|\.[A-Za-z_]\w*)")
+
+LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]
+
+
+class Section(BaseModel):
+    """Base of the sections: unknown keys are refused, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+class BlockKeys(Section):
+    """What a stage's block may have besides `engine` and that engine's own options."""
+
+    deadline_s: float | None = option(
+        None,
+        "How long one request may take before the next block of a fallback chain gets it; null: the session's deadline "
+        "for this stage. For `llm` and `tts` it is the time to the first piece of the answer.",
+        unit="s",
+        gt=0,
+    )
+
+
+class SpeechBlockKeys(BlockKeys):
+    """The same for `tts`."""
+
+    voices: dict[LanguageCode, Annotated[str, Field(min_length=1)]] = option(
+        {},
+        "Voice by language, as ISO 639-1 code to voice name, for replies to speech whose language was detected. "
+        "Empty: the engine's `voice` speaks everything. With entries, a language that has none gets a warning and a "
+        "text-only reply.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineBlock:
+    """One engine of one stage, with its validated options."""
+
+    stage: Stage
+    engine: str
+    """The name in the registry, or a dotted path."""
+    options: EngineOptions = field(repr=False)
+    spec: EngineSpec = field(repr=False)
+    deadline_s: float | None = None
+    """How long one request may take before the next block of the chain gets it; None: the session's deadline."""
+    voices: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """`tts` only: language code to voice name; empty: the engine's own voice speaks every language."""
+
+
+def engine_block(
+    stage: Stage,
+    engine: str,
+    options: Mapping[str, Any] | EngineOptions | None = None,
+    *,
+    deadline_s: float | None = None,
+    voices: Mapping[str, str] | None = None,
+) -> EngineBlock:
+    """A block made in code instead of YAML.
+
+    :raises UnknownEngine: the stage has no such engine.
+    :raises pydantic.ValidationError: an option is wrong.
+    """
+    spec = find(stage, engine)
+    if not isinstance(options, EngineOptions):
+        options = spec.options_class().model_validate(dict(options or {}))
+    return EngineBlock(stage, engine, options, spec, deadline_s, MappingProxyType(dict(voices or {})))
+
+
+class AudioConfig(Section):
+    """Sample rates inside the session."""
+
+    input_hz: int = option(
+        16000,
+        "Rate at which the session hears; input of any other rate is resampled once, at the door.",
+        unit="Hz",
+        ge=8000,
+        le=48000,
+    )
+    output_hz: int = option(24000, "Rate at which the session speaks.", unit="Hz", ge=8000, le=48000)
+
+
+class WorkflowConfig(Section):
+    """The agent: what turns a transcript into the text of a reply."""
+
+    kind: str = option(
+        "chat",
+        "`chat` (the configured LLM with a history), or a dotted path `module:Name` to a workflow class or coroutine "
+        "of your own.",
+        examples=["chat", "my_agent:Workflow"],
+    )
+    instructions: str = option(
+        "You are a helpful voice assistant. Answer in one or two short spoken sentences.",
+        "The system prompt.",
+    )
+    history_turns: int = option(
+        20, "How many earlier turns the model sees at most; 0: none, every turn stands alone.", unit="turns", ge=0
+    )
+    max_history_tokens: int = option(
+        1500,
+        "Estimated length (four characters a token) of the history that the model sees at most; older turns are left "
+        "out first.",
+        unit="tokens",
+        ge=0,
+    )
+    options: dict[str, Any] = option(
+        {}, "Keyword arguments for the class that a dotted path in `kind` names; unused by `chat`."
+    )
+
+    @field_validator("kind")
+    @classmethod
+    def _known_or_dotted(cls, kind: str) -> str:
+        if kind in WORKFLOW_KINDS or DOTTED_PATH.fullmatch(kind):
+            return kind
+        raise ValueError(f"no workflow of that name (allowed: {', '.join(WORKFLOW_KINDS)}, or a path 'module:Name')")
+
+
+class SessionConfig(Section):
+    """Rules that hold for a whole session."""
+
+    offline: bool = option(True, "Forbids every connection that leaves this machine.")
+    max_turn_s: float = option(60.0, "A turn that goes on for longer is ended and answered.", unit="s", gt=0, le=3600)
+    on_error: str = option(
+        "Sorry, something went wrong. Please say that again.",
+        "Spoken when a turn fails; empty: nothing is said.",
+    )
+    greeting: str | None = option(None, "Spoken when the session begins; null: nothing is said.")
+    stt_deadline_s: float = option(30.0, "Longest wait for a transcript; after it the turn fails.", unit="s", gt=0)
+    llm_deadline_s: float = option(
+        30.0, "Longest wait for the first word of an answer; after it the turn fails.", unit="s", gt=0
+    )
+    tts_deadline_s: float = option(
+        30.0, "Longest wait for the first audio of a piece of text; after it the turn fails.", unit="s", gt=0
+    )
+
+
+class GateConfig(Section):
+    """When sound counts as speech."""
+
+    start_ms: float = option(
+        96.0,
+        "This much speech within `start_window_ms` opens the gate; shorter sounds are ignored.",
+        unit="ms",
+        ge=0,
+        le=2000,
+    )
+    start_window_ms: float = option(
+        192.0, "How far back `start_ms` is counted, so that a short dip does not matter.", unit="ms", ge=0, le=4000
+    )
+    pre_roll_ms: float = option(
+        300.0,
+        "Audio from before the opening that still belongs to the turn, so that its first phoneme is kept.",
+        unit="ms",
+        ge=0,
+        le=5000,
+    )
+    stop_ms: float = option(
+        64.0,
+        "Unbroken silence that closes the gate: a candidate end of the turn, which `turn` then decides.",
+        unit="ms",
+        ge=0,
+        le=2000,
+    )
+
+    @model_validator(mode="after")
+    def _window_holds_start(self) -> GateConfig:
+        if self.start_window_ms < self.start_ms:
+            raise ValueError(
+                f"start_window_ms ({self.start_window_ms:g}) is shorter than start_ms ({self.start_ms:g}): "
+                "the gate could never open"
+            )
+        return self
+
+
+class TextConfig(Section):
+    """How the reply's text is cut into pieces and made speakable."""
+
+    lexicon: dict[Annotated[str, Field(min_length=1)], str] = option(
+        {},
+        "How words are to be spoken, as written form to spoken form; whole words, any case.",
+        examples=[{"SQL": "sequel"}],
+    )
+    first_clause: bool = option(
+        True, "Speak from the first clause of a reply on; false: wait for the first whole sentence."
+    )
+    speak_urls: Literal["domain", "full", "skip"] = option(
+        "domain", "How URLs are read: their domain, in full, or not at all."
+    )
+    look_ahead_chunks: int = option(
+        2, "How many pieces of text may be synthesised ahead of the one that plays.", unit="chunks", ge=1, le=32
+    )
+
+
+class ModelsConfig(Section):
+    """Where models come from."""
+
+    store: Path | None = option(
+        None, "Folder of the model store; null: `$ANTIPHON_HOME/models`, or `~/.local/share/antiphon/models`."
+    )
+    catalogs: tuple[Path, ...] = option((), "Catalogs of your own (YAML), read after the built-in one.")
+
+
+class SpeculationConfig(Section):
+    """Work on a turn that may not have ended yet."""
+
+    enabled: bool = option(
+        True, "Begin the answer at the first silence and hold it until the turn has ended, where the engines allow it."
+    )
+
+
+class Config(Section):
+    """A valid configuration. Made by :func:`~antiphon.pipeline.config.load_config`, or in code.
+
+    In YAML `stt`, `llm` and `tts` are one block or a list of blocks (a fallback chain, first choice first).
+    """
+
+    model_config = ConfigDict(title="Antiphon configuration")
+
+    audio: AudioConfig = AudioConfig()
+    vad: InstanceOf[EngineBlock]
+    turn: InstanceOf[EngineBlock]
+    stt: tuple[InstanceOf[EngineBlock], ...] = Field(min_length=1)
+    llm: tuple[InstanceOf[EngineBlock], ...] = Field(min_length=1)
+    tts: tuple[InstanceOf[EngineBlock], ...] = Field(min_length=1)
+    workflow: WorkflowConfig = WorkflowConfig()
+    session: SessionConfig = SessionConfig()
+    gate: GateConfig = GateConfig()
+    text: TextConfig = TextConfig()
+    models: ModelsConfig = ModelsConfig()
+    speculation: SpeculationConfig = SpeculationConfig()
+
+    def blocks(self) -> tuple[EngineBlock, ...]:
+        """Every engine block, in the order in which audio passes."""
+        return (self.vad, self.turn, *self.stt, *self.llm, *self.tts)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: info.annotation
+    for name, info in Config.model_fields.items()
+    if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
+}
+"""The sections that are no stage, by key."""
+
+
+def block_keys(stage: Stage) -> type[BlockKeys]:
+    """The model of a stage's keys besides the engine's own options."""
+    return SpeechBlockKeys if stage == "tts" else BlockKeys
