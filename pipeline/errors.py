@@ -5,6 +5,7 @@ AntiphonError
 +-- AudioInputError    an input file or stream cannot be read as audio
 +-- WorkflowError      the agent's code failed; carries what it raised as __cause__
 +-- SessionClosed      the session has ended
++-- StageError         a stage ended a turn; carries the stage and the cause
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from antiphon.engines.errors import AntiphonError
 class ConfigError(AntiphonError):
     """Raised when a configuration cannot be used. Shows file, line and key path; never a secret."""
 
-    def __init__(
-        self, message: str, *, file: str = "", line: int | None = None, key: str = "", hint: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, file: str = "", line: int | None = None, key: str = "", hint: str = "") -> None:
         place = file + (f":{line}" if line is not None else "")
         where = ": ".join(part for part in (place, key) if part)
         super().__init__(f"{where}: {message}" if where else message, hint=hint)
@@ -37,3 +36,14 @@ class WorkflowError(AntiphonError):
 
 class SessionClosed(AntiphonError):
     """Raised when something is asked of a session that has ended."""
+
+
+class StageError(AntiphonError):
+    """Raised when a stage ended a turn: carries `stage` and, as `__cause__`, what went wrong."""
+
+    def __init__(self, stage: str, cause: BaseException) -> None:
+        text = str(cause) or type(cause).__name__
+        super().__init__(text)
+        self.stage = stage
+        self.code = type(cause).__name__
+        self.__cause__ = cause

@@ -1,0 +1,152 @@
+"""The gate: cuts a frame stream into VAD windows, and says where speech begins and ends. Pure, on the stream clock.
+
+Speech opens the gate when enough of the last few windows are speech; a short dip does not close it. The estimates of
+"first speech sample" and "last speech sample" take the VAD's own hangover off.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from antiphon.engines.audio import AudioFrame, Samples
+from antiphon.engines.protocols import VAD
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """How speech opens and closes the gate."""
+
+    start_ms: float = 96.0
+    """Speech within the last `start_window_ms` that opens the gate."""
+    start_window_ms: float = 192.0
+    pre_roll_ms: float = 300.0
+    """Audio from before the opening that belongs to the turn, so that the first phoneme is kept."""
+    stop_ms: float = 64.0
+    """Unbroken silence that closes it (a candidate end; the turn machine decides what it means)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpeechOpened:
+    """Speech began."""
+
+    at_s: float
+    """Estimated first speech sample."""
+    audio: AudioFrame
+    """Pre-roll and everything since, up to and including the window that opened the gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechClosed:
+    """Speech paused."""
+
+    at_s: float
+    """Estimated last speech sample."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """One VAD window and what it changed."""
+
+    frame: AudioFrame
+    probability: float
+    speaking: bool
+    """Whether the gate is open after this window."""
+    change: SpeechOpened | SpeechClosed | None
+
+
+class Gate:
+    """One per session. Feed it frames at the VAD's rate, in order."""
+
+    def __init__(self, vad: VAD, settings: GateSettings | None = None) -> None:
+        self.settings = settings or GateSettings()
+        self.rate_hz = vad.rate_hz
+        self.speaking = False
+        self._vad = vad
+        self._stream = vad.stream()
+        self._size = vad.window_samples
+        self._window_ms = 1000 * self._size / self.rate_hz
+        self._pending: Samples = np.empty(0, dtype=np.float32)
+        self._next_start_s: float | None = None
+        self._ring: deque[tuple[AudioFrame, bool]] = deque(
+            maxlen=self._windows(self.settings.pre_roll_ms) + self._recent
+        )
+        self._last_speech_end_s = 0.0
+        self._silent_windows = 0
+
+    def push(self, frame: AudioFrame) -> Iterator[Window]:
+        """Take a frame of any length; yields each VAD window that it completes.
+
+        :raises ValueError: the frame's rate is not the VAD's.
+        """
+        if frame.rate_hz != self.rate_hz:
+            raise ValueError(f"the gate wants {self.rate_hz} Hz, not {frame.rate_hz}")
+        if self._next_start_s is None:
+            self._next_start_s = frame.start_s
+        self._pending = np.concatenate([self._pending, frame.samples]) if len(self._pending) else frame.samples
+        while len(self._pending) >= self._size:
+            samples, self._pending = self._pending[: self._size], self._pending[self._size :]
+            yield self._window(samples)
+
+    def flush(self) -> Iterator[Window]:
+        """End of input: the rest, padded with silence to a whole window."""
+        if len(self._pending) and self._next_start_s is not None:
+            samples = np.pad(self._pending, (0, self._size - len(self._pending)))
+            self._pending = self._pending[:0]
+            yield self._window(samples)
+
+    @property
+    def last_speech_s(self) -> float:
+        """Estimated last speech sample so far, the VAD's own hangover taken off."""
+        return self._last_speech_end_s
+
+    # ---------------------------------------------------------------------------- inside
+
+    @property
+    def _recent(self) -> int:
+        return max(1, self._windows(self.settings.start_window_ms))
+
+    def _windows(self, ms: float) -> int:
+        return round(ms / self._window_ms)
+
+    def _window(self, samples: Samples) -> Window:
+        assert self._next_start_s is not None
+        frame = AudioFrame(samples, self.rate_hz, self._next_start_s)
+        self._next_start_s = frame.end_s
+        probability = self._stream.probability(samples)
+        change = self._while_speaking(frame, probability) if self.speaking else self._while_silent(frame, probability)
+        return Window(frame, probability, self.speaking, change)
+
+    def _while_silent(self, frame: AudioFrame, probability: float) -> SpeechOpened | None:
+        self._ring.append((frame, probability >= self._vad.threshold))
+        recent = list(self._ring)[-self._recent :]
+        speech = sum(1 for _, is_speech in recent if is_speech)
+        if speech < max(1, self._windows(self.settings.start_ms)) or not recent[-1][1]:
+            return None
+        first = next(window.start_s for window, is_speech in recent if is_speech)
+        pre_roll_s = self.settings.pre_roll_ms / 1000
+        kept = [window for window, _ in self._ring if window.start_s >= first - pre_roll_s - 1e-9]
+        self._ring.clear()
+        self.speaking = True
+        self._silent_windows = 0
+        self._last_speech_end_s = frame.end_s
+        audio = AudioFrame(np.concatenate([window.samples for window in kept]), self.rate_hz, kept[0].start_s)
+        return SpeechOpened(first, audio)
+
+    def _while_speaking(self, frame: AudioFrame, probability: float) -> SpeechClosed | None:
+        # Silent windows go to the ring too: speech that begins again soon finds its pre-roll there.
+        is_silent = probability < self._vad.release_threshold
+        if not is_silent:
+            self._silent_windows = 0
+            self._ring.clear()
+            self._last_speech_end_s = frame.end_s - self._vad.hidden_hangover_ms / 1000
+            return None
+        self._ring.append((frame, False))
+        self._silent_windows += 1
+        if self._silent_windows < max(1, self._windows(self.settings.stop_ms)):
+            return None
+        self.speaking = False
+        return SpeechClosed(self._last_speech_end_s)

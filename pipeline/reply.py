@@ -1,0 +1,270 @@
+"""Speaks one answer: text as it comes -> clauses -> speech -> transport, in order, with bounded look-ahead.
+
+The steps run side by side, joined by small queues. Nothing reaches the transport before `committed` is set, so the same
+code serves a speculated answer and a sure one. A step that fails lets what was made before it be heard, then the failure
+comes out of :meth:`Reply.speak`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
+from antiphon.engines.errors import EngineTimeout
+from antiphon.engines.protocols import TTS, SpeechChunk, ToolCall, TTSOptions, Usage
+from antiphon.pipeline.errors import StageError
+from antiphon.pipeline.events import AudioStarted, Spoken, TextDeltaEvent, ToolCallEvent, ToolResultEvent
+from antiphon.pipeline.transports.base import Transport
+from antiphon.pipeline.workflow import ToolResult, WorkflowEvent
+
+AUDIBLE = 0.01
+"""A sample above this (of full scale 1.0) can be heard: the rule of the latency clock."""
+
+
+class Splitter(Protocol):
+    """Cuts text as it comes into pieces to speak; the pieces join to exactly the text."""
+
+    def push(self, delta: str) -> list[str]: ...
+
+    def stall(self) -> list[str]:
+        """The text has paused: what may be spoken already."""
+        ...
+
+    def finish(self) -> list[str]: ...
+
+
+Speakable = Callable[[str], str]
+"""One piece of written text to what a voice should say; "" where there is nothing to say. Called in order."""
+
+Emit = Callable[..., None]
+"""emit(EventClass, **fields): fills in times and ids."""
+
+
+@dataclass(slots=True)
+class ReplyTimes:
+    """When things happened, on the event loop's clock."""
+
+    first_token_s: float | None = None
+    first_clause_s: float | None = None
+    first_audio_s: float | None = None
+    audible_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySettings:
+    output_hz: int = 24000
+    look_ahead: int = 2
+    """How many pieces of text may wait for TTS, and how many synthesised chunks for the sink (times 16)."""
+    stall_s: float = 0.25
+    """The workflow has paused this long: speak what there is."""
+    first_item_timeout_s: float = 30.0
+    """Until the workflow's first text, and until the first audio of each piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: StageError
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """The start of one piece of text: its chunks follow."""
+
+    text: str
+
+
+class _End:
+    """The answer is over."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """One answer on its way out. Make one for each; call :meth:`speak` once."""
+
+    tts: TTS | None
+    """None: nobody can speak this; the text is still taken in."""
+    transport: Transport
+    splitter: Splitter
+    speakable: Speakable
+    emit: Emit
+    mark: int
+    before_call: Callable[[], None]
+    """Called before each request to an engine (sets its ticket)."""
+    committed: asyncio.Event
+    voice: TTSOptions = field(default_factory=TTSOptions)
+    settings: ReplySettings = field(default_factory=ReplySettings)
+    times: ReplyTimes = field(default_factory=ReplyTimes)
+    usage: Usage = field(default_factory=Usage)
+    text: str = ""
+    """All text that the workflow gave."""
+    spoken: str = ""
+    """The part of it whose audio went to the sink."""
+
+    async def speak(self, source: AsyncIterator[str | WorkflowEvent]) -> None:
+        """Take the whole answer in and play it; returns when the last sample has been heard.
+
+        :raises StageError: the workflow or the TTS failed; what came before has been played.
+        """
+        texts: asyncio.Queue[str | WorkflowEvent | _Failure | _End] = asyncio.Queue(64)
+        pieces: asyncio.Queue[_Piece | _Failure | _End] = asyncio.Queue(self.settings.look_ahead)
+        chunks: asyncio.Queue[_Piece | SpeechChunk | _Failure | _End] = asyncio.Queue(16 * self.settings.look_ahead)
+        async with asyncio.TaskGroup() as group:
+            upstream = [
+                group.create_task(_guarded("workflow", self._pull(source, texts), texts)),
+                group.create_task(_guarded("workflow", self._split(texts, pieces), pieces)),
+                group.create_task(_guarded("tts", self._synthesize(pieces, chunks), chunks)),
+            ]
+            failure = await self._play(chunks)
+            for task in upstream:
+                task.cancel()
+        await self.transport.drain()
+        if failure is not None:
+            raise failure.error
+
+    # ------------------------------------------------------------------------ text -> pieces
+
+    async def _pull(self, source: AsyncIterator[str | WorkflowEvent], out: asyncio.Queue[Any]) -> None:
+        """Run the workflow in one task of its own: its context variables and timeouts span its yields."""
+        self.before_call()
+        try:
+            async for item in source:
+                await out.put(item)
+            await out.put(_End())
+        finally:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _split(self, texts: asyncio.Queue[Any], out: asyncio.Queue[Any]) -> None:
+        stalled = False
+        while True:
+            patient = not self.text or stalled
+            wait_s = self.settings.first_item_timeout_s if patient else self.settings.stall_s
+            try:
+                async with asyncio.timeout(wait_s):
+                    item = await texts.get()
+            except TimeoutError:
+                if patient:
+                    raise EngineTimeout(f"the workflow gave no text for {wait_s:g} s", stage="workflow") from None
+                stalled = True
+                await self._hand_over(self.splitter.stall(), out)
+                continue
+            stalled = False
+            if isinstance(item, str):
+                self._take_text(item)
+                await self._hand_over(self.splitter.push(item), out)
+            elif isinstance(item, _End | _Failure):
+                await self._hand_over(self.splitter.finish(), out)
+                await out.put(item)
+                return
+            else:
+                self._take_event(item)
+
+    async def _hand_over(self, texts: list[str], out: asyncio.Queue[Any]) -> None:
+        for text in texts:
+            if self.times.first_clause_s is None:
+                self.times.first_clause_s = asyncio.get_running_loop().time()
+            await out.put(_Piece(text))
+
+    def _take_text(self, text: str) -> None:
+        if not text:
+            return
+        if self.times.first_token_s is None:
+            self.times.first_token_s = asyncio.get_running_loop().time()
+        self.text += text
+        self.emit(TextDeltaEvent, text=text)
+
+    def _take_event(self, event: WorkflowEvent) -> None:
+        if isinstance(event, ToolCall):
+            self.emit(ToolCallEvent, call_id=event.id, name=event.name, arguments=event.arguments)
+        elif isinstance(event, ToolResult):
+            self.emit(ToolResultEvent, call_id=event.call_id, name=event.name, output=event.output)
+        else:
+            self.usage = Usage(
+                self.usage.input_tokens + event.input_tokens,
+                self.usage.output_tokens + event.output_tokens,
+                self.usage.cached_tokens + event.cached_tokens,
+            )
+
+    # ------------------------------------------------------------------------ pieces -> chunks
+
+    async def _synthesize(self, pieces: asyncio.Queue[Any], out: asyncio.Queue[Any]) -> None:
+        while True:
+            piece = await pieces.get()
+            await out.put(piece)
+            if not isinstance(piece, _Piece):
+                return
+            words = self.speakable(piece.text)
+            if self.tts is None or not words.strip():
+                continue
+            self.before_call()
+            stream = self.tts.synthesize(words, self.voice)
+            try:
+                timeout_s = self.settings.first_item_timeout_s
+                while True:
+                    try:
+                        async with asyncio.timeout(timeout_s):
+                            chunk = await anext(stream, None)
+                    except TimeoutError:
+                        raise EngineTimeout(f"no audio within {timeout_s:g} s", stage="tts") from None
+                    if chunk is None:
+                        break
+                    if self.times.first_audio_s is None:
+                        self.times.first_audio_s = asyncio.get_running_loop().time()
+                    await out.put(chunk)
+            finally:
+                await stream.aclose()  # type: ignore[attr-defined]
+
+    # ------------------------------------------------------------------------ chunks -> transport
+
+    async def _play(self, chunks: asyncio.Queue[Any]) -> _Failure | None:
+        await self.committed.wait()
+        resampler: StreamResampler | None = None
+        waiting: str | None = None
+        while True:
+            item = await chunks.get()
+            if isinstance(item, SpeechChunk):
+                if resampler is None:
+                    resampler = StreamResampler(item.frame.rate_hz, self.settings.output_hz)
+                await self._to_sink(resampler.push(item.frame.samples))
+                if waiting is not None:
+                    self._has_spoken(waiting)
+                    waiting = None
+                continue
+            if resampler is not None:
+                await self._to_sink(resampler.push(np.empty(0, dtype=np.float32), last=True))
+            if isinstance(item, _Failure):
+                return item
+            if waiting is not None:  # a piece without sound (a dash, an emoji): said as far as anybody can say it
+                self.spoken += waiting
+                waiting = None
+            if isinstance(item, _End):
+                return None
+            waiting = item.text
+
+    def _has_spoken(self, text: str) -> None:
+        self.spoken += text
+        self.emit(Spoken, text=text)
+
+    async def _to_sink(self, samples: Samples) -> None:
+        if not len(samples):
+            return
+        start_s = await self.transport.play(AudioFrame(samples, self.settings.output_hz), self.mark)
+        if self.times.audible_s is None:
+            loud = np.flatnonzero(np.abs(samples) > AUDIBLE)
+            if len(loud):
+                self.times.audible_s = start_s + float(loud[0]) / self.settings.output_hz
+                self.emit(AudioStarted, t_s=self.times.audible_s)
+
+
+async def _guarded(stage: str, work: Coroutine[Any, Any, None], out: asyncio.Queue[Any]) -> None:
+    """Run a step; its failure becomes the last item of its output."""
+    try:
+        await work
+    except Exception as error:
+        await out.put(_Failure(StageError(getattr(error, "stage", "") or stage, error)))

@@ -1,0 +1,587 @@
+"""A session: one transport, one conversation, the turns between them. The only module that starts and ends tasks.
+
+Input half: frames -> resample -> gate -> turn machine -> actions. Output half: one *run* a turn: transcribe, ask the
+workflow, speak. A run may begin before the turn is committed (speculation); until then its events are held back, it
+plays nothing and writes no history. Runs speak one after another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from antiphon.engines.audio import AudioFrame, Samples, StreamResampler, resample
+from antiphon.engines.errors import AntiphonError, EngineTimeout
+from antiphon.engines.host import Priority, Ticket, current_ticket
+from antiphon.engines.protocols import (
+    STT,
+    TTS,
+    VAD,
+    EndpointPolicy,
+    STTOptions,
+    Transcript,
+    TTSOptions,
+    TurnDetector,
+)
+from antiphon.pipeline import turns
+from antiphon.pipeline.conversation import Conversation, Item, new_id
+from antiphon.pipeline.errors import StageError
+from antiphon.pipeline.events import (
+    Committed,
+    Dropped,
+    ErrorEvent,
+    Event,
+    EventSink,
+    Speculated,
+    SpeechStarted,
+    SpeechStopped,
+    Timings,
+    TranscriptEvent,
+    TurnEnded,
+    TurnStatus,
+    WarningEvent,
+)
+from antiphon.pipeline.gate import Gate, GateSettings, SpeechClosed, SpeechOpened, Window
+from antiphon.pipeline.reply import Emit, Reply, ReplySettings, Speakable, Splitter
+from antiphon.pipeline.transports.base import Transport
+from antiphon.pipeline.workflow import TurnContext, Workflow
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The entered engines that a session uses; shared between sessions."""
+
+    vad: VAD
+    stt: STT
+    tts: TTS
+    detector: TurnDetector | None = None
+    """None: silence alone, by `policy`."""
+    policy: EndpointPolicy = field(default_factory=lambda: EndpointPolicy(silence_ms=600))
+    voices: Mapping[str, str] | None = None
+    """Voice by language (ISO 639-1); None: the engine's own voice speaks everything."""
+    local: bool = True
+    """False: some request leaves this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    output_hz: int = 24000
+    gate: GateSettings = field(default_factory=GateSettings)
+    max_turn_s: float = 60.0
+    speculate: bool = True
+    manual_turns: bool = False
+    """Silence never ends a turn; the end of input and :meth:`Session.commit` do."""
+    on_error: str = "Sorry, something went wrong. Please say that again."
+    """Spoken when a turn fails; "" for nothing."""
+    greeting: str = ""
+    history_turns: int = 20
+    stt: STTOptions = field(default_factory=STTOptions)
+    tts: TTSOptions = field(default_factory=TTSOptions)
+    reply: ReplySettings = field(default_factory=ReplySettings)
+    stt_timeout_s: float = 30.0
+    """A transcription that takes longer than this and its audio's own length has failed."""
+    detector_timeout_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TextTools:
+    """Makers of the per-reply text machinery."""
+
+    splitter: Callable[[str | None], Splitter]
+    """language -> splitter"""
+    speakable: Callable[[str | None], Speakable]
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """The work on one revision of one turn."""
+
+    turn: int
+    revision: int
+    audio: AudioFrame
+    committed: asyncio.Event = field(default_factory=asyncio.Event)
+    outbox: list[Event] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+    reason: str = ""
+    speech_end_s: float | None = None
+    vad_stop_s: float | None = None
+    commit_s: float | None = None
+    stt_s: float | None = None
+    floor: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when everything said before this run has been heard."""
+
+
+class Session:
+    """Make it, then await :meth:`run`; it returns when the input has ended and every turn is answered."""
+
+    def __init__(
+        self,
+        *,
+        engines: Engines,
+        transport: Transport,
+        workflow: Workflow,
+        text: TextTools,
+        settings: SessionSettings | None = None,
+        sinks: Sequence[EventSink] = (),
+        conversation: Conversation | None = None,
+        session_id: str | None = None,
+        apology: Sequence[AudioFrame] = (),
+    ) -> None:
+        """
+        :param apology: `settings.on_error` as audio made beforehand, so that it can be said when the TTS is what broke.
+        """
+        self.id = session_id or new_id("sess")
+        self.conversation = conversation if conversation is not None else Conversation()
+        self.settings = settings or SessionSettings()
+        self._engines = engines
+        self._transport = transport
+        self._workflow = workflow
+        self._text = text
+        self._sinks = list(sinks)
+        self._apology = tuple(apology)
+        self._gate = Gate(engines.vad, self.settings.gate)
+        policy = turns.MANUAL if self.settings.manual_turns else engines.policy
+        self._machine = turns.TurnMachine(policy, max_turn_s=self.settings.max_turn_s)
+        self._paced = transport.capabilities.paced
+        self._speculate = self.settings.speculate and self._paced and not self.settings.manual_turns
+        self._audio: list[Samples] = []
+        self._audio_start_s = 0.0
+        self._audio_end_s = 0.0
+        self._arrived_s = 0.0
+        self._now_s = 0.0
+        self._rearm = asyncio.Event()
+        self._speculation: _Run | None = None
+        self._paused_s = 0.0
+        self._line: list[_Run] = []
+        self._asking: set[asyncio.Task[None]] = set()
+        self._runs: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
+
+    # ------------------------------------------------------------------------ public
+
+    async def run(self) -> None:
+        """Serve the transport until its input ends and the last reply has been heard.
+
+        :raises ExceptionGroup: the transport failed; engines and workflows never end a session.
+        """
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            ticker = group.create_task(self._tick()) if self._paced else None
+            try:
+                if self.settings.greeting and self._transport.capabilities.greets:
+                    self._start_saying(_once(self.settings.greeting))
+                elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
+                    self._start_saying(on_start())
+                await self._listen()
+                while pending := self._runs | self._asking:
+                    await asyncio.wait(pending)
+            finally:
+                for task in [*self._runs, *self._asking, *([ticker] if ticker else [])]:
+                    task.cancel()
+
+    def commit(self) -> None:
+        """End the user's turn now (push-to-talk, a client's commit). Nothing happens if no turn is open."""
+        self._feed(turns.ManualCommit())
+
+    def clear(self) -> None:
+        """Throw the open turn away."""
+        self._feed(turns.Clear())
+
+    # ------------------------------------------------------------------------ input half
+
+    async def _listen(self) -> None:
+        resampler: StreamResampler | None = None
+        position_s: float | None = None
+        async for frame in self._transport.frames():
+            if resampler is None or resampler.from_hz != frame.rate_hz:
+                resampler = StreamResampler(frame.rate_hz, self._gate.rate_hz)
+            samples = resampler.push(frame.samples)
+            start_s = frame.start_s if position_s is None else position_s
+            piece = AudioFrame(samples, self._gate.rate_hz, start_s)
+            position_s = piece.end_s
+            self._arrived_s = asyncio.get_running_loop().time()
+            self._audio_end_s = position_s
+            for window in self._gate.push(piece):
+                self._hear(window)
+            self._feed(turns.AudioArrived())
+            if not self._paced:
+                await self._catch_up()
+        for window in self._gate.flush():
+            self._hear(window)
+        if self._gate.speaking:
+            self._feed(turns.SpeechPaused(self._gate.last_speech_s))
+        self._feed(turns.EndOfInput())
+
+    async def _catch_up(self) -> None:
+        """On the stream clock, time stands still while we compute."""
+        while pending := self._runs | self._asking:
+            await asyncio.wait(pending)
+
+    def _hear(self, window: Window) -> None:
+        match window.change:
+            case SpeechOpened(at_s, audio):
+                if self._machine.state is turns.State.IDLE:
+                    self._audio = []
+                    self._audio_start_s = audio.start_s
+                    self._audio.append(audio.samples)
+                else:
+                    self._audio.append(window.frame.samples)
+                self._feed(turns.SpeechBegan(at_s))
+                self._emit(SpeechStarted, at_s=at_s)
+                return
+            case SpeechClosed(at_s):
+                self._audio.append(window.frame.samples)
+                self._emit(SpeechStopped, at_s=at_s)
+                self._feed(turns.SpeechPaused(at_s))
+                return
+        if self._machine.state is not turns.State.IDLE:
+            self._audio.append(window.frame.samples)
+        if window.speaking and self._machine.state is not turns.State.SPEAKING:
+            # The machine took a stall or the longest turn for an end while the voice goes on.
+            if self._machine.state is turns.State.IDLE:
+                self._audio = [window.frame.samples]
+                self._audio_start_s = window.frame.start_s
+            self._feed(turns.SpeechBegan(window.frame.start_s))
+
+    def _feed(self, event: turns.TurnInput) -> None:
+        for action in self._machine.feed(event, self._stream_now_s()):
+            self._act(action)
+        self._rearm.set()
+
+    def _stream_now_s(self) -> float:
+        now_s = self._audio_end_s
+        if self._paced and self._arrived_s:
+            now_s += asyncio.get_running_loop().time() - self._arrived_s
+        self._now_s = max(self._now_s, now_s)
+        return self._now_s
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._rearm.clear()
+            deadline_s = self._machine.deadline()
+            wait_s = None if deadline_s is None else max(0.0, deadline_s - self._stream_now_s())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(None if wait_s is None else loop.time() + wait_s):
+                    await self._rearm.wait()
+            if not self._rearm.is_set():
+                self._feed(turns.Tick())
+
+    def _act(self, action: turns.TurnAction) -> None:
+        match action:
+            case turns.OpenTurn():
+                pass  # its audio is being gathered already
+            case turns.DiscardTurn(turn):
+                if not self._drop("cleared"):
+                    self._send(self._event(Dropped, turn=turn, revision=self._machine.revision, reason="cleared"))
+            case turns.ResumeTurn():
+                self._drop("resumed")
+            case turns.AskDetector(turn, revision):
+                self._ask_detector(turn, revision)
+            case turns.PauseTurn(turn, revision, at_s):
+                self._paused_s = asyncio.get_running_loop().time()
+                if self._speculate and self._engines.local:
+                    run = self._start_run(turn, revision, at_s)
+                    self._speculation = run
+                    run.outbox.append(self._event(Speculated, turn=turn, revision=revision))
+            case turns.CommitTurn():
+                self._commit(action)
+
+    # ------------------------------------------------------------------------ turns
+
+    def _snapshot(self) -> AudioFrame:
+        audio = np.concatenate(self._audio) if self._audio else np.empty(0, dtype=np.float32)
+        self._audio = [audio]
+        return AudioFrame(audio, self._gate.rate_hz, self._audio_start_s)
+
+    def _start_run(self, turn: int, revision: int, speech_end_s: float) -> _Run:
+        assert self._group is not None
+        run = _Run(turn, revision, self._snapshot())
+        now_s = asyncio.get_running_loop().time()
+        run.speech_end_s = now_s - (self._stream_now_s() - speech_end_s)
+        run.vad_stop_s = max(run.speech_end_s, self._paused_s) if not self._gate.speaking else now_s
+        self._line.append(run)
+        self._advance_line()
+        run.task = self._group.create_task(self._answer(run), name=f"turn-{turn}.{revision}")
+        self._runs.add(run.task)
+        run.task.add_done_callback(self._runs.discard)
+        return run
+
+    def _commit(self, action: turns.CommitTurn) -> None:
+        run = self._speculation
+        self._speculation = None
+        if run is None or (action.reason == "max_turn" and self._gate.speaking):
+            if run is not None and run.task is not None:
+                run.task.cancel()
+            run = self._start_run(action.turn, action.revision, self._gate.last_speech_s)
+        run.reason = action.reason
+        run.commit_s = asyncio.get_running_loop().time()
+        held, run.outbox = run.outbox, []
+        for event in held[:1]:  # Speculated comes before Committed, the rest after it
+            if isinstance(event, Speculated):
+                self._send(held.pop(0))
+        fields = {"reason": action.reason, "end_probability": action.end_probability}
+        self._send(self._event(Committed, turn=action.turn, revision=action.revision, **fields))
+        for event in held:
+            self._send(event)
+        run.committed.set()
+
+    def _drop(self, reason: str) -> bool:
+        """Give up the speculation. Returns whether there was one."""
+        run, self._speculation = self._speculation, None
+        if run is None or run.task is None:
+            return False
+        run.task.cancel()
+        for event in run.outbox[:1]:
+            if isinstance(event, Speculated):
+                self._send(event)
+        self._send(self._event(Dropped, turn=run.turn, revision=run.revision, reason=reason))
+        return True
+
+    def _advance_line(self) -> None:
+        """Who is first in line has the floor."""
+        if self._line:
+            self._line[0].floor.set()
+
+    def _leave_line(self, run: _Run) -> None:
+        self._line.remove(run)
+        self._advance_line()
+
+    def _ask_detector(self, turn: int, revision: int) -> None:
+        detector = self._engines.detector
+        if detector is None or self._group is None:
+            return
+
+        audio = self._snapshot()
+
+        async def ask() -> None:
+            probability: float | None = None
+            current_ticket.set(Ticket(self.id, turn, revision, Priority.COMMITTED, self.settings.detector_timeout_s))
+            try:
+                async with asyncio.timeout(self.settings.detector_timeout_s):
+                    probability = await detector.end_probability(audio, None)
+            except TimeoutError:
+                self._warn_detector(turn, revision, "it gave no answer in time")
+            except AntiphonError as error:
+                self._warn_detector(turn, revision, error.message)
+            except Exception as error:
+                logger.exception("turn detector broke")
+                self._warn_detector(turn, revision, type(error).__name__)
+            self._feed(turns.EndEstimated(turn, revision, probability))
+
+        task = self._group.create_task(ask())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    def _warn_detector(self, turn: int, revision: int, why: str) -> None:
+        message = f"the turn detector failed ({why}); silence alone ends this turn"
+        self._send(
+            self._event(WarningEvent, turn=turn, revision=revision, code="turn_detector_failed", message=message)
+        )
+
+    # ------------------------------------------------------------------------ runs
+
+    async def _answer(self, run: _Run) -> None:
+        emit = self._emitter(run)
+        try:
+            await self._answer_in_order(run, emit)
+        except StageError as error:
+            await run.committed.wait()
+            await run.floor.wait()
+            await self._apologise(run, emit, error)
+        finally:
+            self._leave_line(run)
+
+    async def _answer_in_order(self, run: _Run, emit: Emit) -> None:
+        heard = await self._transcribe(run, emit)
+        run.stt_s = asyncio.get_running_loop().time()
+        if not heard.text.strip():
+            await run.committed.wait()
+            emit(Dropped, reason="no_speech")
+            self._end(run, emit, "no_speech", None)
+            return
+        emit(TranscriptEvent, role="user", text=heard.text, final=True, language=heard.language)
+        await run.floor.wait()
+        if not self._workflow.speculative:
+            await run.committed.wait()
+        context = TurnContext(
+            self.id,
+            run.turn,
+            run.revision,
+            heard.text,
+            self.conversation.messages(last_turns=self.settings.history_turns),
+            heard.language,
+            run.committed,
+        )
+        reply = self._reply(run, emit, heard.language)
+        user = Item(id=new_id(), role="user", text=heard.text, turn=run.turn)
+        try:
+            await reply.speak(self._workflow.respond(context))
+        finally:
+            if run.committed.is_set():
+                self._remember(run, user, reply, emit)
+        self._end(run, emit, "completed" if reply.tts is not None else "text_only", reply)
+
+    async def _transcribe(self, run: _Run, emit: Emit) -> Transcript:
+        stt = self._engines.stt
+        audio = run.audio
+        if audio.rate_hz != stt.rate_hz:
+            audio = AudioFrame(resample(audio.samples, audio.rate_hz, stt.rate_hz), stt.rate_hz, audio.start_s)
+        timeout_s = self.settings.stt_timeout_s + audio.duration_s
+        self._take_ticket(run)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await stt.transcribe(audio, self.settings.stt)
+        except TimeoutError:
+            raise StageError("stt", EngineTimeout(f"no transcript within {timeout_s:.0f} s", stage="stt")) from None
+        except Exception as error:
+            raise StageError("stt", error) from error
+
+    def _reply(self, run: _Run, emit: Emit, language: str | None) -> Reply:
+        tts: TTS | None = self._engines.tts
+        options = self.settings.tts
+        voices = self._engines.voices
+        if voices and language is not None:
+            voice = voices.get(language)
+            if voice is None:
+                tts = None
+                message = f"no voice for the language '{language}' (tts.voices has: {', '.join(sorted(voices))})"
+                emit(WarningEvent, code="no_voice_for_language", message=f"{message}; the reply stays text")
+            else:
+                options = TTSOptions(voice=voice, speed=options.speed, language=language)
+        return Reply(
+            tts=tts,
+            transport=self._transport,
+            splitter=self._text.splitter(language),
+            speakable=self._text.speakable(language),
+            emit=emit,
+            mark=run.turn,
+            before_call=lambda: self._take_ticket(run),
+            committed=run.committed,
+            voice=options,
+            settings=self.settings.reply,
+        )
+
+    def _remember(self, run: _Run, user: Item, reply: Reply, emit: Emit) -> None:
+        """History holds what was said; a reply cut off by a failure or the end of the session, only its spoken part."""
+        self.conversation.add(user)
+        said = reply.text if reply.tts is None else reply.spoken
+        if reply.text:
+            unheard = reply.text[len(said) :]
+            self.conversation.add(Item(id=new_id(), role="assistant", text=said, unheard=unheard, turn=run.turn))
+            emit(TranscriptEvent, role="assistant", text=said, final=True)
+
+    def _end(self, run: _Run, emit: Emit, status: TurnStatus, reply: Reply | None) -> None:
+        times = reply.times if reply is not None else None
+        timings = Timings(
+            speech_end_s=run.speech_end_s,
+            vad_stop_s=run.vad_stop_s,
+            commit_s=run.commit_s,
+            stt_s=run.stt_s,
+            first_token_s=times.first_token_s if times else None,
+            first_clause_s=times.first_clause_s if times else None,
+            first_audio_s=times.first_audio_s if times else None,
+            audible_s=times.audible_s if times else None,
+        )
+        emit(
+            TurnEnded,
+            status=status,
+            text=reply.text if reply else "",
+            timings=timings,
+            input_tokens=reply.usage.input_tokens if reply else 0,
+            output_tokens=reply.usage.output_tokens if reply else 0,
+            cached_tokens=reply.usage.cached_tokens if reply else 0,
+        )
+
+    async def _apologise(self, run: _Run, emit: Emit, error: StageError) -> None:
+        cause = error.__cause__
+        logger.warning(
+            "turn failed", extra={"session": self.id, "turn": run.turn, "stage": error.stage, "code": error.code}
+        )
+        if cause is not None and not isinstance(cause, AntiphonError):
+            logger.debug("cause of the failed turn", exc_info=cause)
+        emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
+        try:
+            for frame in self._apology:
+                await self._transport.play(frame, run.turn)
+            await self._transport.drain()
+            if self.settings.on_error and not self._apology:
+                reply = self._reply(run, self._emitter(run, quiet=True), None)
+                await reply.speak(_once(self.settings.on_error))
+        except StageError:
+            logger.warning("the apology could not be spoken", extra={"session": self.id, "turn": run.turn})
+        self._end(run, emit, "failed", None)
+
+    def _start_saying(self, source: AsyncIterator[str]) -> None:
+        """Say something that answers no turn."""
+        assert self._group is not None
+        run = _Run(0, 0, AudioFrame(np.empty(0, dtype=np.float32), self._gate.rate_hz))
+        run.committed.set()
+        self._line.append(run)
+        self._advance_line()
+
+        async def say() -> None:
+            emit = self._emitter(run)
+            reply = self._reply(run, emit, None)
+            try:
+                await run.floor.wait()
+                await reply.speak(source)
+            except StageError as error:
+                emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
+            finally:
+                if reply.spoken:
+                    self.conversation.add(Item(id=new_id(), role="assistant", text=reply.spoken))
+                    emit(TranscriptEvent, role="assistant", text=reply.spoken, final=True)
+                self._leave_line(run)
+
+        task = self._group.create_task(say())
+        self._runs.add(task)
+        task.add_done_callback(self._runs.discard)
+
+    def _take_ticket(self, run: _Run) -> None:
+        priority = Priority.COMMITTED if run.committed.is_set() else Priority.SPECULATION
+        current_ticket.set(Ticket(self.id, run.turn, run.revision, priority))
+
+    # ------------------------------------------------------------------------ events
+
+    def _event(self, kind: type[Event], *, turn: int, revision: int, **fields: Any) -> Event:
+        t_s = fields.pop("t_s", None)
+        if t_s is None:
+            t_s = asyncio.get_running_loop().time()
+        return kind(t_s=t_s, audio_s=self._audio_end_s, session=self.id, turn=turn, revision=revision, **fields)
+
+    def _emit(self, kind: type[Event], **fields: Any) -> None:
+        self._send(self._event(kind, turn=self._machine.turn, revision=self._machine.revision, **fields))
+
+    def _emitter(self, run: _Run, *, quiet: bool = False) -> Emit:
+        """An emit function for one run: holds its events back until the turn is committed."""
+
+        def emit(kind: type[Event], **fields: Any) -> None:
+            if quiet:
+                return
+            event = self._event(kind, turn=run.turn, revision=run.revision, **fields)
+            if run.committed.is_set():
+                self._send(event)
+            else:
+                run.outbox.append(event)
+
+        return emit
+
+    def _send(self, event: Event) -> None:
+        for sink in self._sinks:
+            try:
+                sink(event)
+            except Exception:
+                logger.exception("an event sink failed", extra={"event_type": event.type})
+
+
+async def _once(text: str) -> AsyncIterator[str]:
+    yield text

@@ -1,0 +1,136 @@
+"""Microphone and speaker of this machine (PortAudio by `sounddevice`), half-duplex: it never hears itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+
+from antiphon.engines.audio import AudioFrame, Samples
+from antiphon.engines.errors import EngineUnavailable
+from antiphon.pipeline.errors import AudioInputError
+from antiphon.pipeline.transports.base import Playhead, TransportCapabilities
+
+TAIL_S = 0.25
+"""The room goes on sounding after the speaker has stopped: the microphone stays deaf this much longer."""
+MAX_QUEUED = 250
+"""Input blocks that may wait (5 s at 20 ms); past that the oldest are lost."""
+
+
+class MicrophoneTransport:
+    """Async context manager: entering opens the devices.
+
+    There is no echo canceller here, so while a reply is audible (and a moment after) the input is replaced by silence.
+    """
+
+    def __init__(self, *, input_hz: int = 16000, output_hz: int = 24000, block_ms: int = 20) -> None:
+        self.capabilities = TransportCapabilities(paced=True, greets=True)
+        self.input_hz = input_hz
+        self.output_hz = output_hz
+        self.lost_blocks = 0
+        self._block_ms = block_ms
+        self._queue: asyncio.Queue[Samples | None] = asyncio.Queue()
+        self._playhead = Playhead(0.5)
+        self._deaf_until_s = 0.0
+        self._pending: deque[Samples] = deque()
+        self._lock = threading.Lock()
+        self._streams: list[Any] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> MicrophoneTransport:
+        """
+        :raises EngineUnavailable: `sounddevice` or its PortAudio library is missing.
+        :raises AudioInputError: there is no usable device.
+        """
+        try:
+            import sounddevice
+        except (ImportError, OSError) as error:
+            raise EngineUnavailable(
+                f"talking needs the package sounddevice and the PortAudio library ({error})",
+                hint='pip install "antiphon[mic]" (and on Debian: apt install libportaudio2), '
+                "or give a recording: antiphon run --in question.wav",
+            ) from error
+        self._loop = asyncio.get_running_loop()
+        block_in = self.input_hz * self._block_ms // 1000
+        block_out = self.output_hz * self._block_ms // 1000
+        try:
+            self._streams = [
+                sounddevice.InputStream(
+                    self.input_hz, block_in, channels=1, dtype="float32", callback=self._on_input
+                ),
+                sounddevice.OutputStream(
+                    self.output_hz, block_out, channels=1, dtype="float32", callback=self._on_output
+                ),
+            ]
+            for stream in self._streams:
+                stream.start()
+        except sounddevice.PortAudioError as error:
+            await self.__aexit__()
+            raise AudioInputError(
+                f"no usable microphone or speaker: {error}",
+                hint="give a recording instead: antiphon run --in question.wav --out answer.wav",
+            ) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for stream in self._streams:
+            stream.close()
+        self._streams = []
+
+    def stop(self) -> None:
+        """End the input: `frames` finishes."""
+        self._queue.put_nowait(None)
+
+    async def frames(self) -> AsyncIterator[AudioFrame]:
+        position = 0
+        while (samples := await self._queue.get()) is not None:
+            if asyncio.get_running_loop().time() < self._deaf_until_s:
+                samples = np.zeros_like(samples)
+            yield AudioFrame(samples, self.input_hz, position / self.input_hz)
+            position += len(samples)
+
+    async def play(self, frame: AudioFrame, mark: int) -> float:
+        with self._lock:
+            self._pending.append(frame.samples)
+        loop = asyncio.get_running_loop()
+        self._deaf_until_s = max(self._deaf_until_s, loop.time() + TAIL_S) + frame.duration_s
+        return await self._playhead.book(frame.duration_s)
+
+    async def drain(self) -> None:
+        await self._playhead.drain()
+
+    def clear(self) -> None:
+        with self._lock:
+            self._pending.clear()
+        self._playhead.clear()
+        self._deaf_until_s = asyncio.get_running_loop().time() + TAIL_S
+
+    # ------------------------------------------------------------------------ PortAudio's thread
+
+    def _on_input(self, data: Any, frames: int, time: Any, status: Any) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                self._loop.call_soon_threadsafe(self._take, np.array(data[:, 0], dtype=np.float32))
+
+    def _take(self, samples: Samples) -> None:
+        if self._queue.qsize() >= MAX_QUEUED:
+            self._queue.get_nowait()
+            self.lost_blocks += 1
+        self._queue.put_nowait(samples)
+
+    def _on_output(self, data: Any, frames: int, time: Any, status: Any) -> None:
+        filled = 0
+        with self._lock:
+            while filled < frames and self._pending:
+                samples = self._pending.popleft()
+                taken = samples[: frames - filled]
+                data[filled : filled + len(taken), 0] = taken
+                filled += len(taken)
+                if len(taken) < len(samples):
+                    self._pending.appendleft(samples[len(taken) :])
+        data[filled:, 0] = 0

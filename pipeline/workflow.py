@@ -1,0 +1,174 @@
+"""Workflows: any code that takes what the user said and yields what to say.
+
+The full contract is :class:`Workflow`. Simpler forms are adapted by :func:`as_workflow`: a class with
+`run(transcription)` (:class:`VoiceWorkflowBase`), an async generator function of one text, or a coroutine function that
+returns the whole answer.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from antiphon.engines.protocols import LLM, LLMOptions, Message, TextDelta, ToolCall, Usage
+from antiphon.pipeline.errors import WorkflowError
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool gave back."""
+
+    call_id: str
+    name: str
+    output: str
+
+
+WorkflowEvent = ToolCall | ToolResult | Usage
+"""What a workflow may yield besides text. (More kinds join with the capabilities that need them.)"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TurnContext:
+    """What a workflow is told about the turn that it answers."""
+
+    session: str
+    turn: int
+    revision: int
+    transcript: str
+    """What the user said."""
+    history: tuple[Message, ...]
+    """The conversation before this turn, oldest first; without the system prompt and without `transcript`."""
+    language: str | None = None
+    """ISO 639-1, if the STT engine knows it."""
+    _committed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    async def committed(self) -> None:
+        """Wait until the turn is sure. Await it before any side effect: a tool, a database, a message to somebody."""
+        await self._committed.wait()
+
+    @property
+    def is_committed(self) -> bool:
+        return self._committed.is_set()
+
+
+@runtime_checkable
+class Workflow(Protocol):
+    """The agent of a session. One object serves one session at a time."""
+
+    speculative: bool
+    """True: may be started before commit, and awaits `turn.committed()` before any side effect."""
+
+    def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
+        """Answer one turn. An async generator; `aclose()` cancels it."""
+        ...
+
+
+class VoiceWorkflowBase(abc.ABC):
+    """The workflow class that users of `agents.voice` know: override :meth:`run`."""
+
+    @abc.abstractmethod
+    def run(self, transcription: str) -> AsyncIterator[str]:
+        """Answer what the user said, piece by piece."""
+
+    async def on_start(self) -> AsyncIterator[str]:
+        """What to say when a live session begins. Nothing by default."""
+        nothing: tuple[str, ...] = ()
+        for text in nothing:
+            yield text
+
+
+class ChatWorkflow:
+    """The built-in workflow "chat": instructions, the history and what the user said go to the LLM."""
+
+    speculative = True
+
+    def __init__(self, llm: LLM, instructions: str, *, options: LLMOptions | None = None) -> None:
+        self.llm = llm
+        self.instructions = instructions
+        self.options = options or LLMOptions()
+
+    def prompt(self, history: Sequence[Message], transcript: str) -> list[Message]:
+        """Byte-stable from turn to turn: each prompt begins with the one before."""
+        system = [Message("system", self.instructions)] if self.instructions else []
+        return [*system, *history, Message("user", transcript)]
+
+    async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
+        stream = self.llm.stream(self.prompt(turn.history, turn.transcript), (), self.options, turn.session)
+        async with _closing(stream):
+            async for event in stream:
+                if isinstance(event, TextDelta):
+                    yield event.text
+                elif isinstance(event, Usage):
+                    yield event
+
+
+RunFunction = Callable[[str], Any]
+
+
+class _Adapted:
+    """A workflow made of a function of the user's text. Starts at commit: its side effects are not ours to know."""
+
+    speculative = False
+
+    def __init__(self, run: RunFunction, on_start: Callable[[], AsyncIterator[str]] | None = None) -> None:
+        self._run = run
+        self.on_start = on_start
+
+    async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
+        answer = self._run(turn.transcript)
+        if inspect.isawaitable(answer):
+            answer = await _text(answer)
+        if isinstance(answer, str):
+            yield answer
+            return
+        if not hasattr(answer, "__aiter__"):
+            raise WorkflowError(
+                f"the workflow gave a {type(answer).__name__}, not text",
+                hint="return a str from a coroutine, or yield str pieces from an async generator",
+            )
+        async with _closing(answer):
+            async for piece in answer:
+                yield piece
+
+
+async def _text(answer: Awaitable[Any]) -> Any:
+    return await answer
+
+
+class _closing:
+    """`contextlib.aclosing` for iterators of which only some have `aclose`."""
+
+    def __init__(self, iterator: Any) -> None:
+        self._iterator = iterator
+
+    async def __aenter__(self) -> Any:
+        return self._iterator
+
+    async def __aexit__(self, *_: object) -> None:
+        close = getattr(self._iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def as_workflow(thing: Any) -> Workflow:
+    """Make a workflow of what a user wrote.
+
+    :raises WorkflowError: it has none of the known forms.
+    """
+    if isinstance(thing, type):
+        thing = thing()
+    if hasattr(thing, "respond") and hasattr(thing, "speculative"):
+        workflow: Workflow = thing
+        return workflow
+    if hasattr(thing, "run"):
+        return _Adapted(thing.run, getattr(thing, "on_start", None))
+    if callable(thing):
+        return _Adapted(thing)
+    raise WorkflowError(
+        f"{type(thing).__name__} is no workflow",
+        hint="give a class with run(transcription), an async generator function, or a coroutine function of one text",
+    )
