@@ -274,7 +274,8 @@ def timed(call: Call) -> Iterator[None]:
         yield
         call.outcome = "done"
     except (asyncio.CancelledError, GeneratorExit):
-        call.outcome = "cancelled"
+        if call.outcome == "running":
+            call.outcome = "cancelled"
         raise
     except BaseException:
         call.outcome = "failed"

@@ -88,6 +88,7 @@ class ScriptedLLM(ScriptedEngine[Reply, LLMCall]):
                 yield tool_call
             if reply.usage is not None:
                 yield reply.usage
+            call.outcome = "done"  # nothing is lost if the stream is closed now
             yield Finish(reply.finish or ("tool_calls" if reply.tool_calls else "stop"))
 
     def _break_if(self, reply: Reply, index: int) -> None:
