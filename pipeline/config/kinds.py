@@ -197,6 +197,23 @@ def _plural(word: str, count: int) -> str:
     return word[:-1] + "ies" if word.endswith("y") else word + "s"
 
 
+def pattern(annotation: Any) -> str:
+    """The regular expression that a text field asks for, if it asks for one."""
+    for _, constraints in members(annotation):
+        for constraint in _flat(constraints):
+            if found := getattr(constraint, "pattern", None):
+                return str(getattr(found, "pattern", found))
+    return ""
+
+
+def key_pattern(annotation: Any) -> str:
+    """The same for the keys of a mapping field."""
+    for kind, _ in members(annotation):
+        if (get_origin(kind) or kind) in _MAPPINGS and len(arguments := get_args(kind)) == 2:
+            return pattern(arguments[0])
+    return ""
+
+
 def _flat(constraints: tuple[Any, ...]) -> Iterator[Any]:
     for constraint in constraints:
         if isinstance(constraint, FieldInfo):

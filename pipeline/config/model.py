@@ -37,8 +37,8 @@ class BlockKeys(Section):
 
     deadline_s: float | None = option(
         None,
-        "How long one request may take before the next block of a fallback chain gets it; null: the session's deadline "
-        "for this stage. For `llm` and `tts` it is the time to the first piece of the answer.",
+        "How long one request may take before the next block of a fallback chain gets it; null: as long as the session "
+        "allows. For `llm` and `tts` it is the time to the first piece of the answer.",
         unit="s",
         gt=0,
     )
@@ -65,7 +65,7 @@ class EngineBlock:
     options: EngineOptions = field(repr=False)
     spec: EngineSpec = field(repr=False)
     deadline_s: float | None = None
-    """How long one request may take before the next block of the chain gets it; None: the session's deadline."""
+    """How long one request may take before the next block of the chain gets it; None: as long as the session allows."""
     voices: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """`tts` only: language code to voice name; empty: the engine's own voice speaks every language."""
 
@@ -118,13 +118,6 @@ class WorkflowConfig(Section):
     history_turns: int = option(
         20, "How many earlier turns the model sees at most; 0: none, every turn stands alone.", unit="turns", ge=0
     )
-    max_history_tokens: int = option(
-        1500,
-        "Estimated length (four characters a token) of the history that the model sees at most; older turns are left "
-        "out first.",
-        unit="tokens",
-        ge=0,
-    )
     options: dict[str, Any] = option(
         {}, "Keyword arguments for the class that a dotted path in `kind` names; unused by `chat`."
     )
@@ -147,12 +140,18 @@ class SessionConfig(Section):
         "Spoken when a turn fails; empty: nothing is said.",
     )
     greeting: str | None = option(None, "Spoken when the session begins; null: nothing is said.")
-    stt_deadline_s: float = option(30.0, "Longest wait for a transcript; after it the turn fails.", unit="s", gt=0)
-    llm_deadline_s: float = option(
-        30.0, "Longest wait for the first word of an answer; after it the turn fails.", unit="s", gt=0
+    stt_deadline_s: float = option(
+        30.0, "Longest wait for a transcript, besides the length of its audio; after it the turn fails.", unit="s", gt=0
     )
-    tts_deadline_s: float = option(
-        30.0, "Longest wait for the first audio of a piece of text; after it the turn fails.", unit="s", gt=0
+    turn_deadline_s: float = option(
+        1.0, "Longest wait for the turn detector; after it silence alone decides.", unit="s", gt=0
+    )
+    answer_deadline_s: float = option(
+        30.0,
+        "Longest wait for the first text of an answer, and for the first audio of each piece of it; after it the turn "
+        "fails.",
+        unit="s",
+        gt=0,
     )
 
 
