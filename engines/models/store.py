@@ -125,7 +125,7 @@ class ModelStore:
         """
         hub = HubReference.parse(reference)
         key = hub.key if hub else reference
-        entry = self._entry(key) if _is_name(key) else None
+        entry = self.find(key)
         if entry is None:
             if hub is None:
                 return self._resolve_path(reference)
@@ -182,13 +182,19 @@ class ModelStore:
     def names(self) -> list[str]:
         """Every model of the catalog, then those that only the store knows."""
         own = {path.stem for path in (self.root / ".records").glob("*.json")}
-        return [*self.catalog, *sorted(key for key in own if key not in self.catalog and self._entry(key) is not None)]
+        return [*self.catalog, *sorted(key for key in own if key not in self.catalog and self.find(key) is not None)]
+
+    def find(self, key: str) -> ModelEntry | None:
+        """The entry of a name or key. The catalog's word counts; the record's only for models that it does not know."""
+        entry = self.catalog.get(key)
+        if entry is None and _is_name(key):
+            record = Record.read(self.record_path(key))
+            entry = record.entry if record else None
+        return entry
 
     def entry(self, name: str) -> ModelEntry:
         """:raises UnknownModel: neither in the catalog nor in the store."""
-        hub = HubReference.parse(name)
-        key = hub.key if hub else name
-        entry = self._entry(key) if _is_name(key) else None
+        entry = self.find(self.key(name))
         if entry is None:
             raise unknown_model(name, self.names())
         return entry
@@ -229,14 +235,6 @@ class ModelStore:
         return hub.key if hub else name
 
     # -------------------------------------------------------------------------- inside
-
-    def _entry(self, key: str) -> ModelEntry | None:
-        """The catalog's word counts; the record's only for models that no catalog here knows."""
-        entry = self.catalog.get(key)
-        if entry is None:
-            record = Record.read(self.record_path(key))
-            entry = record.entry if record else None
-        return entry
 
     def _unmarked(self, key: str, entry: ModelEntry, record: Record | None) -> list[str]:
         """Files whose hash is not known to be the entry's."""
