@@ -1,0 +1,312 @@
+"""A loaded GGUF at work: slots of KV cache, prefix reuse, generation. Plain and synchronous, for the engine host."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from antiphon.engines.errors import AntiphonError, EngineFailed, EngineLoadFailed, EngineRequestInvalid
+from antiphon.engines.llm.llama_answer import AnswerParser
+from antiphon.engines.llm.llama_grammar import NO_CALL, call_grammar, loose_call_grammar, schema_grammar, wrapped
+from antiphon.engines.llm.llama_native import MEMORY_HINT, ContextShape, NativeContext, NativeModel
+from antiphon.engines.llm.llama_prompt import PromptBuilder
+from antiphon.engines.llm.llama_sampler import Sampler, Sampling
+from antiphon.engines.llm.llama_slots import Slot, SlotTable, common
+from antiphon.engines.protocols import Finish, FinishReason, LLMEvent, Message, ToolSpec, Usage
+
+_log = logging.getLogger(__name__)
+
+_JSON_TAGS = ("<tool_call>", "<tool_calls>", "<toolcall>", "<tools>", "<function_call>", "<|tool_call|>")
+"""Tags after which `{"name": ..., "arguments": ...}` is due, so that a grammar can take over."""
+_GRAMMARS_KEPT = 16
+_PREFILL_BATCHES = 2
+"""Batches a step of :meth:`LlamaRuntime.prefill`: between steps, more urgent requests go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaConfig:
+    """What makes two runtimes the same."""
+
+    path: str
+    context_tokens: int
+    cache_tokens: int
+    slots: int
+    threads: int
+    batch_tokens: int
+    gpu_layers: int
+    flash_attention: bool | None
+    chat_template: str
+    thinking: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaRequest:
+    """One answer asked for, every option settled."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...]
+    session_key: str
+    sampling: Sampling
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    tool_choice: str = "auto"
+    json_schema: Mapping[str, Any] | None = None
+
+
+def load(config: LlamaConfig) -> LlamaRuntime:
+    """Load and warm a runtime.
+
+    :raises EngineLoadFailed: the model cannot be loaded.
+    """
+    try:
+        return LlamaRuntime(config)
+    except AntiphonError:
+        raise
+    except MemoryError as error:
+        message = f"not enough memory to load '{config.path}'"
+        raise EngineLoadFailed(message, stage="llm", engine="llama_cpp", hint=MEMORY_HINT) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise EngineLoadFailed(
+            f"llama.cpp cannot be used: {error}",
+            stage="llm",
+            engine="llama_cpp",
+            hint="run `antiphon doctor`; the build flags are in docs/engines-llm.md",
+        ) from error
+
+
+class LlamaRuntime:
+    """One model, one context, K slots. Methods run one at a time, on the worker that made it."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        self._model = NativeModel(config.path, gpu_layers=config.gpu_layers)
+        self._context: NativeContext | None = None
+        try:
+            self._limit = self._context_limit(config)
+            cache = max(config.cache_tokens, self._limit)
+            shape = ContextShape(
+                cache, config.slots, min(config.batch_tokens, cache), config.threads, config.flash_attention
+            )
+            self._context = NativeContext(self._model, shape)
+            self._prompts = PromptBuilder(self._model, config.chat_template, config.thinking)
+            self._warm()
+        except BaseException:
+            self.close()
+            raise
+        self._batch = shape.batch_tokens
+        self._table = SlotTable(self._context, config.slots)
+        self._grammars: dict[str, str] = {}
+
+    def close(self) -> None:
+        if self._context is not None:
+            self._context.close()
+            self._context = None
+        self._model.close()
+
+    @property
+    def slots(self) -> list[Slot]:
+        """For inspection."""
+        return self._table.slots
+
+    def cached_lengths(self) -> list[int]:
+        """Positions that llama.cpp itself holds for each slot. For inspection."""
+        return [self._native.length(slot.sequence) for slot in self._table.slots]
+
+    # ------------------------------------------------------------------------------------- work
+
+    def generate(self, request: LlamaRequest) -> Iterator[LLMEvent | None]:
+        """The events of one answer. None between them is a tick: a moment at which the work can be abandoned.
+
+        :raises EngineRequestInvalid: the prompt is too long, the schema or the tool choice cannot be used.
+        :raises EngineFailed: llama.cpp failed; the slot is emptied.
+        """
+        grammar = self._grammar_from_start(request)
+        forced = grammar is not None
+        prompt, thinking = self._prompts.answer(request.messages, request.tools, close_thinking=forced)
+        self._check_length(len(prompt))
+        slot = self._table.prepare(request.session_key, prompt, len(prompt) - 1)
+        slot.answers += 1
+        cached = len(slot.tokens)
+        while len(slot.tokens) < len(prompt):
+            start = len(slot.tokens)
+            self._evaluate(slot, prompt[start : start + self._batch], logits=start + self._batch >= len(prompt))
+            yield None
+        parser = AnswerParser(
+            () if request.json_schema else [tool.name for tool in request.tools],
+            request.stop,
+            thinking,
+            call_allowed=request.tool_choice != "none",
+        )
+        count, reason = yield from self._write(request, slot, parser, grammar)
+        yield Usage(len(prompt), count, cached)
+        yield Finish("tool_calls" if parser.called else reason)
+
+    def prefill(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], session_key: str, answers: int | None
+    ) -> tuple[bool, int]:
+        """One step of evaluating a prompt prefix: (nothing is left to do, value for `answers` at the next step).
+
+        :param answers: from the step before; if the session has begun an answer since, its slot is left alone.
+        """
+        prefix = self._prompts.sure_prefix(messages, tools)
+        slot = self._table.find(session_key)
+        if slot is not None and answers is not None and slot.answers != answers:
+            return True, slot.answers
+        held = common(slot.tokens, prefix) if slot else 0
+        if not prefix or len(prefix) >= self._limit or held == len(prefix):
+            return True, slot.answers if slot else 0
+        slot = self._table.prepare(session_key, prefix, len(prefix))
+        for _ in range(_PREFILL_BATCHES):
+            start = len(slot.tokens)
+            if start < len(prefix):
+                self._evaluate(slot, prefix[start : start + self._batch], logits=False)
+        return len(slot.tokens) >= len(prefix), slot.answers
+
+    # ----------------------------------------------------------------------------------- inside
+
+    @property
+    def _native(self) -> NativeContext:
+        if self._context is None:
+            raise EngineFailed("the model was closed", stage="llm", engine="llama_cpp", retryable=False)
+        return self._context
+
+    def _write(
+        self, request: LlamaRequest, slot: Slot, parser: AnswerParser, grammar: str | None
+    ) -> Generator[LLMEvent | None, None, tuple[int, FinishReason]]:
+        """Generate until the model, a stop string or a limit ends it. Returns how many tokens, and why it ended."""
+        sampler = Sampler(self._model, self._native, request.sampling)
+        try:
+            if grammar is not None and not sampler.set_grammar(grammar):
+                raise _no_grammar("llama.cpp cannot read the grammar made of the JSON schema")
+            count = 0
+            reason: FinishReason = "length"
+            while count < request.max_tokens:
+                token = sampler.sample()
+                if self._model.is_end(token):
+                    reason = "stop"
+                    break
+                count += 1
+                events = parser.feed(self._prompts.visible(token))
+                yield from events or (None,)
+                if parser.done:
+                    reason = "stop"
+                    break
+                if len(slot.tokens) >= self._limit or count == request.max_tokens:
+                    break
+                if grammar is None:
+                    self._guide(sampler, parser, request.tools)
+                self._evaluate(slot, [token], logits=True)
+            yield from parser.finish(truncated=reason == "length")
+            return count, reason
+        finally:
+            sampler.close()
+
+    def _guide(self, sampler: Sampler, parser: AnswerParser, tools: Sequence[ToolSpec]) -> None:
+        """Put the grammar of a call in force while the model is inside a tagged call."""
+        marked = parser.marked
+        if marked is None:
+            sampler.drop_grammar()
+        elif not sampler.constrained and marked[0] in _JSON_TAGS:
+            # False is no error: what was written already may not fit, and the parser repairs what it can.
+            sampler.set_grammar(self._call_grammar(tools), marked[1])
+
+    def _grammar_from_start(self, request: LlamaRequest) -> str | None:
+        """The grammar that the whole answer must follow; None: none.
+
+        :raises EngineRequestInvalid: the schema or the tool choice cannot be used.
+        """
+        if request.json_schema is not None:
+            return schema_grammar(request.json_schema)
+        choice = request.tool_choice
+        if choice == "auto" or (choice == "none" and not request.tools):
+            return None
+        if choice == "none":
+            return NO_CALL
+        tools = [tool for tool in request.tools if choice in ("required", tool.name)]
+        if not tools:
+            names = ", ".join(tool.name for tool in request.tools) or "no tool at all"
+            raise EngineRequestInvalid(
+                f"tool_choice '{choice}' cannot be met: the request has {names}",
+                stage="llm",
+                engine="llama_cpp",
+                hint='give "auto", "none", "required", or the name of one of the request\'s tools',
+            )
+        grammar = self._call_grammar(tools)
+        return wrapped(grammar, "<tool_call>\n", "\n</tool_call>") if self._prompts.tagged_calls else grammar
+
+    def _call_grammar(self, tools: Sequence[ToolSpec]) -> str:
+        key = json.dumps([(tool.name, tool.parameters) for tool in tools], default=dict)
+        grammar = self._grammars.get(key)
+        if grammar is None:
+            try:
+                grammar = call_grammar(tools)
+                if not Sampler.readable(self._model, grammar):
+                    raise _no_grammar("llama.cpp cannot read it")
+            except EngineRequestInvalid as error:
+                _log.warning("a tool's schema fits no grammar", extra={"reason": error.message})
+                grammar = loose_call_grammar(tools)
+            if len(self._grammars) >= _GRAMMARS_KEPT:
+                self._grammars.clear()
+            self._grammars[key] = grammar
+        return grammar
+
+    def _check_length(self, tokens: int) -> None:
+        if tokens >= self._limit:
+            raise EngineRequestInvalid(
+                f"the prompt has {tokens} tokens, and the context holds {self._limit}, the answer included",
+                stage="llm",
+                engine="llama_cpp",
+                hint="raise llm.context_tokens (more memory), or trim the history or the instructions",
+            )
+
+    def _context_limit(self, config: LlamaConfig) -> int:
+        trained = self._model.trained_context
+        if 0 < trained < config.context_tokens:
+            _log.warning(
+                "context_tokens is more than the model was trained for; its own limit is used",
+                extra={"context_tokens": config.context_tokens, "limit": trained},
+            )
+            return trained
+        return config.context_tokens
+
+    def _warm(self) -> None:
+        """Run a whole batch and a single token once, so that the first request pays for no set-up."""
+        context = self._native
+        tokens = [0] * context.shape.batch_tokens
+        for part in (tokens, tokens[:1]):
+            context.clear()
+            if (status := context.decode(0, part, 0, logits=True)) != 0:
+                raise EngineLoadFailed(
+                    f"the model loads, but its first evaluation failed (status {status})",
+                    stage="llm",
+                    engine="llama_cpp",
+                    hint="run `antiphon doctor`",
+                )
+        context.clear()
+
+    def _evaluate(self, slot: Slot, tokens: Sequence[int], *, logits: bool) -> None:
+        """Add tokens to a slot; other sessions' slots make room, the longest unused first.
+
+        :raises EngineFailed: llama.cpp failed; the slot is emptied.
+        """
+        context = self._native
+        status = context.decode(slot.sequence, tokens, len(slot.tokens), logits=logits)
+        while status == 1 and self._table.make_room(slot):
+            status = context.decode(slot.sequence, tokens, len(slot.tokens), logits=logits)
+        if status != 0:
+            self._table.clear(slot)
+            raise EngineFailed(
+                f"llama.cpp failed to evaluate {len(tokens)} tokens (status {status})", stage="llm", engine="llama_cpp"
+            )
+        slot.tokens.extend(tokens)
+
+
+def _no_grammar(reason: str) -> EngineRequestInvalid:
+    return EngineRequestInvalid(
+        f"no grammar can be made of the JSON schema: {reason}",
+        stage="llm",
+        engine="llama_cpp",
+        hint="simplify the schema",
+    )
