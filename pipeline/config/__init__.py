@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from antiphon.pipeline.config.check import check
+from antiphon.pipeline.config.dump import config_data, dump_config
 from antiphon.pipeline.config.errors import InvalidConfig, Origin, Problem, in_file_order
 from antiphon.pipeline.config.interpolate import interpolate_tree
 from antiphon.pipeline.config.layers import apply_overrides, load_layers
@@ -25,6 +26,7 @@ from antiphon.pipeline.config.model import (
     WorkflowConfig,
     engine_block,
 )
+from antiphon.pipeline.config.schema import json_schema
 from antiphon.pipeline.config.sources import Source, find_source, packaged_names
 from antiphon.pipeline.config.tree import Section
 
@@ -41,10 +43,14 @@ __all__ = [
     "SpeculationConfig",
     "TextConfig",
     "WorkflowConfig",
+    "config_data",
+    "dump_config",
     "engine_block",
+    "json_schema",
     "load_config",
     "packaged_names",
     "parse_config",
+    "trace_config",
 ]
 
 

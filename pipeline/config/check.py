@@ -85,7 +85,7 @@ def _block(stage: Stage, node: Node, path: str, problems: list[Problem]) -> Engi
     own = block_keys(stage)
     shared = {key: entry for key, entry in node.entries.items() if key in own.model_fields}
     rest = {key: entry for key, entry in node.entries.items() if key not in shared and key != "engine"}
-    keys = check_model(own, Section(shared, node.origin), path, problems)
+    keys = check_model(own, Section(shared, node.origin), path, problems, text_paths=True)
     options = check_model(
         options_class,
         Section(rest, node.origin),
@@ -93,6 +93,7 @@ def _block(stage: Stage, node: Node, path: str, problems: list[Problem]) -> Engi
         problems,
         also=("engine", *own.model_fields),
         elsewhere=NOWHERE if rest.keys() <= fields_by_key(options_class).keys() else _options_elsewhere(stage, spec),
+        text_paths=True,
     )
     if keys is None or not isinstance(options, EngineOptions):
         return None

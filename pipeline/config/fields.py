@@ -31,14 +31,17 @@ def check_model(
     *,
     also: tuple[str, ...] = (),
     elsewhere: Mapping[str, str] = NOWHERE,
+    text_paths: bool = False,
 ) -> Any:
     """An instance of a pydantic model from a tree, or None.
 
     :param also: further keys to consider when a key looks mistyped.
     :param elsewhere: keys that another engine has, to say so.
+    :param text_paths: text that begins with "./", "../" or "~/" is a path, relative to the file that it stands in.
     """
     found_here: list[Problem] = []
-    data = _data(model, section, path, found_here, also, elsewhere)
+    reader = _Reader(found_here, text_paths)
+    data = reader.model(model, section, path, also, elsewhere)
     broken = has_broken(section)
     instance: BaseModel | None = None
     try:
@@ -74,29 +77,85 @@ def value_of(node: Node) -> Any:
     return {key: value_of(entry.node) for key, entry in node.entries.items()}
 
 
-def _data(
-    model: type[BaseModel],
-    section: Section,
-    path: str,
-    problems: list[Problem],
-    also: tuple[str, ...] = (),
-    elsewhere: Mapping[str, str] = NOWHERE,
-) -> dict[str, Any]:
-    """Plain data for pydantic; unknown keys and values of an impossible kind are reported and left out."""
-    fields = fields_by_key(model)
-    is_open = model.model_config.get("extra") == "allow"
-    data: dict[str, Any] = {}
-    for key, entry in section.entries.items():
-        info = fields.get(key)
-        if info is not None:
-            value = _value(entry.node, kinds.field_annotation(info), info, join(path, key), problems)
-            if value is not _WRONG:
-                data[key] = value
-        elif is_open:
-            data[key] = value_of(entry.node)
-        else:
-            problems.append(_unknown_key(key, entry, path, (*fields, *also), elsewhere))
-    return data
+class _Reader:
+    """Reads plain data for pydantic out of a tree; reports and leaves out unknown keys and impossible values."""
+
+    def __init__(self, problems: list[Problem], text_paths: bool) -> None:
+        self.problems = problems
+        self.text_paths = text_paths
+        """Text that begins with "./", "../" or "~/" is a path."""
+
+    def model(
+        self,
+        model: type[BaseModel],
+        section: Section,
+        path: str,
+        also: tuple[str, ...] = (),
+        elsewhere: Mapping[str, str] = NOWHERE,
+    ) -> dict[str, Any]:
+        fields = fields_by_key(model)
+        is_open = model.model_config.get("extra") == "allow"
+        data: dict[str, Any] = {}
+        for key, entry in section.entries.items():
+            info = fields.get(key)
+            if info is not None:
+                value = self.value(entry.node, kinds.field_annotation(info), info, join(path, key))
+                if value is not _WRONG:
+                    data[key] = value
+            elif is_open:
+                data[key] = value_of(entry.node)
+            else:
+                self.problems.append(_unknown_key(key, entry, path, (*fields, *also), elsewhere))
+        return data
+
+    def value(self, node: Node, annotation: Any, info: FieldInfo, path: str) -> Any:
+        """What pydantic is to see at a place. `info` is the field that the place belongs to."""
+        if isinstance(node, Scalar):
+            return self.scalar(node, annotation, info, path)
+        if isinstance(node, Items):
+            inner = kinds.element(annotation)
+            items = [self.value(item, inner, info, join(path, str(index))) for index, item in enumerate(node.items)]
+            return _WRONG if any(item is _WRONG for item in items) else items
+        if nested := kinds.nested_model(annotation):
+            return self.model(nested, node, path)
+        inner = kinds.mapping_value(annotation)
+        mapping = {key: self.value(entry.node, inner, info, join(path, key)) for key, entry in node.entries.items()}
+        return _WRONG if any(value is _WRONG for value in mapping.values()) else mapping
+
+    def scalar(self, node: Scalar, annotation: Any, info: FieldInfo, path: str) -> Any:
+        """The text or the typed value of a scalar, whichever the field wants."""
+        if node.broken:
+            return _WRONG
+        value = node.value
+        text_is_meant = kinds.takes_text(annotation)
+        is_number = isinstance(value, float) or (isinstance(value, str) and kinds.takes_numbers(annotation))
+        if is_number and not text_is_meant and _not_finite(value):
+            return self.refuse(node, "a finite number", info, path)
+        if value is None and kinds.takes(annotation, value):
+            return None
+        if isinstance(value, str) or (value is not None and text_is_meant and not kinds.takes(annotation, value)):
+            return self.text(node, annotation)
+        if kinds.takes(annotation, value):
+            return value
+        if value is None and kinds.nested_model(annotation):
+            return {}
+        if value is None or isinstance(value, bool):  # pydantic would take true for 1
+            return self.refuse(node, kinds.describe(annotation, kinds.unit(info)), info, path)
+        return value
+
+    def refuse(self, node: Scalar, allowed: str, info: FieldInfo, path: str) -> object:
+        near = nearest(node.text, kinds.choices(info.annotation))
+        message = f"found {found(node, kinds.is_secret(info))}; allowed: {allowed}{near}"
+        self.problems.append(Problem(message, node.origin, path))
+        return _WRONG
+
+    def text(self, node: Scalar, annotation: Any) -> str:
+        """The scalar's text; a path is made relative to the file in which it was written."""
+        text = node.text
+        looks_like_path = self.text_paths and text.startswith(("./", "../", "~/")) and "\n" not in text
+        if text and (looks_like_path or kinds.takes_paths_only(annotation)):
+            return str(node.directory / _expanded(text))
+        return text
 
 
 def _unknown_key(key: str, entry: Entry, path: str, known: tuple[str, ...], elsewhere: Mapping[str, str]) -> Problem:
@@ -105,62 +164,11 @@ def _unknown_key(key: str, entry: Entry, path: str, known: tuple[str, ...], else
     return Problem(f"unknown key{remark}", entry.origin, join(path, key), hint)
 
 
-def _value(node: Node, annotation: Any, info: FieldInfo, path: str, problems: list[Problem]) -> Any:
-    """What pydantic is to see at a place. `info` is the field that the place belongs to."""
-    if isinstance(node, Scalar):
-        return _scalar(node, annotation, info, path, problems)
-    if isinstance(node, Items):
-        inner = kinds.element(annotation)
-        items = [_value(item, inner, info, join(path, str(index)), problems) for index, item in enumerate(node.items)]
-        return _WRONG if any(item is _WRONG for item in items) else items
-    if nested := kinds.nested_model(annotation):
-        return _data(nested, node, path, problems)
-    inner = kinds.mapping_value(annotation)
-    mapping = {key: _value(entry.node, inner, info, join(path, key), problems) for key, entry in node.entries.items()}
-    return _WRONG if any(value is _WRONG for value in mapping.values()) else mapping
-
-
-def _scalar(node: Scalar, annotation: Any, info: FieldInfo, path: str, problems: list[Problem]) -> Any:
-    """The text or the typed value of a scalar, whichever the field wants."""
-    if node.broken:
-        return _WRONG
-    value = node.value
-    text_is_meant = kinds.takes_text(annotation)
-    is_number = isinstance(value, float) or (isinstance(value, str) and kinds.takes_numbers(annotation))
-    if is_number and not text_is_meant and _not_finite(value):
-        allowed = f"a finite number{f' ({kinds.unit(info)})' if kinds.unit(info) else ''}"
-        problems.append(Problem(f"found {found(node, kinds.is_secret(info))}; allowed: {allowed}", node.origin, path))
-        return _WRONG
-    if kinds.takes(annotation, value):
-        return value
-    if isinstance(value, str) or (value is not None and text_is_meant):
-        return _text(node, annotation)
-    if value is None and kinds.nested_model(annotation):
-        return {}
-    if value is None or isinstance(value, bool):  # pydantic would take true for 1
-        allowed = kinds.describe(annotation, kinds.unit(info))
-        near = nearest(node.text, kinds.choices(annotation))
-        problems.append(
-            Problem(f"found {found(node, kinds.is_secret(info))}; allowed: {allowed}{near}", node.origin, path)
-        )
-        return _WRONG
-    return value
-
-
 def _not_finite(value: object) -> bool:
     try:
         return not math.isfinite(float(str(value)))
     except ValueError:
         return False
-
-
-def _text(node: Scalar, annotation: Any) -> str:
-    """The scalar's text; a path is made relative to the file in which it was written."""
-    text = node.text
-    only_paths = kinds.takes_paths_only(annotation)
-    if text and (only_paths or (text.startswith(("./", "../", "~/")) and "\n" not in text)):
-        return str(node.directory / _expanded(text))
-    return text
 
 
 def _expanded(text: str) -> Path:

@@ -139,7 +139,10 @@ def describe(annotation: Any, unit_name: str = "") -> str:
         if text not in parts:
             parts.append(text)
     parts.sort(key=lambda part: part == "null")
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"
+    if len(parts) == 1:
+        return parts[0]
+    separator = ", or " if any(", " in part for part in parts) else " or "
+    return ", ".join(parts[:-1]) + separator + parts[-1]
 
 
 def _describe_one(kind: Any, constraints: tuple[Any, ...]) -> str:
@@ -163,17 +166,21 @@ def _range(constraints: tuple[Any, ...]) -> str:
     low, high = "", ""
     for constraint in _flat(constraints):
         if isinstance(constraint, annotated_types.Ge):
-            low = f"at least {constraint.ge}"
+            low = f"at least {_number(constraint.ge)}"
         elif isinstance(constraint, annotated_types.Gt):
-            low = f"more than {constraint.gt}"
+            low = f"more than {_number(constraint.gt)}"
         elif isinstance(constraint, annotated_types.Le):
-            high = f"at most {constraint.le}"
+            high = f"at most {_number(constraint.le)}"
         elif isinstance(constraint, annotated_types.Lt):
-            high = f"less than {constraint.lt}"
+            high = f"less than {_number(constraint.lt)}"
     if low.startswith("at least ") and high.startswith("at most "):
         return f" from {low.removeprefix('at least ')} to {high.removeprefix('at most ')}"
     both = " and ".join(part for part in (low, high) if part)
     return f", {both}" if both else ""
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _sized(name: str, of_what: str, constraints: tuple[Any, ...]) -> str:

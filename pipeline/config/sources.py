@@ -120,7 +120,8 @@ def _missing_hint(path: Path) -> str:
 
 
 def _candidates(path: Path) -> list[str]:
-    return [*_siblings(path), *packaged_names()]
+    names = [*_siblings(path), *packaged_names()]
+    return names if path.suffix else [Path(name).stem for name in names]
 
 
 def _siblings(path: Path) -> list[str]:
