@@ -70,8 +70,8 @@ class PackageSource(_Strict):
 
     @property
     def label(self) -> str:
-        names = dict.fromkeys(part.package for parts in self.files.values() for part in parts)
-        return "package " + ", ".join(names)
+        names = list(dict.fromkeys(part.package for parts in self.files.values() for part in parts))
+        return f"package {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 class HubSource(_Strict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from antiphon.engines.errors import ModelError, ModelSourceFailed, StoreFull
-from antiphon.engines.models.catalog import FileSpec, ModelEntry, PathSource, Source
+from antiphon.engines.models.catalog import FileSpec, ModelEntry, PackageSource, PathSource, Source, UrlSource
 from antiphon.engines.models.files import disk_full
 from antiphon.engines.models.http import SourceFailed
 from antiphon.engines.models.hubrepo import describe
@@ -111,8 +112,8 @@ class _Pull:
                 self._take(source, missing)
                 last = source.label
             except SourceFailed as failure:
-                log.warning("model source failed", extra={"model": self.reference, "source": source.label})
-                self.reasons.append(f"{source.label}: {failure}")
+                log.info("model source failed", extra={"model": self.reference, "source": source.label})
+                self.reasons.append(_reason(source, str(failure)))
             missing = {name: spec for name, spec in missing.items() if not (self.ready / name).exists()}
         if missing:
             raise self._failed(entry)
@@ -215,6 +216,14 @@ class _Pull:
             hint=f"{_other_ways(self.reference, entry)}\n{air_gapped(self.reference)}",
             reasons=reasons,
         )
+
+
+def _reason(source: Source, failure: str) -> str:
+    """A failure that begins with its own package or URL needs no label before it."""
+    names = isinstance(source, PackageSource) and re.match(r"\S+==", failure)
+    if names or (isinstance(source, UrlSource) and re.match(r"\w+://", failure)):
+        return f"{source.kind} {failure}"
+    return f"{source.label}: {failure}"
 
 
 def _other_ways(name: str, entry: ModelEntry | None) -> str:

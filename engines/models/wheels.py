@@ -43,8 +43,8 @@ def fetch_members(
     state = _State(folder / ".parts.json")
     while (package := _next_package(parts, files, state)) is not None:
         log.info("fetching a wheel", extra={"package": package})
-        wheel = download_wheel(package, folder / "wheel", functools.partial(wrote, package))
         try:
+            wheel = download_wheel(package, folder / "wheel", functools.partial(wrote, package))
             with zipfile.ZipFile(wheel) as archive:
                 for name, spec in files.items():
                     _join(name, spec, parts[name], package, archive, folder, state, wrote)
@@ -183,6 +183,8 @@ def _pip_failure(package: str, output: str) -> Exception:
     if re.search(r"NewConnectionError|NameResolutionError|ConnectTimeout|ProxyError|Max retries exceeded", output):
         return SourceFailed(f"{package}: the package index cannot be reached")
     if any("No matching distribution" in line or "Could not find a version" in line for line in errors):
-        return SourceFailed(f"{package}: the package index does not have it as a wheel")
+        # With retries switched off pip says the same for an index that cannot be reached.
+        unsure = ", or cannot be reached" if "(from versions: none)" in output else ""
+        return SourceFailed(f"{package}: the package index does not have it as a wheel{unsure}")
     last = errors[-1] if errors else (output.strip().splitlines() or ["no output"])[-1]
     return SourceFailed(f"{package}: pip failed: {redact(last)[:300]}")

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from antiphon.engines.errors import AntiphonError
 from antiphon.engines.models.archive import export_models, import_models
-from antiphon.engines.models.catalog import Catalog, redact
+from antiphon.engines.models.catalog import Catalog
 from antiphon.engines.models.prune import find_leftovers, remove_leftovers
 from antiphon.engines.models.pull import Pulled, pull
 from antiphon.engines.models.sources import Progress as PullProgress
@@ -310,7 +310,7 @@ def _progress_bars() -> Iterator[Callable[[PullProgress], None]]:
                 if key not in tasks:
                     tasks[key] = bars.add_task(escape(f"{event.model}: {event.file}"), total=event.total_bytes)
                     if not console.is_terminal:
-                        line = f"{event.model}: {redact(event.file)} from {event.source}"
+                        line = f"{event.model}: {event.file}"
                         console.print(line, markup=False, highlight=False, soft_wrap=True)
                 bars.update(tasks[key], completed=event.done_bytes, total=event.total_bytes)
 
@@ -326,7 +326,8 @@ def _json(value: Any) -> None:
 
 
 def _stdout() -> Console:
-    return Console()
+    """Where it is no terminal a table must not be cut to a terminal's width."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def _stderr() -> Console:
