@@ -104,6 +104,7 @@ class SileroVAD:
 
     @property
     def hidden_hangover_ms(self) -> float:
+        """One window: with it the estimated end of natural speech is unbiased, see docs/engines-vad.md."""
         return 32.0
 
     @property
