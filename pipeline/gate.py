@@ -22,7 +22,7 @@ class GateSettings:
 
     start_ms: float = 96.0
     """Speech within the last `start_window_ms` that opens the gate."""
-    start_window_ms: float = 192.0
+    start_window_ms: float = 320.0
     pre_roll_ms: float = 300.0
     """Audio from before the opening that belongs to the turn, so that the first phoneme is kept."""
     stop_ms: float = 64.0

@@ -1,8 +1,8 @@
 """Speaks one answer: text as it comes -> clauses -> speech -> transport, in order, with bounded look-ahead.
 
-The steps run side by side, joined by small queues. Nothing reaches the transport before `committed` is set, so the same
-code serves a speculated answer and a sure one. A step that fails lets what was made before it be heard, then the failure
-comes out of :meth:`Reply.speak`.
+The steps run side by side, joined by small queues. Nothing reaches the transport before `committed` is set, so the
+same code serves a speculated answer and a sure one. A step that fails lets what was made before it be heard, then its
+failure comes out of :meth:`Reply.speak`.
 """
 
 from __future__ import annotations
@@ -62,8 +62,10 @@ class ReplySettings:
     """How many pieces of text may wait for TTS, and how many synthesised chunks for the sink (times 16)."""
     stall_s: float = 0.25
     """The workflow has paused this long: speak what there is."""
-    first_item_timeout_s: float = 30.0
-    """Until the workflow's first text, and until the first audio of each piece."""
+    workflow_timeout_s: float = 30.0
+    """Longest pause of the workflow: until its first text, and between two pieces."""
+    tts_timeout_s: float = 30.0
+    """Until the first audio of a piece, and between two chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class Reply:
         stalled = False
         while True:
             patient = not self.text or stalled
-            wait_s = self.settings.first_item_timeout_s if patient else self.settings.stall_s
+            wait_s = self.settings.workflow_timeout_s if patient else self.settings.stall_s
             try:
                 async with asyncio.timeout(wait_s):
                     item = await texts.get()
@@ -205,7 +207,7 @@ class Reply:
             self.before_call()
             stream = self.tts.synthesize(words, self.voice)
             try:
-                timeout_s = self.settings.first_item_timeout_s
+                timeout_s = self.settings.tts_timeout_s
                 while True:
                     try:
                         async with asyncio.timeout(timeout_s):

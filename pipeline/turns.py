@@ -126,6 +126,11 @@ class DiscardTurn:
 TurnAction = OpenTurn | ResumeTurn | PauseTurn | AskDetector | CommitTurn | DiscardTurn
 
 
+def _reached(now_s: float, deadline_s: float) -> bool:
+    """Whether a deadline has come, up to rounding: a tick at the deadline must always count, or it would tick for ever."""
+    return now_s >= deadline_s - 1e-6
+
+
 class State(Enum):
     IDLE = "idle"
     SPEAKING = "speaking"
@@ -171,7 +176,7 @@ class TurnMachine:
                 if self.state is State.PAUSED and (turn, revision) == (self.turn, self.revision):
                     self._probability = probability
             case Tick():
-                if self.state is State.SPEAKING and now_s >= self._last_audio_s + self.stall_s:
+                if self.state is State.SPEAKING and _reached(now_s, self._last_audio_s + self.stall_s):
                     actions += self._pause(self._last_audio_s)
             case EndOfInput():
                 self._ended = True
@@ -226,14 +231,13 @@ class TurnMachine:
     def _by_time(self, now_s: float) -> list[TurnAction]:
         if self.state is State.IDLE:
             return []
-        if now_s - self._opened_s >= self.max_turn_s:
+        if _reached(now_s, self._opened_s + self.max_turn_s):
             return self._commit("max_turn")
         if self.state is not State.PAUSED:
             return []
-        silence_s = now_s - self._silence_from_s
-        if silence_s >= self._enough_silence_s():
+        if _reached(now_s, self._silence_from_s + self._enough_silence_s()):
             return self._commit("silence")
-        due = sum(1 for at_ms in self.policy.check_at_ms if silence_s >= at_ms / 1000)
+        due = sum(1 for at_ms in self.policy.check_at_ms if _reached(now_s, self._silence_from_s + at_ms / 1000))
         if due > self._asked:
             self._asked = due
             return [AskDetector(self.turn, self.revision)]

@@ -114,9 +114,16 @@ class _Adapted:
 
     speculative = False
 
-    def __init__(self, run: RunFunction, on_start: Callable[[], AsyncIterator[str]] | None = None) -> None:
+    def __init__(
+        self,
+        run: RunFunction,
+        on_start: Callable[[], AsyncIterator[str]] | None = None,
+        bind_llm: Callable[[LLM], None] | None = None,
+    ) -> None:
         self._run = run
         self.on_start = on_start
+        if bind_llm is not None:
+            self.bind_llm = bind_llm
 
     async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
         answer = self._run(turn.transcript)
@@ -165,7 +172,7 @@ def as_workflow(thing: Any) -> Workflow:
         workflow: Workflow = thing
         return workflow
     if hasattr(thing, "run"):
-        return _Adapted(thing.run, getattr(thing, "on_start", None))
+        return _Adapted(thing.run, getattr(thing, "on_start", None), getattr(thing, "bind_llm", None))
     if callable(thing):
         return _Adapted(thing)
     raise WorkflowError(

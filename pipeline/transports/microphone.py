@@ -60,9 +60,7 @@ class MicrophoneTransport:
         block_out = self.output_hz * self._block_ms // 1000
         try:
             self._streams = [
-                sounddevice.InputStream(
-                    self.input_hz, block_in, channels=1, dtype="float32", callback=self._on_input
-                ),
+                sounddevice.InputStream(self.input_hz, block_in, channels=1, dtype="float32", callback=self._on_input),
                 sounddevice.OutputStream(
                     self.output_hz, block_out, channels=1, dtype="float32", callback=self._on_output
                 ),

@@ -1,0 +1,292 @@
+"""From a configuration to running engines and sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from antiphon.engines.audio import AudioFrame, resample
+from antiphon.engines.errors import AntiphonError, EngineLoadFailed
+from antiphon.engines.fallback import FallbackEvent, FallbackLLM, FallbackSTT, FallbackTTS, Link
+from antiphon.engines.host import EngineHost
+from antiphon.engines.models.catalog import load_catalog
+from antiphon.engines.models.store import ModelStore
+from antiphon.engines.net import forbid_network
+from antiphon.engines.protocols import LLM, Stage
+from antiphon.engines.registry import EngineContext, load_dotted
+from antiphon.pipeline.config import Config, EngineBlock
+from antiphon.pipeline.conversation import Conversation
+from antiphon.pipeline.errors import WorkflowError
+from antiphon.pipeline.events import EventSink
+from antiphon.pipeline.gate import GateSettings
+from antiphon.pipeline.reply import ReplySettings
+from antiphon.pipeline.session import Engines, Session, SessionSettings, TextTools
+from antiphon.pipeline.text import make_speakable, make_splitter
+from antiphon.pipeline.transports.base import Transport
+from antiphon.pipeline.workflow import ChatWorkflow, Workflow, as_workflow
+
+logger = logging.getLogger(__name__)
+
+_CHAINS: dict[str, Callable[..., Any]] = {"stt": FallbackSTT, "llm": FallbackLLM, "tts": FallbackTTS}
+
+
+def make_store(config: Config) -> ModelStore:
+    """The model store that a configuration names."""
+    catalog = load_catalog(config.models.catalogs) if config.models.catalogs else None
+    return ModelStore(config.models.store, catalog)
+
+
+@dataclass(slots=True)
+class Assembly:
+    """A configuration's engines, loaded once and shared by any number of sessions. An async context manager."""
+
+    config: Config
+    store: ModelStore | None = None
+    replacements: dict[Stage, Any] = field(default_factory=dict)
+    """Engines of the caller's own, in place of the configured ones; entered and left like those."""
+    needs_llm: bool | None = None
+    """None: if the configured workflow does."""
+    on_fallback: Callable[[FallbackEvent], None] | None = None
+    host: EngineHost = field(default_factory=EngineHost)
+    engines: Engines | None = None
+    llm: LLM | None = None
+    load_s: dict[str, float] = field(default_factory=dict)
+    """How long each stage took to load, in seconds."""
+    _apology: tuple[AudioFrame, ...] = ()
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def __aenter__(self) -> Assembly:
+        """Load and warm every engine, side by side.
+
+        :raises AntiphonError: an engine cannot be loaded; those that could are freed again.
+        """
+        try:
+            if self.config.session.offline:
+                self._stack.enter_context(forbid_network())
+            self._stack.push_async_callback(self.host.close)
+            await self._load()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: later collections need not look at it
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        gc.unfreeze()
+        await self._stack.aclose()
+        self.engines = self.llm = None
+
+    # ------------------------------------------------------------------------ loading
+
+    async def _load(self) -> None:
+        config = self.config
+        store = self.store or make_store(config)
+        context = EngineContext(self.host, store, offline=config.session.offline)
+        blocks: dict[Stage, tuple[EngineBlock, ...]] = {
+            "vad": (config.vad,),
+            "turn": (config.turn,),
+            "stt": config.stt,
+            "llm": config.llm if self._uses_llm() else (),
+            "tts": config.tts,
+        }
+        made = {
+            stage: self.replacements.get(stage) or self._make(stage, chain, context)
+            for stage, chain in blocks.items()
+            if chain
+        }
+        results = await asyncio.gather(*(self._enter(stage, made[stage]) for stage in made), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        detector = made["turn"]
+        self.llm = made.get("llm")
+        voices = config.tts[0].voices
+        self.engines = Engines(
+            vad=made["vad"],
+            stt=made["stt"],
+            tts=made["tts"],
+            detector=detector if detector.policy.check_at_ms else None,
+            policy=detector.policy,
+            voices=voices or None,
+            local=all(made[stage].capabilities.local for stage in ("stt", "llm", "tts") if stage in made),
+        )
+        self._apology = await self._make_apology()
+
+    def _uses_llm(self) -> bool:
+        if self.needs_llm is not None:
+            return self.needs_llm
+        return self.config.workflow.kind == "chat" or hasattr(_workflow_target(self.config), "bind_llm")
+
+    def _make(self, stage: Stage, chain: Sequence[EngineBlock], context: EngineContext) -> Any:
+        if len(chain) == 1:
+            return chain[0].spec.create(chain[0].options, context)
+        links = [
+            Link(f"{index + 1}:{block.engine}", block.spec.create(block.options, context), self._deadline_s(block))
+            for index, block in enumerate(chain)
+        ]
+        return _CHAINS[stage](links, on_event=self._on_fallback)
+
+    def _deadline_s(self, block: EngineBlock) -> float:
+        session = self.config.session
+        of_stage = {"stt": session.stt_deadline_s, "llm": session.llm_deadline_s, "tts": session.tts_deadline_s}
+        return block.deadline_s or of_stage[block.stage]
+
+    def _on_fallback(self, event: FallbackEvent) -> None:
+        if self.on_fallback is not None:
+            self.on_fallback(event)
+
+    async def _enter(self, stage: Stage, engine: Any) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            await self._stack.enter_async_context(engine)
+        except AntiphonError:
+            raise
+        except Exception as error:
+            raise EngineLoadFailed(
+                f"the {stage} engine could not be loaded: {type(error).__name__}: {error}",
+                stage=stage,
+                hint="antiphon doctor tries each engine by itself and explains what it finds",
+            ) from error
+        self.load_s[stage] = loop.time() - began_s
+
+    async def _make_apology(self) -> tuple[AudioFrame, ...]:
+        """The apology as audio, made while the TTS still works. Warms the TTS on the way."""
+        text = self.config.session.on_error
+        assert self.engines is not None
+        if not text or "tts" in self.replacements:
+            return ()
+        frames: list[AudioFrame] = []
+        try:
+            async for chunk in self.engines.tts.synthesize(text):
+                frames.append(chunk.frame)
+        except AntiphonError as error:
+            logger.warning("the apology could not be prepared", extra={"code": type(error).__name__})
+            return ()
+        if not frames:
+            return ()
+        joined = np.concatenate([frame.samples for frame in frames])
+        output_hz = self.config.audio.output_hz
+        return (AudioFrame(resample(joined, frames[0].rate_hz, output_hz), output_hz),)
+
+    # ------------------------------------------------------------------------ sessions
+
+    def workflow(self) -> Workflow:
+        """A new workflow as configured, for one session.
+
+        :raises WorkflowError: its dotted path cannot be imported, or is no workflow.
+        """
+        settings = self.config.workflow
+        if settings.kind == "chat":
+            assert self.llm is not None, "the assembly has not been entered"
+            return ChatWorkflow(self.llm, settings.instructions)
+        target = _workflow_target(self.config)
+        if isinstance(target, type):
+            try:
+                target = target(**settings.options)
+            except TypeError as error:
+                raise WorkflowError(
+                    f"workflow.kind: '{settings.kind}' cannot be made with workflow.options "
+                    f"{sorted(settings.options)}: {error}"
+                ) from error
+        return self._bound(as_workflow(target))
+
+    def _bound(self, workflow: Workflow) -> Workflow:
+        """Give the LLM to a workflow that asks for it."""
+        bind = getattr(workflow, "bind_llm", None)
+        if bind is not None:
+            bind(self.llm)
+        return workflow
+
+    def settings(self, *, manual_turns: bool = False) -> SessionSettings:
+        """The configuration as a session's settings."""
+        config = self.config
+        return SessionSettings(
+            output_hz=config.audio.output_hz,
+            gate=GateSettings(
+                config.gate.start_ms, config.gate.start_window_ms, config.gate.pre_roll_ms, config.gate.stop_ms
+            ),
+            max_turn_s=float("inf") if manual_turns else config.session.max_turn_s,
+            speculate=config.speculation.enabled,
+            manual_turns=manual_turns,
+            on_error=config.session.on_error,
+            greeting=config.session.greeting or "",
+            history_turns=config.workflow.history_turns,
+            reply=ReplySettings(
+                output_hz=config.audio.output_hz,
+                look_ahead=config.text.look_ahead_chunks,
+                workflow_timeout_s=config.session.llm_deadline_s,
+                tts_timeout_s=config.session.tts_deadline_s,
+            ),
+            stt_timeout_s=config.session.stt_deadline_s,
+        )
+
+    def text_tools(self) -> TextTools:
+        text = self.config.text
+        return TextTools(
+            splitter=lambda language: make_splitter(language, first_clause=text.first_clause),
+            speakable=lambda language: make_speakable(language, lexicon=text.lexicon, urls=text.speak_urls),
+        )
+
+    def session(
+        self,
+        transport: Transport,
+        *,
+        workflow: Workflow | None = None,
+        sinks: Sequence[EventSink] = (),
+        conversation: Conversation | None = None,
+        manual_turns: bool = False,
+        adjust: Callable[[Assembly, dict[str, Any]], None] | None = None,
+    ) -> Session:
+        """A new session on these engines.
+
+        :param manual_turns: the whole input is one turn.
+        :param adjust: may change the :class:`Session`'s keyword arguments before it is made.
+        """
+        assert self.engines is not None, "the assembly has not been entered"
+        arguments: dict[str, Any] = {
+            "engines": self.engines,
+            "transport": transport,
+            "workflow": self._bound(workflow) if workflow is not None else self.workflow(),
+            "text": self.text_tools(),
+            "settings": self.settings(manual_turns=manual_turns),
+            "sinks": sinks,
+            "conversation": conversation,
+            "apology": self._apology,
+        }
+        if adjust is not None:
+            adjust(self, arguments)
+        return Session(**arguments)
+
+
+def _workflow_target(config: Config) -> Any:
+    try:
+        return load_user_object(config.workflow.kind)
+    except ImportError as error:
+        raise WorkflowError(
+            f"workflow.kind: '{config.workflow.kind}' cannot be imported: {error}",
+            hint="write 'module:Name'; modules in the current folder are found",
+        ) from error
+
+
+def load_user_object(path: str) -> Any:
+    """Import a dotted path of the user's; the current folder counts, as for `python -m`.
+
+    :raises ImportError: it does not exist.
+    """
+    folder = str(Path.cwd())
+    module = path.partition(":")[0] if ":" in path else path.rpartition(".")[0]
+    if folder not in sys.path and importlib.util.find_spec(module.partition(".")[0]) is None:
+        sys.path.insert(0, folder)
+    return load_dotted(path)

@@ -1,0 +1,110 @@
+"""Sessions on scripted engines and a virtual clock: what the session tests share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from antiphon.engines.audio import AudioFrame
+from antiphon.engines.protocols import EndpointPolicy
+from antiphon.engines.testing import ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedTurnDetector, ScriptedVAD
+from antiphon.pipeline.events import Event
+from antiphon.pipeline.session import Engines, Session, SessionSettings, TextTools
+from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
+from antiphon.pipeline.workflow import ChatWorkflow
+
+RATE_HZ = 16000
+
+
+class WholeText:
+    """A splitter that speaks each delta that ends a sentence."""
+
+    def __init__(self) -> None:
+        self._kept = ""
+
+    def push(self, delta: str) -> list[str]:
+        self._kept += delta
+        if not self._kept.rstrip().endswith((".", "?", "!")):
+            return []
+        piece, self._kept = self._kept, ""
+        return [piece]
+
+    def stall(self) -> list[str]:
+        return []
+
+    def finish(self) -> list[str]:
+        rest, self._kept = self._kept, ""
+        return [rest] if rest else []
+
+
+TEXT = TextTools(splitter=lambda language: WholeText(), speakable=lambda language: str.strip)
+
+
+class Rig:
+    """A session over `seconds` of input in which somebody speaks at the given times."""
+
+    def __init__(
+        self,
+        speech: Sequence[tuple[float, float]],
+        *,
+        seconds: float,
+        stt: Sequence[Any] = (),
+        llm: Sequence[Any] = (),
+        tts: ScriptedTTS | None = None,
+        detector: ScriptedTurnDetector | None = None,
+        policy: EndpointPolicy | None = None,
+        workflow: Any = None,
+        settings: SessionSettings | None = None,
+        paced: bool = True,
+        voices: dict[str, str] | None = None,
+        source: AsyncIterator[AudioFrame] | None = None,
+        apology: Sequence[AudioFrame] = (),
+    ) -> None:
+        self.vad = ScriptedVAD(speech)
+        self.stt = ScriptedSTT(stt)
+        self.llm = ScriptedLLM(llm)
+        self.tts = tts if tts is not None else ScriptedTTS(repeat=True)
+        self.detector = detector
+        self.events: list[Event] = []
+        self._seconds = seconds
+        self._source = source
+        self._paced = paced
+        self._workflow = workflow
+        self._settings = settings or SessionSettings(on_error="")
+        self._policy = policy or (detector.policy if detector else EndpointPolicy(silence_ms=400))
+        self._voices = voices
+        self._apology = apology
+
+    async def run(self) -> Rig:
+        silence = AudioFrame(np.zeros(round(self._seconds * RATE_HZ), dtype=np.float32), RATE_HZ)
+        source = self._source or recording_frames(silence, paced=self._paced)
+        self.transport = RecordingTransport(source, paced=self._paced)
+        async with self.vad as vad, self.stt as stt, self.llm as llm, self.tts as tts:
+            self.session = Session(
+                engines=Engines(vad, stt, tts, self.detector, self._policy, self._voices),
+                transport=self.transport,
+                workflow=self._workflow or ChatWorkflow(llm, "Be brief."),
+                text=TEXT,
+                settings=self._settings,
+                sinks=[self.events.append],
+                apology=self._apology,
+            )
+            await self.session.run()
+        return self
+
+    def of(self, *types: str) -> list[Event]:
+        return [event for event in self.events if event.type in types]
+
+    @property
+    def types(self) -> list[str]:
+        return [event.type for event in self.events]
+
+    @property
+    def said(self) -> list[str]:
+        return [item.text for item in self.session.conversation if item.role == "assistant"]
+
+    @property
+    def heard(self) -> list[str]:
+        return [item.text for item in self.session.conversation if item.role == "user"]
