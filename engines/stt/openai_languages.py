@@ -1,0 +1,35 @@
+"""English names of the languages that Whisper tells apart, as servers write them, with their codes."""
+
+from __future__ import annotations
+
+_CODES = """
+af afrikaans, am amharic, ar arabic, as assamese, az azerbaijani, ba bashkir, be belarusian, bg bulgarian, bn bengali,
+bo tibetan, br breton, bs bosnian, ca catalan, cs czech, cy welsh, da danish, de german, el greek, en english,
+es spanish, et estonian, eu basque, fa persian, fi finnish, fo faroese, fr french, gl galician, gu gujarati, ha hausa,
+haw hawaiian, he hebrew, hi hindi, hr croatian, ht haitian creole, hu hungarian, hy armenian, id indonesian,
+is icelandic, it italian, ja japanese, jw javanese, ka georgian, kk kazakh, km khmer, kn kannada, ko korean, la latin,
+lb luxembourgish, ln lingala, lo lao, lt lithuanian, lv latvian, mg malagasy, mi maori, mk macedonian, ml malayalam,
+mn mongolian, mr marathi, ms malay, mt maltese, my myanmar, ne nepali, nl dutch, nn nynorsk, no norwegian, oc occitan,
+pa punjabi, pl polish, ps pashto, pt portuguese, ro romanian, ru russian, sa sanskrit, sd sindhi, si sinhala,
+sk slovak, sl slovenian, sn shona, so somali, sq albanian, sr serbian, su sundanese, sv swedish, sw swahili, ta tamil,
+te telugu, tg tajik, th thai, tk turkmen, tl tagalog, tr turkish, tt tatar, uk ukrainian, ur urdu, uz uzbek,
+vi vietnamese, yi yiddish, yo yoruba, yue cantonese, zh chinese,
+my burmese, nl flemish, es castilian, ca valencian, ro moldavian, ro moldovan, si sinhalese, pa panjabi, ps pushto,
+lb letzeburgesch, ht haitian, zh mandarin
+"""
+
+CODES: dict[str, str] = {
+    name: code for code, _, name in (entry.strip().partition(" ") for entry in _CODES.split(",")) if name
+}
+"""Lower-case English name to code."""
+
+
+def language_code(said: str | None) -> str | None:
+    """The code of a language that a server gives as name ("english") or code ("en", "en-US"); None: unknown."""
+    if not said:
+        return None
+    word = said.strip().lower()
+    if word in CODES:
+        return CODES[word]
+    code = word.replace("_", "-").partition("-")[0]
+    return code if code.isalpha() and 2 <= len(code) <= 3 else None
