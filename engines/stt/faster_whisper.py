@@ -1,0 +1,279 @@
+"""Speech-to-text with any CTranslate2 Whisper: a short encoder window, a loop guard, a filter for inventions.
+
+faster-whisper's own `transcribe` pads every call to 30 s and decodes up to six times; here CTranslate2 is called
+directly, with faster-whisper's feature extractor and tokenizer. See docs/engines-stt.md for the measurements.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+from dataclasses import replace
+from types import TracebackType
+from typing import Literal
+
+from antiphon.engines.audio import AudioFrame, Samples, to_mono_float32
+from antiphon.engines.config import EngineOptions, option
+from antiphon.engines.errors import EngineFailed, EngineLoadFailed, EngineRequestInvalid
+from antiphon.engines.host import Worker
+from antiphon.engines.protocols import ModelFiles, STTCapabilities, STTOptions, Transcript, Word
+from antiphon.engines.registry import EngineContext
+from antiphon.engines.stt.whisper_filter import FilterLimits
+from antiphon.engines.stt.whisper_runtime import ENGINE, DecodeRequest, ModelFacts, Piece, WhisperRuntime
+from antiphon.engines.stt.whisper_window import RATE_HZ, WindowPolicy, policy_for
+
+_DEFAULTS = STTOptions()
+
+ComputeType = Literal[
+    "default",
+    "auto",
+    "int8",
+    "int8_float32",
+    "int8_float16",
+    "int8_bfloat16",
+    "int16",
+    "float16",
+    "bfloat16",
+    "float32",
+]
+
+
+class FasterWhisperOptions(EngineOptions):
+    model: str = option(
+        "whisper-tiny.en",
+        "A CTranslate2 Whisper: a catalog name, a path to its folder, or hub:owner/name@revision.",
+        min_length=1,
+    )
+    language: str | None = option(
+        None, "Language spoken, as ISO 639-1 code; empty: detected from the audio (multilingual models)."
+    )
+    prompt: str = option("", "Text that could have been said before: sets spelling and style.")
+    hotwords: str = option("", "Names and terms to expect, separated by spaces or commas.")
+    compute_type: ComputeType = option("int8", "Number format of the weights at work; int8 is the fastest on CPUs.")
+    device: Literal["cpu", "cuda", "auto"] = option("cpu", "Where the model runs; auto takes a GPU where there is one.")
+    threads: int | Literal["auto"] = option(
+        "auto", "CPU threads; auto: as planned for this machine.", unit="threads", ge=1
+    )
+    window_floor_s: float | None = option(
+        None, "Shortest encoder window; empty: the one measured for the model, else 30.", unit="s", ge=1.0, le=30.0
+    )
+    window_margin_s: float | None = option(
+        None,
+        "Silence added after the audio in the window; empty: as measured for the model.",
+        unit="s",
+        ge=0.0,
+        le=10.0,
+    )
+    word_times: bool = option(False, "Always return word times, not only when a request asks for them.")
+    max_tokens: int | None = option(
+        None, "Most tokens for a piece of up to 30 s; empty: by its length.", unit="tokens", ge=1, le=224
+    )
+    carry_context: bool = option(
+        False, "Long audio: give the text of the previous piece to the next one as its prompt."
+    )
+    no_speech_threshold: float = option(
+        0.6, "Text is thrown away where the model's no-speech probability is above this.", unit="0-1", gt=0.0, le=1.0
+    )
+    logprob_threshold: float = option(
+        -0.8,
+        "Mean log-probability of a token below which other signs of noise are enough to throw the text away.",
+        unit="ln p",
+        le=0.0,
+    )
+    compression_ratio_threshold: float = option(
+        2.4, "A text that compresses better than this is taken for a loop.", unit="ratio", gt=1.0
+    )
+
+
+def create(options: FasterWhisperOptions, context: EngineContext) -> FasterWhisper:
+    """The engine, not yet entered."""
+    return FasterWhisper(options, context)
+
+
+class FasterWhisper:
+    """An STT engine; see :class:`antiphon.engines.protocols.STT`."""
+
+    def __init__(self, options: FasterWhisperOptions, context: EngineContext) -> None:
+        self._options = options
+        self._context = context
+        self._worker: Worker | None = None
+        self._facts: ModelFacts | None = None
+        self._policy = WindowPolicy()
+        self._limits = FilterLimits(
+            options.no_speech_threshold, options.logprob_threshold, options.compression_ratio_threshold
+        )
+
+    @property
+    def rate_hz(self) -> int:
+        return RATE_HZ
+
+    @property
+    def capabilities(self) -> STTCapabilities:
+        """`languages` is known once the engine was entered; before, from the model's name."""
+        if self._facts is not None:
+            return STTCapabilities(word_times=True, languages=self._facts.languages)
+        english = self._options.model.split("@")[0].rstrip("/").endswith(".en")
+        return STTCapabilities(word_times=True, languages=("en",) if english else None)
+
+    @property
+    def window(self) -> WindowPolicy:
+        """The encoder window in use."""
+        return self._policy
+
+    async def __aenter__(self) -> FasterWhisper:
+        """Load the model (or share the one that is loaded) and warm its windows.
+
+        :raises ModelMissing, UnknownModel: from the store.
+        :raises EngineLoadFailed: the files, the device or the compute type cannot be used.
+        :raises EngineRequestInvalid: the model does not speak the configured language.
+        """
+        if self._worker is not None:
+            raise EngineLoadFailed("the engine was entered twice", stage="stt", engine=ENGINE)
+        options = self._options
+        files = self._context.models.resolve(options.model)
+        self._policy = policy_for(options.model, files.metadata, options.window_floor_s, options.window_margin_s)
+        path = _model_folder(files)
+        threads = self._context.plan.stt if options.threads == "auto" else options.threads
+        arguments = (path, options.device, options.compute_type, threads)
+        host = self._context.host
+        worker = await host.acquire((ENGINE, *arguments), functools.partial(WhisperRuntime, *arguments), name=ENGINE)
+        try:
+            facts: ModelFacts = await worker.call("facts")
+            language = _language(options.language, facts, options.model)
+            await worker.call("warm", self._policy.warm_windows, language)
+        except BaseException:
+            await host.release(worker)
+            raise
+        self._facts, self._worker = facts, worker
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await self._context.host.release(worker)
+
+    async def transcribe(self, audio: AudioFrame, options: STTOptions = _DEFAULTS) -> Transcript:
+        """Transcribe a finished piece of audio of any length and rate; silence and noise give an empty text.
+
+        Audio longer than the full window is cut at quiet places. Each piece is a request of its own to the engine host,
+        so a cancelled call stops after the piece at hand, and more urgent requests go between.
+
+        :raises EngineRequestInvalid: a language that the model does not speak, or samples that are no audio.
+        :raises EngineFailed: the library failed, or the engine is not entered.
+        """
+        worker, facts = self._worker, self._facts
+        if worker is None or facts is None:
+            raise EngineFailed("the engine is not entered, or was closed", stage="stt", engine=ENGINE, retryable=False)
+        request = self._request(options, facts)
+        samples = _checked(audio)
+        cuts = [(0, len(samples))]
+        longest_s = self._policy.longest_piece_s
+        if audio.rate_hz != RATE_HZ or len(samples) > longest_s * RATE_HZ:
+            samples, cuts = await worker.call("prepare", samples, audio.rate_hz, longest_s)
+        pieces: list[Piece] = []
+        weights: list[int] = []
+        for start, end in cuts:
+            piece: Piece = await worker.call("decode", samples[start:end], replace(request, offset_s=start / RATE_HZ))
+            pieces.append(piece)
+            weights.append(end - start)
+            request = self._next(request, piece)
+        return _join(pieces, weights, request.word_times)
+
+    def _request(self, options: STTOptions, facts: ModelFacts) -> DecodeRequest:
+        mine = self._options
+        limits = [n for n in (options.max_tokens, mine.max_tokens) if n is not None]
+        return DecodeRequest(
+            policy=self._policy,
+            limits=self._limits,
+            language=_language(options.language or mine.language, facts, mine.model),
+            prompt=mine.prompt if options.prompt is None else options.prompt,
+            hotwords=mine.hotwords if options.hotwords is None else options.hotwords,
+            prefix=_safe_prefix(options.agreed_prefix),
+            word_times=options.word_times or mine.word_times,
+            max_tokens=min(limits) if limits else None,
+        )
+
+    def _next(self, request: DecodeRequest, piece: Piece) -> DecodeRequest:
+        """What the next piece of long audio takes over: never the prefix; the text only if asked for and sound."""
+        carried = request.prompt
+        if self._options.carry_context:
+            sound = piece.text and not piece.looped and (piece.logprob or 0.0) > self._limits.logprob
+            carried = piece.text if sound else self._options.prompt
+        return replace(request, prefix="", prompt=carried)
+
+
+def _checked(audio: AudioFrame) -> Samples:
+    if audio.rate_hz <= 0:
+        raise EngineRequestInvalid(f"audio at {audio.rate_hz} Hz is no audio", stage="stt", engine=ENGINE)
+    try:
+        return to_mono_float32(audio.samples)
+    except ValueError as error:
+        raise EngineRequestInvalid(str(error), stage="stt", engine=ENGINE) from error
+
+
+def _model_folder(files: ModelFiles) -> str:
+    """The folder that CTranslate2 loads: where model.bin lies."""
+    model = files.files.get("model.bin")
+    return os.path.dirname(model) if model else files.directory
+
+
+def _language(wanted: str | None, facts: ModelFacts, model: str) -> str | None:
+    """The language code to decode with: "de-AT" and "DE" are "de"; None means detect.
+
+    :raises EngineRequestInvalid: the model does not speak it.
+    """
+    if not facts.multilingual:
+        if wanted and wanted.lower().replace("_", "-").split("-")[0] != "en":
+            raise EngineRequestInvalid(
+                f"the model '{model}' speaks English only, but language '{wanted}' was asked for",
+                stage="stt",
+                engine=ENGINE,
+                hint="use a multilingual model (whisper-base) or language: en",
+            )
+        return "en"
+    if not wanted:
+        return None
+    code = wanted.lower().replace("_", "-").split("-")[0]
+    if code not in facts.languages:
+        near = difflib.get_close_matches(code, facts.languages, 1)
+        raise EngineRequestInvalid(
+            f"the model '{model}' has no language '{wanted}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            stage="stt",
+            engine=ENGINE,
+            hint=f"languages: {', '.join(facts.languages)}",
+        )
+    return code
+
+
+def _safe_prefix(agreed: str | None) -> str:
+    """The agreed text without its last word and without closing punctuation: the end of a hypothesis is a guess.
+
+    Forcing a word that was cut in half, or a full stop in the middle, makes the decoder stop or loop.
+    """
+    words = (agreed or "").split()[:-1]
+    return " ".join(words).rstrip(".,;:!?…。！？、 ")
+
+
+def _join(pieces: list[Piece], weights: list[int], word_times: bool) -> Transcript:
+    """One transcript of all pieces; probabilities weighted by the tokens or the time that they speak of."""
+    heard = [p for p in pieces if p.text]
+    decoded = [(p, w) for p, w in zip(pieces, weights, strict=True) if p.no_speech is not None]
+    tokens = sum(p.tokens for p, _ in decoded)
+    time = sum(w for _, w in decoded)
+    first = max(heard or pieces, key=lambda p: p.tokens, default=Piece())
+    words: list[Word] = [word for p in heard for word in p.words or ()]
+    return Transcript(
+        text=" ".join(p.text for p in heard),
+        language=first.language,
+        language_probability=first.language_probability,
+        words=tuple(words) if word_times else None,
+        no_speech_probability=sum((p.no_speech or 0.0) * w for p, w in decoded) / time if time else None,
+        average_logprob=sum((p.logprob or 0.0) * p.tokens for p, _ in decoded) / tokens if tokens else None,
+        rejected_text=" ".join(p.rejected_text for p in pieces if p.rejected_text),
+    )
+
+
+__all__ = ["FasterWhisper", "FasterWhisperOptions", "create"]

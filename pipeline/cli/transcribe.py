@@ -1,0 +1,186 @@
+"""`antiphon transcribe [CONFIG] FILE...`: recordings to text, JSON or subtitles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from antiphon.engines.errors import AntiphonError
+from antiphon.engines.fallback import FallbackSTT, Link
+from antiphon.engines.host import EngineHost
+from antiphon.engines.net import forbid_network
+from antiphon.engines.protocols import STT, STTOptions, Transcript
+from antiphon.engines.registry import EngineContext
+from antiphon.pipeline.audio_file import read_audio_file
+from antiphon.pipeline.build import make_store
+from antiphon.pipeline.config import Config, load_config, packaged_names
+from antiphon.pipeline.subtitles import SUFFIXES, render
+
+
+class OutputFormat(StrEnum):
+    """What `--format` takes."""
+
+    text = "text"
+    json = "json"
+    srt = "srt"
+    vtt = "vtt"
+
+
+EXIT_FILE_FAILED = 1
+EXIT_NOT_STARTED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one file: a transcript, or an error."""
+
+    path: Path
+    transcript: Transcript | None = None
+    duration_s: float = 0.0
+    warnings: tuple[str, ...] = ()
+    error: AntiphonError | None = None
+
+
+def make_stt(config: Config, context: EngineContext) -> STT:
+    """The configured speech-to-text engine, or the chain of them, not yet entered."""
+    engines = [(block, block.spec.create(block.options, context)) for block in config.stt]
+    if len(engines) == 1:
+        only: STT = engines[0][1]
+        return only
+    links = [Link(f"{n}:{block.engine}", engine, block.deadline_s) for n, (block, engine) in enumerate(engines, 1)]
+    return FallbackSTT(links)
+
+
+async def transcribe_files(
+    stt: STT, paths: Sequence[Path], *, word_times: bool = False, language: str | None = None
+) -> AsyncIterator[FileResult]:
+    """Transcribe files one after another; one that fails is a result with an error, and the next one is done.
+
+    :param stt: an entered engine.
+    """
+    options = STTOptions(language=language, word_times=word_times and stt.capabilities.word_times)
+    for path in paths:
+        try:
+            audio = await asyncio.to_thread(read_audio_file, path, stt.rate_hz)
+            transcript = await stt.transcribe(audio.frame, options)
+        except AntiphonError as error:
+            yield FileResult(path, error=error)
+            continue
+        yield FileResult(path, transcript, audio.frame.duration_s, audio.warnings)
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[str | None, list[Path]]:
+    """Tell the configuration from the recordings: it comes first, and is a YAML file or the name of a packaged one."""
+    first = arguments[0] if arguments else ""
+    named = first in packaged_names() or f"{first}.yaml" in packaged_names()
+    if first.lower().endswith((".yaml", ".yml")) or (named and not Path(first).exists()):
+        return first, [Path(a) for a in arguments[1:]]
+    return None, [Path(a) for a in arguments]
+
+
+def transcribe(
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="[CONFIG] FILE...", help="A configuration (optional), then recordings.")
+    ],
+    format: Annotated[OutputFormat, typer.Option(help="What to write.")] = OutputFormat.text,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write to; a folder where there are several recordings.")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="Language spoken, as a code such as de.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the configuration.")
+    ] = None,
+) -> None:
+    """Write down what is said in recordings (WAV, FLAC, OGG).
+
+    Exit code 0: all done; 1: some recording failed, the others are done; 2: nothing could be started.
+    """
+    source, paths = split_arguments(arguments)
+    if not paths:
+        _fail("no recording was named", "antiphon transcribe [CONFIG] FILE...")
+    if out is None and len(paths) > 1 and format in (OutputFormat.srt, OutputFormat.vtt):
+        _fail(f"several recordings do not fit into one {format} on the screen", "give a folder: --out FOLDER")
+    try:
+        targets = _targets(paths, out, format)
+        config = load_config(source, overrides=tuple(overrides or ()))
+        failed = asyncio.run(_run(config, paths, targets, format, language))
+    except AntiphonError as error:
+        _fail(error.message, error.hint)
+    except OSError as error:
+        _fail(f"cannot write: {error}", "give another --out")
+    if failed:
+        typer.echo(f"{failed} of {len(paths)} recordings failed", err=True)
+        raise typer.Exit(EXIT_FILE_FAILED)
+
+
+async def _run(
+    config: Config, paths: Sequence[Path], targets: Sequence[Path | None], format: OutputFormat, language: str | None
+) -> int:
+    """Do the work; returns how many files failed."""
+    failed = 0
+    async with AsyncExitStack() as stack:
+        if config.session.offline:
+            stack.enter_context(forbid_network())
+        host = EngineHost()
+        stack.push_async_callback(host.close)
+        context = EngineContext(host, make_store(config), offline=config.session.offline)
+        stt = await stack.enter_async_context(make_stt(config, context))
+        results = transcribe_files(stt, paths, word_times=format is not OutputFormat.text, language=language)
+        async with aclosing(results):  # type: ignore[type-var]
+            position = 0
+            async for result in results:
+                failed += not _write(result, targets[position], format, several=len(paths) > 1)
+                position += 1
+    return failed
+
+
+def _write(result: FileResult, target: Path | None, format: OutputFormat, *, several: bool) -> bool:
+    """Write one result (or say what was wrong); whether it was good."""
+    if result.error is not None or result.transcript is None:
+        problem = result.error.message if result.error else "no transcript"
+        hint = f"\n  {result.error.hint}" if result.error and result.error.hint else ""
+        named = problem if str(result.path) in problem else f"{result.path}: {problem}"
+        typer.echo(f"error: {named}{hint}", err=True)
+        return False
+    for warning in result.warnings:
+        typer.echo(f"warning: {result.path}: {warning}", err=True)
+    extra = {"file": str(result.path), "warnings": list(result.warnings)}
+    rendered = render(result.transcript, format.value, result.duration_s, extra)
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(rendered, encoding="utf-8")
+    elif several and format is OutputFormat.text:
+        typer.echo(f"{result.path}: {rendered}", nl=False)
+    else:
+        typer.echo(rendered, nl=False)
+    return True
+
+
+def _targets(paths: Sequence[Path], out: Path | None, format: OutputFormat) -> list[Path | None]:
+    """Where each recording's text goes; None: to the screen. Recordings of the same name get a number."""
+    if out is None:
+        return [None] * len(paths)
+    if len(paths) == 1 and not out.is_dir():
+        return [out]
+    if out.exists() and not out.is_dir():
+        raise AntiphonError(f"{out}: this is a file, but several recordings need a folder", hint="--out FOLDER")
+    suffix = SUFFIXES[format.value]
+    targets: list[Path | None] = []
+    for path in paths:
+        name, number = path.stem, 2
+        while out / f"{name}{suffix}" in targets:
+            name, number = f"{path.stem}-{number}", number + 1
+        targets.append(out / f"{name}{suffix}")
+    return targets
+
+
+def _fail(message: str, hint: str = "") -> None:
+    typer.echo(f"error: {message}" + (f"\n  {hint}" if hint else ""), err=True)
+    raise typer.Exit(EXIT_NOT_STARTED)
