@@ -94,9 +94,15 @@ class EngineOverloaded(EngineError):
 
 
 class EngineCrashed(EngineError):
-    """Raised when the process in which an engine runs has died."""
+    """Raised when the process in which an engine runs has died; `signal_name` is "SIGSEGV" and the like, or ""."""
 
     retryable = True
+
+    def __init__(
+        self, message: str, *, stage: str = "", engine: str = "", hint: str = "", signal_name: str = ""
+    ) -> None:
+        super().__init__(message, stage=stage, engine=engine, hint=hint)
+        self.signal_name = signal_name
 
 
 class UnknownEngine(AntiphonError):
