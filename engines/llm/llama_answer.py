@@ -28,7 +28,7 @@ class AnswerParser:
     Text after a tool call is not passed on: without the tool's result the model could only guess. The same call twice
     ends the answer: small models repeat themselves.
 
-    :param tool_names: known tools; with none, JSON is ordinary text.
+    :param tool_names: known tools; with none, JSON without call tags is ordinary text. None: everything is text.
     :param stop: stop strings, matched in the text that would be spoken.
     :param thinking: closing tag if the prompt leaves the model inside a thinking block.
     :param call_allowed: False drops tool calls (tool_choice "none").
@@ -36,7 +36,7 @@ class AnswerParser:
 
     def __init__(
         self,
-        tool_names: Collection[str] = (),
+        tool_names: Collection[str] | None = (),
         stop: Sequence[str] = (),
         thinking: str = "",
         call_allowed: bool = True,

@@ -22,8 +22,9 @@ from antiphon.engines.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
-from antiphon.engines.host import Worker, current_ticket
-from antiphon.engines.llm.llama_runtime import LlamaConfig, LlamaRequest, load
+from antiphon.engines.host import Isolation, Worker, current_ticket
+from antiphon.engines.llm.llama_constraints import LlamaRequest
+from antiphon.engines.llm.llama_runtime import LlamaConfig, load
 from antiphon.engines.llm.llama_sampler import Sampling
 from antiphon.engines.protocols import (
     LLMCapabilities,
@@ -66,7 +67,7 @@ class LlamaCppOptions(EngineOptions):
     )
     threads: _Count | Literal["auto"] = option("auto", "CPU threads; auto: by the machine's plan.", unit="threads")
     batch_tokens: int = option(
-        32, "Prompt tokens evaluated at a time: work stops only between two such batches.", unit="tokens",
+        64, "Prompt tokens evaluated at a time: work stops only between two such batches.", unit="tokens",
         ge=1, le=2048,
     )  # fmt: skip
     temperature: float = option(0.0, "0 always takes the most probable token; higher is more varied.", ge=0, le=5)
@@ -86,6 +87,9 @@ class LlamaCppOptions(EngineOptions):
     chat_template: str = option("", "Jinja text, or chatml, instead of the model's own chat template.")
     thinking: bool = option(
         False, "Let models with that switch think before they answer. Thinking is never spoken, but it takes its time."
+    )
+    isolation: Isolation = option(
+        "thread", "Where the model runs: process is safe from a crash of llama.cpp, at some cost a token."
     )
 
 
@@ -123,7 +127,9 @@ class LlamaCppLLM:
             )
         files = await asyncio.to_thread(self._models.resolve, self._options.model)
         config = self._config(_gguf(files))
-        self._worker = await self._host.acquire(("llm", "llama_cpp", config), partial(load, config), name="llama_cpp")
+        self._worker = await self._host.acquire(
+            ("llm", "llama_cpp", config), partial(load, config), name="llama_cpp", isolation=self._options.isolation
+        )
         return self
 
     async def __aexit__(

@@ -48,9 +48,14 @@ def loose_call_grammar(tools: Sequence[ToolSpec]) -> str:
     return _with_lead(grammar, "[ \\t\\n]*")
 
 
-def wrapped(grammar: str, opening: str, closing: str) -> str:
-    """The grammar with literal text around it."""
-    return _with_lead(grammar, json.dumps(opening), json.dumps(closing))
+def arguments_grammar(tool: ToolSpec) -> str:
+    """The grammar of what follows `{"name": "...", "arguments":` in a call of the tool."""
+    return _with_lead(schema_grammar(_arguments_schema(tool.parameters)), '" "?', '"}"')
+
+
+def loose_arguments_grammar() -> str:
+    """As :func:`arguments_grammar`, with any JSON object as arguments."""
+    return _with_lead(schema_grammar({"type": "object"}), '" "?', '"}"')
 
 
 NO_CALL = "root ::= [^<{`]*"
@@ -64,14 +69,16 @@ def _with_lead(grammar: str, lead: str, tail: str = "") -> str:
 
 
 def _call_schema(tool: ToolSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = _plain(parameters, parameters, _DEPTH)
-    if "properties" not in arguments:
-        arguments = {"type": "object"}
     return {
         "type": "object",
-        "properties": {"name": {"const": tool.name}, "arguments": arguments},
+        "properties": {"name": {"const": tool.name}, "arguments": _arguments_schema(parameters)},
         "required": ["name", "arguments"],
     }
+
+
+def _arguments_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = _plain(parameters, parameters, _DEPTH)
+    return arguments if "properties" in arguments else {"type": "object"}
 
 
 def _plain(schema: Any, root: Mapping[str, Any], depth: int) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from antiphon.engines.errors import EngineLoadFailed
 
 _log = logging.getLogger(__name__)
 _native_log = logging.getLogger(f"{__name__}.native")
-_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING}
+_ERROR = 4
+"""ggml's log levels are 1 debug, 2 info, 3 warning, 4 error, 5 continuation of the line before."""
+_ALL_LAYERS = 9999
 _recent_errors: deque[str] = deque(maxlen=8)
 """llama.cpp's own last error lines, to explain a load that failed."""
 
@@ -58,9 +60,10 @@ def _on_log(level: int, text: bytes, _user_data: Any) -> None:
     line = text.decode("utf-8", "replace").strip()
     if not line:
         return
-    if level == 3:
+    if level == _ERROR:
         _recent_errors.append(line)
-    _native_log.log(_LEVELS.get(level, logging.DEBUG), "llama.cpp", extra={"line": line})
+    # Never louder than info: what matters to a user comes as an exception, which quotes these lines.
+    _native_log.log(logging.INFO if level == _ERROR else logging.DEBUG, "llama.cpp", extra={"line": line})
 
 
 class NativeModel:
@@ -75,7 +78,7 @@ class NativeModel:
         self.path = path
         _recent_errors.clear()
         params = self.lib.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers
+        params.n_gpu_layers = gpu_layers if gpu_layers >= 0 else _ALL_LAYERS
         self.handle = self.lib.llama_model_load_from_file(os.fsencode(path), params)
         if not self.handle:
             raise EngineLoadFailed(

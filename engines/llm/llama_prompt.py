@@ -50,10 +50,11 @@ class PromptBuilder:
         self._shown_controls = tuple(text for text in self._controls if _in_marker(text))
 
     def answer(
-        self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, close_thinking: bool
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], opening: str = "", *, close_thinking: bool
     ) -> tuple[list[int], str]:
         """Tokens of the whole prompt, and the closing tag of the thinking block that it leaves open ("": none).
 
+        :param opening: what the answer is made to begin with.
         :param close_thinking: end an open block at once: the answer is forced into a form.
         :raises EngineRequestInvalid: the template refuses these messages.
         """
@@ -61,7 +62,7 @@ class PromptBuilder:
         thinking = open_block(text)
         if thinking and close_thinking:
             text, thinking = f"{text.rstrip()}\n{thinking}\n\n", ""
-        return self._tokens(text), thinking
+        return self._tokens(text + opening), thinking
 
     def sure_prefix(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
         """Tokens that the prompt of this chat begins with however it goes on."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from antiphon.engines.errors import AntiphonError, EngineFailed, EngineLoadFailed, EngineRequestInvalid
 from antiphon.engines.llm.llama_answer import AnswerParser
-from antiphon.engines.llm.llama_grammar import NO_CALL, call_grammar, loose_call_grammar, schema_grammar, wrapped
+from antiphon.engines.llm.llama_constraints import Constraints, LlamaRequest, no_grammar
 from antiphon.engines.llm.llama_native import MEMORY_HINT, ContextShape, NativeContext, NativeModel
 from antiphon.engines.llm.llama_prompt import PromptBuilder
-from antiphon.engines.llm.llama_sampler import Sampler, Sampling
+from antiphon.engines.llm.llama_sampler import Sampler
 from antiphon.engines.llm.llama_slots import Slot, SlotTable, common
 from antiphon.engines.protocols import Finish, FinishReason, LLMEvent, Message, ToolSpec, Usage
 
@@ -21,7 +19,6 @@ _log = logging.getLogger(__name__)
 
 _JSON_TAGS = ("<tool_call>", "<tool_calls>", "<toolcall>", "<tools>", "<function_call>", "<|tool_call|>")
 """Tags after which `{"name": ..., "arguments": ...}` is due, so that a grammar can take over."""
-_GRAMMARS_KEPT = 16
 _PREFILL_BATCHES = 2
 """Batches a step of :meth:`LlamaRuntime.prefill`: between steps, more urgent requests go first."""
 
@@ -40,20 +37,6 @@ class LlamaConfig:
     flash_attention: bool | None
     chat_template: str
     thinking: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LlamaRequest:
-    """One answer asked for, every option settled."""
-
-    messages: tuple[Message, ...]
-    tools: tuple[ToolSpec, ...]
-    session_key: str
-    sampling: Sampling
-    max_tokens: int
-    stop: tuple[str, ...] = ()
-    tool_choice: str = "auto"
-    json_schema: Mapping[str, Any] | None = None
 
 
 def load(config: LlamaConfig) -> LlamaRuntime:
@@ -97,7 +80,7 @@ class LlamaRuntime:
             raise
         self._batch = shape.batch_tokens
         self._table = SlotTable(self._context, config.slots)
-        self._grammars: dict[str, str] = {}
+        self._constraints = Constraints(self._model, tagged=self._prompts.tagged_calls)
 
     def close(self) -> None:
         if self._context is not None:
@@ -122,9 +105,10 @@ class LlamaRuntime:
         :raises EngineRequestInvalid: the prompt is too long, the schema or the tool choice cannot be used.
         :raises EngineFailed: llama.cpp failed; the slot is emptied.
         """
-        grammar = self._grammar_from_start(request)
-        forced = grammar is not None
-        prompt, thinking = self._prompts.answer(request.messages, request.tools, close_thinking=forced)
+        grammar, opening = self._constraints.of(request)
+        prompt, thinking = self._prompts.answer(
+            request.messages, request.tools, opening, close_thinking=grammar is not None
+        )
         self._check_length(len(prompt))
         slot = self._table.prepare(request.session_key, prompt, len(prompt) - 1)
         slot.answers += 1
@@ -134,11 +118,12 @@ class LlamaRuntime:
             self._evaluate(slot, prompt[start : start + self._batch], logits=start + self._batch >= len(prompt))
             yield None
         parser = AnswerParser(
-            () if request.json_schema else [tool.name for tool in request.tools],
+            None if request.json_schema is not None else [tool.name for tool in request.tools],
             request.stop,
             thinking,
             call_allowed=request.tool_choice != "none",
         )
+        parser.feed(opening.encode())
         count, reason = yield from self._write(request, slot, parser, grammar)
         yield Usage(len(prompt), count, cached)
         yield Finish("tool_calls" if parser.called else reason)
@@ -177,9 +162,10 @@ class LlamaRuntime:
     ) -> Generator[LLMEvent | None, None, tuple[int, FinishReason]]:
         """Generate until the model, a stop string or a limit ends it. Returns how many tokens, and why it ended."""
         sampler = Sampler(self._model, self._native, request.sampling)
+        forced = request.tool_choice not in ("auto", "none")
         try:
             if grammar is not None and not sampler.set_grammar(grammar):
-                raise _no_grammar("llama.cpp cannot read the grammar made of the JSON schema")
+                raise no_grammar("llama.cpp cannot read the grammar made of the JSON schema")
             count = 0
             reason: FinishReason = "length"
             while count < request.max_tokens:
@@ -190,7 +176,7 @@ class LlamaRuntime:
                 count += 1
                 events = parser.feed(self._prompts.visible(token))
                 yield from events or (None,)
-                if parser.done:
+                if parser.done or (forced and parser.called):
                     reason = "stop"
                     break
                 if len(slot.tokens) >= self._limit or count == request.max_tokens:
@@ -210,47 +196,7 @@ class LlamaRuntime:
             sampler.drop_grammar()
         elif not sampler.constrained and marked[0] in _JSON_TAGS:
             # False is no error: what was written already may not fit, and the parser repairs what it can.
-            sampler.set_grammar(self._call_grammar(tools), marked[1])
-
-    def _grammar_from_start(self, request: LlamaRequest) -> str | None:
-        """The grammar that the whole answer must follow; None: none.
-
-        :raises EngineRequestInvalid: the schema or the tool choice cannot be used.
-        """
-        if request.json_schema is not None:
-            return schema_grammar(request.json_schema)
-        choice = request.tool_choice
-        if choice == "auto" or (choice == "none" and not request.tools):
-            return None
-        if choice == "none":
-            return NO_CALL
-        tools = [tool for tool in request.tools if choice in ("required", tool.name)]
-        if not tools:
-            names = ", ".join(tool.name for tool in request.tools) or "no tool at all"
-            raise EngineRequestInvalid(
-                f"tool_choice '{choice}' cannot be met: the request has {names}",
-                stage="llm",
-                engine="llama_cpp",
-                hint='give "auto", "none", "required", or the name of one of the request\'s tools',
-            )
-        grammar = self._call_grammar(tools)
-        return wrapped(grammar, "<tool_call>\n", "\n</tool_call>") if self._prompts.tagged_calls else grammar
-
-    def _call_grammar(self, tools: Sequence[ToolSpec]) -> str:
-        key = json.dumps([(tool.name, tool.parameters) for tool in tools], default=dict)
-        grammar = self._grammars.get(key)
-        if grammar is None:
-            try:
-                grammar = call_grammar(tools)
-                if not Sampler.readable(self._model, grammar):
-                    raise _no_grammar("llama.cpp cannot read it")
-            except EngineRequestInvalid as error:
-                _log.warning("a tool's schema fits no grammar", extra={"reason": error.message})
-                grammar = loose_call_grammar(tools)
-            if len(self._grammars) >= _GRAMMARS_KEPT:
-                self._grammars.clear()
-            self._grammars[key] = grammar
-        return grammar
+            sampler.set_grammar(self._constraints.call(tools), marked[1])
 
     def _check_length(self, tokens: int) -> None:
         if tokens >= self._limit:
@@ -301,12 +247,3 @@ class LlamaRuntime:
                 f"llama.cpp failed to evaluate {len(tokens)} tokens (status {status})", stage="llm", engine="llama_cpp"
             )
         slot.tokens.extend(tokens)
-
-
-def _no_grammar(reason: str) -> EngineRequestInvalid:
-    return EngineRequestInvalid(
-        f"no grammar can be made of the JSON schema: {reason}",
-        stage="llm",
-        engine="llama_cpp",
-        hint="simplify the schema",
-    )

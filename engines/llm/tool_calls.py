@@ -64,11 +64,13 @@ _NO: _Verdict = ("no", 0, "")
 class ToolCallParser:
     """Splits streamed text into text to speak and tool calls. Any chunking of a text gives the same pieces.
 
-    :param names: the tools that exist; with none, all text passes through untouched.
+    :param names: the tools that exist; with none, tagged calls are still kept out of the text, and JSON is text. None:
+        everything is text.
     """
 
-    def __init__(self, names: Collection[str]) -> None:
-        self._names = tuple(names)
+    def __init__(self, names: Collection[str] | None) -> None:
+        self._off = names is None
+        self._names = tuple(names or ())
         self._buffer = ""
         self._state: Literal["text", "marked", "after"] = "text"
         self._close = ""
@@ -82,7 +84,7 @@ class ToolCallParser:
         return (self._opening, self._buffer) if self._state == "marked" else None
 
     def feed(self, text: str) -> list[Piece]:
-        if not self._names:
+        if self._off:
             return [text] if text else []
         self._buffer += text
         return self._run()
@@ -110,7 +112,7 @@ class ToolCallParser:
             self._emit(out, len(self._buffer))
             return False
         self._emit(out, match.start())
-        kind, skip, close = _begins(self._buffer)
+        kind, skip, close = _begins(self._buffer, bare=bool(self._names))
         if kind == "more" and not self._ended:
             return False
         if kind == "tag":
@@ -160,7 +162,8 @@ class ToolCallParser:
         if not rest:
             return False
         if self._close and rest.startswith(self._close):
-            self._leave(len(self._close), "text")
+            self._leave(len(self._close), "after")
+            self._close = ""
         elif self._close and self._close.startswith(rest) and not self._ended:
             return False
         elif self._close and rest[0] in "{[":
@@ -234,16 +237,19 @@ def known_name(name: str, names: Collection[str]) -> str | None:
     return same[0] if name and len(same) == 1 else None
 
 
-def _begins(text: str) -> _Verdict:
-    """What begins at the first character of `text`, which is one of `<`, `{`, `[`, a back-tick."""
+def _begins(text: str, *, bare: bool) -> _Verdict:
+    """What begins at the first character of `text`, which is one of `<`, `{`, `[`, a back-tick.
+
+    :param bare: JSON without tags can be a call, too.
+    """
     for tag, close in TAGS.items():
         if text.startswith(tag):
             return "tag", len(tag), close
         if tag.startswith(text):
             return _MORE
-    if text[0] == "`":
-        return _fenced(text)
-    return _bare_json(text, 0) if text[0] in "{[" else _NO
+    if not bare or text[0] == "<":
+        return _NO
+    return _fenced(text) if text[0] == "`" else _bare_json(text, 0)
 
 
 def _fenced(text: str) -> _Verdict:
@@ -257,7 +263,7 @@ def _fenced(text: str) -> _Verdict:
     if text[fence.end()] in "{[":
         return _bare_json(text, fence.end())
     if text[fence.end()] == "<":
-        kind, skip, close = _begins(text[fence.end() :])
+        kind, skip, close = _begins(text[fence.end() :], bare=True)
         return kind, skip + fence.end() if kind == "tag" else 0, close
     return _NO
 
