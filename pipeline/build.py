@@ -19,8 +19,8 @@ from antiphon.engines.audio import AudioFrame, resample
 from antiphon.engines.errors import AntiphonError, EngineLoadFailed
 from antiphon.engines.fallback import FallbackEvent, FallbackLLM, FallbackSTT, FallbackTTS, Link
 from antiphon.engines.host import EngineHost
-from antiphon.engines.models.catalog import load_catalog
-from antiphon.engines.models.store import ModelStore
+from antiphon.engines.models.catalog import Catalog
+from antiphon.engines.models.store import ModelStore, antiphon_home
 from antiphon.engines.net import forbid_network
 from antiphon.engines.protocols import LLM, Stage
 from antiphon.engines.registry import EngineContext, load_dotted
@@ -42,8 +42,9 @@ _CHAINS: dict[str, Callable[..., Any]] = {"stt": FallbackSTT, "llm": FallbackLLM
 
 def make_store(config: Config) -> ModelStore:
     """The model store that a configuration names."""
-    catalog = load_catalog(config.models.catalogs) if config.models.catalogs else None
-    return ModelStore(config.models.store, catalog)
+    own = antiphon_home() / "catalog.yaml"
+    paths = [*([own] if own.exists() else []), *config.models.catalogs]
+    return ModelStore(config.models.store, Catalog.load(paths))
 
 
 @dataclass(slots=True)
@@ -139,8 +140,8 @@ class Assembly:
 
     def _deadline_s(self, block: EngineBlock) -> float:
         session = self.config.session
-        of_stage = {"stt": session.stt_deadline_s, "llm": session.llm_deadline_s, "tts": session.tts_deadline_s}
-        return block.deadline_s or of_stage[block.stage]
+        default_s = session.stt_deadline_s if block.stage == "stt" else session.answer_deadline_s
+        return block.deadline_s or default_s
 
     def _on_fallback(self, event: FallbackEvent) -> None:
         if self.on_fallback is not None:
@@ -226,10 +227,11 @@ class Assembly:
             reply=ReplySettings(
                 output_hz=config.audio.output_hz,
                 look_ahead=config.text.look_ahead_chunks,
-                workflow_timeout_s=config.session.llm_deadline_s,
-                tts_timeout_s=config.session.tts_deadline_s,
+                workflow_timeout_s=config.session.answer_deadline_s,
+                tts_timeout_s=config.session.answer_deadline_s,
             ),
             stt_timeout_s=config.session.stt_deadline_s,
+            detector_timeout_s=config.session.turn_deadline_s,
         )
 
     def text_tools(self) -> TextTools:

@@ -132,7 +132,7 @@ class Gate:
         self._ring.clear()
         self.speaking = True
         self._silent_windows = 0
-        self._last_speech_end_s = frame.end_s
+        self._last_speech_end_s = max(first, frame.end_s - self._vad.hidden_hangover_ms / 1000)
         audio = AudioFrame(np.concatenate([window.samples for window in kept]), self.rate_hz, kept[0].start_s)
         return SpeechOpened(first, audio)
 

@@ -6,12 +6,15 @@ directly, with faster-whisper's feature extractor and tokenizer. See docs/engine
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import functools
 import os
 from dataclasses import replace
 from types import TracebackType
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from antiphon.engines.audio import AudioFrame, Samples, to_mono_float32
 from antiphon.engines.config import EngineOptions, option
@@ -52,8 +55,8 @@ class FasterWhisperOptions(EngineOptions):
     hotwords: str = option("", "Names and terms to expect, separated by spaces or commas.")
     compute_type: ComputeType = option("int8", "Number format of the weights at work; int8 is the fastest on CPUs.")
     device: Literal["cpu", "cuda", "auto"] = option("cpu", "Where the model runs; auto takes a GPU where there is one.")
-    threads: int | Literal["auto"] = option(
-        "auto", "CPU threads; auto: as planned for this machine.", unit="threads", ge=1
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = option(
+        "auto", "CPU threads; auto: as planned for this machine.", unit="threads"
     )
     window_floor_s: float | None = option(
         None, "Shortest encoder window; empty: the one measured for the model, else 30.", unit="s", ge=1.0, le=30.0
@@ -131,7 +134,7 @@ class FasterWhisper:
         if self._worker is not None:
             raise EngineLoadFailed("the engine was entered twice", stage="stt", engine=ENGINE)
         options = self._options
-        files = self._context.models.resolve(options.model)
+        files = await asyncio.to_thread(self._context.models.resolve, options.model)  # may hash the files
         self._policy = policy_for(options.model, files.metadata, options.window_floor_s, options.window_margin_s)
         path = _model_folder(files)
         threads = self._context.plan.stt if options.threads == "auto" else options.threads

@@ -1,0 +1,48 @@
+"""The command line: `antiphon ...`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from antiphon.pipeline.cli import config, engines, models
+from antiphon.pipeline.cli.run import run
+from antiphon.pipeline.cli.transcribe import transcribe
+
+app = typer.Typer(
+    name="antiphon",
+    help="A chained voice pipeline that you run yourself: speech in, an agent in plain text, speech out.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.command()(transcribe)
+app.add_typer(models.app, name="models")
+app.add_typer(engines.app, name="engines")
+app.add_typer(config.app, name="config")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"antiphon {version('antiphon')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to standard error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+
+
+def main() -> None:
+    """Entry point of the `antiphon` script."""
+    app()

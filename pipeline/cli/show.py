@@ -1,0 +1,84 @@
+"""Shows a conversation as it happens, and each turn's waterfall."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from antiphon.pipeline.events import (
+    ErrorEvent,
+    Event,
+    ToolCallEvent,
+    TranscriptEvent,
+    TurnEnded,
+    WarningEvent,
+)
+from antiphon.pipeline.waterfall import render, waterfall
+
+
+@dataclass(slots=True)
+class TurnRecord:
+    """What is reported of one turn."""
+
+    turn: int
+    user: str = ""
+    assistant: str = ""
+    status: str = ""
+    error: str = ""
+    timings: dict[str, float | None] = dataclasses.field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; times in ms from the last speech sample."""
+        return {
+            "turn": self.turn,
+            "status": self.status,
+            "user": self.user,
+            "assistant": self.assistant,
+            "error": self.error,
+            "waterfall_ms": {
+                step.name: {"done": round(step.done_ms, 1), "part": round(step.part_ms, 1)}
+                for step in waterfall(self.timings)
+            },
+        }
+
+
+class Conversation:
+    """An event sink that prints and keeps what happened."""
+
+    def __init__(self, console: Console, *, waterfalls: bool) -> None:
+        self.turns: list[TurnRecord] = []
+        self._console = console
+        self._waterfalls = waterfalls
+        self._open: dict[int, TurnRecord] = {}
+
+    def on_event(self, event: Event) -> None:
+        record = self._open.setdefault(event.turn, TurnRecord(event.turn))
+        match event:
+            case TranscriptEvent(role="user", text=text):
+                record.user = text
+                self._print("You", text, "bold cyan")
+            case TranscriptEvent(text=text):
+                record.assistant = text
+                self._print("Antiphon", text, "bold green")
+            case ToolCallEvent(name=name, arguments=arguments):
+                self._print("tool", f"{name} {arguments}", "magenta")
+            case WarningEvent(message=message):
+                self._print("warning", message, "yellow")
+            case ErrorEvent(stage=stage, message=message):
+                record.error = f"{stage}: {message}"
+                self._print("error", record.error, "red")
+            case TurnEnded() if event.status != "no_speech":
+                record.status = event.status
+                record.timings = dataclasses.asdict(event.timings)
+                self.turns.append(record)
+                if self._waterfalls:
+                    width = max(10, min(40, self._console.width - 60))
+                    for line in render(waterfall(record.timings), width):
+                        self._console.print(Text(line, style="dim"))
+
+    def _print(self, who: str, text: str, style: str) -> None:
+        self._console.print(Text.assemble((f"{who:>8} ", style), text))
