@@ -131,10 +131,12 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
         _check_peer(arguments[0], arguments[1])
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
         _check_lookup(arguments[0])
-    elif event == "socket.getnameinfo":
+    elif event == "socket.gethostbyaddr":
         _check_reverse_lookup(arguments[0])
+    elif event == "socket.getnameinfo":
+        _check_reverse_lookup(arguments[0][0])
 
 
 def _check_peer(sock: Any, address: Any) -> None:
@@ -156,7 +158,7 @@ def _check_lookup(host: Any) -> None:
 
 
 def _check_reverse_lookup(address: Any) -> None:
-    host = str(address[0])
+    host = address.decode("ascii", "replace") if isinstance(address, bytes) else str(address)
     if not _is_loopback_host(host) and host not in ("0.0.0.0", "::"):
         _refuse(host)
 

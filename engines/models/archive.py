@@ -247,8 +247,9 @@ def _read_manifest(
         manifest = Manifest.model_validate_json(content.read(_MANIFEST_LIMIT))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{path}: the archive's manifest is refused: {key}: {first['msg']}") from error
+        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        problem = first["msg"].removeprefix("Value error, ")
+        raise ModelError(f"{path}: the archive's manifest is refused: {key}: {problem}") from error
     for key, entry in manifest.models.items():
         known = store.catalog.get(key)
         if known is not None and known.files != entry.files:

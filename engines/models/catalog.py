@@ -15,7 +15,16 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from antiphon.engines.errors import CatalogInvalid, UnknownModel
 from antiphon.engines.models.yamlplace import duplicate_key, line_of
@@ -33,15 +42,34 @@ def _plain_relative(name: str) -> str:
     return name
 
 
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]*$", max_length=200)]
-FileName = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_plain_relative)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Pinned = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
+def _form(pattern: str, what: str) -> AfterValidator:
+    """A string of that form; the error says in words what it must be."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text, re.ASCII) is None:
+            raise ValueError(f"must be {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+_WORD = r"[A-Za-z0-9]([\w.-]*\w)?"
+
+ModelName = Annotated[
+    str,
+    StringConstraints(max_length=200),
+    _form(r"[A-Za-z0-9][A-Za-z0-9._@+-]*", "a name of letters, digits and . _ - @ +"),
 ]
-Repo = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
-Revision = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w./-]*$", max_length=200)]
-Url = Annotated[str, StringConstraints(pattern=r"^(https?|file)://\S+$")]
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_plain_relative)]
+Sha256 = Annotated[str, _form(r"[0-9a-f]{64}", "a SHA-256: 64 hexadecimal digits in lower case")]
+Pinned = Annotated[str, _form(_WORD + r"==[A-Za-z0-9][A-Za-z0-9.!+_-]*", "a package with its version: name==1.2.3")]
+Repo = Annotated[str, _form(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", "a repository: owner/name")]
+Revision = Annotated[str, _form(r"[A-Za-z0-9][\w./-]{0,199}", "a commit or a tag")]
+Url = Annotated[str, _form(r"(https?|file)://\S+", "an http, https or file URL")]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class _Strict(BaseModel):
@@ -106,12 +134,12 @@ class UrlSource(_Strict):
     """Plain URLs (http, https, file); several for one file are parts to join."""
 
     kind: Literal["url"]
-    files: dict[FileName, Url | Annotated[tuple[Url, ...], Field(min_length=1)]]
+    files: dict[FileName, Annotated[tuple[Url, ...], BeforeValidator(_as_list), Field(min_length=1)]]
 
     @property
     def label(self) -> str:
-        first = next(iter(self.files.values()), "")
-        return f"url {redact(first if isinstance(first, str) else first[0])}"
+        first = next(iter(self.files.values()), ("",))
+        return f"url {redact(first[0])}"
 
 
 Source = Annotated[PackageSource | HubSource | PathSource | UrlSource, Field(discriminator="kind")]
@@ -279,9 +307,13 @@ def _anchor(entry: ModelEntry, folder: Path | None) -> ModelEntry:
 
 def _explain(error: ValidationError, file: str, node: yaml.Node | None, prefix: tuple[str | int, ...]) -> str:
     """One line a problem: file, line, key path, what is wrong."""
+    problems = error.errors(include_url=False, include_context=False)
     lines = []
-    for problem in error.errors(include_url=False, include_context=False):
-        path = (*prefix, *(part for part in problem["loc"] if part not in _UNION_TAGS))
+    for problem in problems:
+        at = problem["loc"]
+        if problem["type"] == "too_short" and any(other["loc"][: len(at)] == at != other["loc"] for other in problems):
+            continue  # it lacks the items that are wrong, which are listed themselves
+        path = (*prefix, *_without_tags(at))
         line = line_of(node, path)
         place = f"{file}:{line}" if line is not None else file
         key = ".".join(str(part) for part in path) or "(top)"
@@ -291,4 +323,10 @@ def _explain(error: ValidationError, file: str, node: yaml.Node | None, prefix: 
     return "\n".join(lines)
 
 
-_UNION_TAGS = frozenset({"package", "hub", "path", "url", "[key]"})
+def _without_tags(loc: tuple[str | int, ...]) -> list[str | int]:
+    """The key path as it stands in the YAML: pydantic also puts in the kind of a source, and a mark for keys."""
+    return [
+        part
+        for index, part in enumerate(loc)
+        if part != "[key]" and not (index >= 2 and loc[index - 2] == "sources" and isinstance(loc[index - 1], int))
+    ]

@@ -6,6 +6,7 @@ base installation needs no HTTP package.
 
 from __future__ import annotations
 
+import base64
 import functools
 import http.client
 import importlib.metadata
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from antiphon.engines.models.catalog import redact
 from antiphon.engines.models.files import TooLong, disk_full, pour
@@ -133,20 +134,32 @@ def _attempt(url: str, target: Target, token: str) -> None:
 
 
 def _open(url: str, headers: dict[str, str], token: str, partial: Path | None = None) -> Any:
-    request = urllib.request.Request(url, headers={"User-Agent": _agent(), "Accept-Encoding": "identity", **headers})
-    if token:
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
+        url, authorization = _authorization(url, token)
+        fixed = {"User-Agent": _agent(), "Accept-Encoding": "identity"}
+        request = urllib.request.Request(url, headers={**fixed, **headers})
+        if authorization:
+            request.add_unredirected_header("Authorization", authorization)
         return _opener().open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         with error:
-            raise _refusal(error, bool(token), partial, redact(url)) from None
+            raise _refusal(error, bool(authorization), partial, redact(url)) from None
     except urllib.error.URLError as error:
         raise SourceFailed(f"{redact(url)}: cannot connect: {_plain(error.reason)}") from error
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise _Passing(f"no answer: {_plain(error)}") from error
     except ValueError as error:  # not a URL after all
         raise SourceFailed(f"{redact(url)}: {_plain(error)}") from error
+
+
+def _authorization(url: str, token: str) -> tuple[str, str]:
+    """The URL without a user and password in it, and the header that says them instead (or the token)."""
+    parts = urlsplit(url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, f"Bearer {token}" if token else ""
+    basic = base64.b64encode(unquote(userinfo).encode()).decode()
+    return parts._replace(netloc=host).geturl(), f"Basic {basic}"
 
 
 def _refusal(error: urllib.error.HTTPError, had_token: bool, partial: Path | None, where: str) -> Exception:
@@ -158,7 +171,7 @@ def _refusal(error: urllib.error.HTTPError, had_token: bool, partial: Path | Non
         after = error.headers.get("Retry-After", "")
         return _Passing(f"{error.code} {error.reason}", float(after) if after.isdecimal() else None)
     if error.code in (401, 403):
-        what = "HF_TOKEN was refused" if had_token else "it needs a token (HF_TOKEN), or does not exist"
+        what = "the credentials were refused" if had_token else "it needs credentials (HF_TOKEN), or does not exist"
         return SourceFailed(f"{where}: {error.code} {error.reason}: {what}")
     return SourceFailed(f"{where}: {error.code} {error.reason}")
 

@@ -45,7 +45,7 @@ def describe(repo: str, revision: str, include: Sequence[str], folder: Path, wro
     :raises SourceFailed: with one reason for the user.
     """
     endpoint = hub_endpoint()
-    chosen = _choose(_listing(endpoint, repo, revision), include, f"{repo}@{revision}")
+    chosen = _choose(_listing(endpoint, repo, revision), include)
     specs: dict[str, FileSpec] = {}
     for file in chosen:
         sha256 = file.sha256
@@ -54,7 +54,7 @@ def describe(repo: str, revision: str, include: Sequence[str], folder: Path, wro
             fetch_hub_file(endpoint, repo, revision, file.path, file.size, target, wrote)
             if file.git_sha1 != (found := _git_sha1(target)):
                 target.unlink()
-                raise SourceFailed(f"{repo}: '{file.path}': expected git object {file.git_sha1}, found {found}")
+                raise SourceFailed(f"'{file.path}': expected git object {file.git_sha1}, found {found}")
             sha256 = FileMark.take(target).sha256
         specs[file.path] = FileSpec(size=file.size, sha256=sha256)
     return ModelEntry(
@@ -71,22 +71,24 @@ def _listing(endpoint: str, repo: str, revision: str) -> list[HubFile]:
     files: list[HubFile] = []
     for _ in range(_MOST_PAGES):
         body, headers = get(url, token=hub_token(endpoint))
-        files += _parse(body, repo)
+        files += _parse(body)
         following = re.search(r'<([^>]+)>;\s*rel="next"', headers.get("Link", ""))
         if following is None:
             return files
         url = urljoin(url, following[1])
         if urlsplit(url)[:2] != urlsplit(endpoint)[:2]:
-            raise SourceFailed(f"{repo}: the hub's listing goes on at another host, which is refused")
-    raise SourceFailed(f"{repo}: the hub's listing does not end")
+            raise SourceFailed("the hub's listing goes on at another host, which is refused")
+    raise SourceFailed("the hub's listing does not end")
 
 
-def _parse(body: bytes, repo: str) -> list[HubFile]:
+def _parse(body: bytes) -> list[HubFile]:
     try:
         items: list[dict[str, Any]] = json.loads(body)
+        if not isinstance(items, list):
+            raise TypeError("not a list")
         return [_file(item) for item in items if item["type"] == "file" and not _hidden(item["path"])]
     except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
-        raise SourceFailed(f"{repo}: the hub's listing is not understood: {type(error).__name__}") from error
+        raise SourceFailed(f"the hub's listing is not understood: {type(error).__name__}") from error
 
 
 def _file(item: dict[str, Any]) -> HubFile:
@@ -98,20 +100,20 @@ def _file(item: dict[str, Any]) -> HubFile:
 
 
 def _hidden(path: str) -> bool:
-    return any(part.startswith(".") for part in path.split("/"))
+    return any(part.startswith(".") and part != ".." for part in path.split("/"))
 
 
-def _choose(files: list[HubFile], include: Sequence[str], where: str) -> list[HubFile]:
+def _choose(files: list[HubFile], include: Sequence[str]) -> list[HubFile]:
     if include:
         chosen = [file for file in files if any(fnmatchcase(file.path, pattern) for pattern in include)]
         if not chosen:
-            raise SourceFailed(f"{where}: no file fits {', '.join(include)}; it has {_some(files)}")
+            raise SourceFailed(f"no file fits {', '.join(include)}; it has {_some(files)}")
         return chosen
     if not files:
-        raise SourceFailed(f"{where}: the repository has no files")
+        raise SourceFailed("the repository has no files")
     variants = [file for file in files if file.path.endswith(".gguf")]
     if len(variants) > 1:
-        raise SourceFailed(f"{where}: it has {len(variants)} GGUF files; choose with --include: {_some(variants)}")
+        raise SourceFailed(f"it has {len(variants)} GGUF files; choose with --include: {_some(variants)}")
     return files
 
 

@@ -124,8 +124,7 @@ def _fetch_path(source: PathSource, files: Mapping[str, FileSpec], folder: Path,
 
 def _fetch_urls(source: UrlSource, files: Mapping[str, FileSpec], folder: Path, wrote: Wrote) -> None:
     for name, spec in files.items():
-        given = source.files[name]
-        urls = (given,) if isinstance(given, str) else given
+        urls = source.files[name]
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if len(urls) == 1:

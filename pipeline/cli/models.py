@@ -265,9 +265,9 @@ def prune(
             _stdout().print(line, markup=False, highlight=False, soft_wrap=True)
     if dry_run or not leftovers:
         freed = 0
-    elif yes or (not as_json and sys.stdin.isatty() and typer.confirm("Remove all of this?")):
+    elif yes or (not as_json and _can_ask() and typer.confirm("Remove all of this?")):
         freed = remove_leftovers(store, leftovers)
-    elif as_json or not sys.stdin.isatty():
+    elif as_json or not _can_ask():
         raise typer.BadParameter("nothing was removed: there is nobody to ask; repeat with --yes")
     else:
         raise typer.Exit(1)
@@ -323,6 +323,10 @@ def _size(size: int) -> str:
 
 def _json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty()
 
 
 def _stdout() -> Console:
