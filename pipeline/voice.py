@@ -93,7 +93,7 @@ class StreamedAudioResult:
         self._put(VoiceStreamEventAudio(data=samples, turn=mark, frame_rate=frame.rate_hz), frame)
 
     def _on_event(self, event: Event) -> None:
-        at = {"turn": event.turn, "t_s": event.t_s, "audio_s": event.audio_s}
+        at: dict[str, Any] = {"turn": event.turn, "t_s": event.t_s, "audio_s": event.audio_s}
         begins = isinstance(event, ErrorEvent) or (isinstance(event, TranscriptEvent) and event.role == "user")
         if begins and event.turn and event.turn not in self._started:
             self._started.add(event.turn)

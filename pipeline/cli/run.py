@@ -228,7 +228,8 @@ async def _raw_pcm(rate_hz: int) -> AsyncIterator[AudioFrame]:
     size = 2 * (rate_hz // 50)
     position = 0
     rest = b""
-    while data := await asyncio.to_thread(sys.stdin.buffer.read1, size):
+    stdin = open(sys.stdin.fileno(), 'rb', buffering=0, closefd=False)  # as it comes, not when a buffer is full
+    while data := await asyncio.to_thread(stdin.read, size):
         data = rest + data
         whole = len(data) // 2 * 2
         data, rest = data[:whole], data[whole:]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from antiphon.engines.testing import Answer, Heard, Reply, ScriptedTurnDetector, run_virtual
-from antiphon.engines.protocols import EndpointPolicy
-from antiphon.pipeline.session import SessionSettings
 from sessions import Rig
+
+from antiphon.engines.protocols import EndpointPolicy
+from antiphon.engines.testing import Answer, Heard, Reply, ScriptedTurnDetector, run_virtual
+from antiphon.pipeline.session import SessionSettings
 
 
 def test_one_question_one_answer() -> None:

@@ -1,0 +1,68 @@
+# Every target makes what it needs, is safe to repeat, and works offline once everything was fetched.
+PYTHON ?= python3
+BIN := .venv/bin
+CLIPS ?= $(wildcard ../shared/audio)
+DEMO_QUESTION ?= What is the capital of France?
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test lint bench soak interop docs clean
+
+help:
+	@echo "make setup    .venv/bin/antiphon with all local engines, and the models of local.yaml"
+	@echo "make demo     ask a question aloud, answer it aloud: out/question.wav, out/answer.wav"
+	@echo "make test     every test, on real models too"
+	@echo "make lint     ruff, mypy --strict, import-linter"
+	@echo "make bench    the component benchmarks (CLIPS=folder with index.tsv)"
+	@echo "make soak     many turns on scripted and on real engines: nothing may grow"
+	@echo "make interop  other people's clients, servers and SDKs against ours"
+	@echo "make docs     write the generated reference pages"
+
+.venv-run:
+	@$(PYTHON) scripts/setup.py run
+
+setup-dev:
+	@$(PYTHON) scripts/setup.py dev
+
+setup: .venv-run
+	@$(BIN)/antiphon models pull --for local.yaml
+
+demo:
+	@echo "antiphon demo: from nothing this takes 6 to 12 minutes on two cores; most of it compiles llama.cpp, once"
+	@$(MAKE) --no-print-directory setup
+	@mkdir -p out
+	@echo; echo "$$ antiphon say local.yaml \"$(DEMO_QUESTION)\" --out out/question.wav"
+	@$(BIN)/antiphon say local.yaml "$(DEMO_QUESTION)" --out out/question.wav
+	@echo; echo "$$ antiphon run configs/local.yaml --in out/question.wav --out out/answer.wav --events out/events.jsonl"
+	@$(BIN)/antiphon run configs/local.yaml --in out/question.wav --out out/answer.wav --events out/events.jsonl
+	@echo; echo "the question: out/question.wav   the answer: out/answer.wav   every event: out/events.jsonl"
+	@echo "talk to it:   .venv/bin/antiphon run"
+
+test: setup-dev
+	@$(BIN)/antiphon models pull --all
+	@$(BIN)/python -m pytest
+
+lint: setup-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy -p antiphon
+	@$(BIN)/lint-imports
+
+bench: setup-dev
+	@$(BIN)/antiphon models pull --all
+	@test -n "$(CLIPS)" || { echo "bench: give a folder of clips with index.tsv: make bench CLIPS=folder"; exit 2; }
+	@$(BIN)/python -m antiphon.benchmarks.vad_compare --clips "$(CLIPS)"
+	@$(BIN)/python -m antiphon.benchmarks.stt_window --clips "$(CLIPS)"
+
+soak: setup-dev
+	@$(BIN)/antiphon models pull --all
+	@ANTIPHON_SOAK=full $(BIN)/python -m pytest tests/soak --timeout 3600
+
+interop: setup-dev
+	@$(BIN)/antiphon models pull --all
+	@$(BIN)/python -m pytest -m interop
+
+docs: setup-dev
+	@$(BIN)/python -m antiphon.pipeline.docs_gen
+
+clean:
+	rm -rf .venv out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

@@ -1,0 +1,48 @@
+"""What all tests share: the human clip set, the model store, and the rule about skipping."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+NEEDS_CLIPS = "needs the human clip set"
+_other_skips: list[str] = []
+_clip_skips: list[str] = []
+
+
+def clip_folder() -> Path:
+    return Path(os.environ.get("ANTIPHON_CLIPS") or Path(__file__).parents[2] / "shared" / "audio")
+
+
+@pytest.fixture(scope="session")
+def clips() -> Path:
+    """The folder of the human clip set."""
+    folder = clip_folder()
+    if not (folder / "index.tsv").exists():
+        pytest.skip(NEEDS_CLIPS)
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        (_clip_skips if NEEDS_CLIPS in reason else _other_skips).append(f"{item.nodeid}: {reason}")
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A test that skips for any reason but the clip set has not run where it had to: that is a failure."""
+    if _other_skips and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _clip_skips:
+        terminalreporter.write_line(f"{len(_clip_skips)} tests were skipped: they need the human clip set")
+    for line in _other_skips:
+        terminalreporter.write_line(f"NOT ALLOWED TO SKIP: {line}", red=True)
