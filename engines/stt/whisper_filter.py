@@ -24,6 +24,7 @@ _DOUBTFUL = 0.8  # of the no-speech threshold: from there on a low log-probabili
 _CONFIDENT_LOGPROB = -0.3
 _HOPELESS_LOGPROB = -2.2
 _SUSPECT_NO_SPEECH = 0.3  # no clear speech has more
+_WEAK = 0.2  # below the log-probability limit
 _LONG_WINDOW_S = 20.0
 _LONG_WINDOW_FACTOR = 1.6  # on long windows, most of them padding, the same noise gets a lower probability
 
@@ -101,10 +102,9 @@ def rejection(evidence: Evidence, limits: FilterLimits) -> str | None:
     """Why a text is not what somebody said, or None where it is to be believed."""
     if not any(c.isalnum() for c in evidence.text):
         return "no words"
-    no_speech = evidence.no_speech
-    if evidence.window_s >= _LONG_WINDOW_S:
+    no_speech, logprob, acoustics = evidence.no_speech, evidence.logprob, evidence.acoustics
+    if evidence.window_s >= _LONG_WINDOW_S and logprob < limits.logprob - _WEAK:
         no_speech = min(1.0, no_speech * _LONG_WINDOW_FACTOR)
-    logprob, acoustics = evidence.logprob, evidence.acoustics
     if no_speech > limits.no_speech and logprob < _CONFIDENT_LOGPROB:
         return "no speech"
     if no_speech > _DOUBTFUL * limits.no_speech and logprob < limits.logprob:

@@ -13,6 +13,7 @@ import numpy as np
 
 from antiphon.engines.audio import Samples, resample
 from antiphon.engines.errors import EngineFailed, EngineLoadFailed, EngineRequestInvalid
+from antiphon.engines.host import abandoned
 from antiphon.engines.protocols import Word
 from antiphon.engines.stt import whisper_loops as loops
 from antiphon.engines.stt.whisper_filter import Acoustics, Evidence, FilterLimits, measure, rejection
@@ -25,7 +26,7 @@ from antiphon.engines.stt.whisper_window import (
     cut_quiet,
     token_cap,
 )
-from antiphon.engines.stt.whisper_words import align
+from antiphon.engines.stt.whisper_words import align, tighten
 
 logger = logging.getLogger(__name__)
 
@@ -168,24 +169,25 @@ class WhisperRuntime:
         tried, text, looped = self._guarded(samples, acoustics, request)
         if request.language is None:
             request = replace(request, language=tried[-1].language)
-        verdict = _verdict(tried[-1], text, looped, acoustics, request)
-        if verdict is None and not looped and self._doubtful(tried[-1], request.policy):
+        judged = tried[-1]
+        verdict = _verdict(judged, text, looped, acoustics, request)
+        if verdict is None and not looped and self._doubtful(judged, request.policy):
             full = self._attempt(samples, FULL_WINDOW_S, request)
             sound = loops.loop_reason(full.text, full.finished, request.limits.compression_ratio) is None
-            if sound and full.logprob > tried[-1].logprob:
+            if sound and full.logprob > judged.logprob:
+                # Whether it is speech stays judged on the short window, which tells that better.
                 tried, text = [*tried, full], full.text
-                verdict = _verdict(full, text, False, acoustics, request)
         attempt = tried[-1]
         words: tuple[Word, ...] | None = None
         if request.word_times:
-            words = () if verdict else self._words(attempt, text, len(samples) / RATE_HZ, request.offset_s)
+            words = () if verdict else self._words(attempt, text, samples, request.offset_s)
         return Piece(
             text="" if verdict else text,
             rejected_text=text if verdict else "",
             rejected_because=verdict or "",
             language=attempt.language,
             language_probability=tried[0].language_probability,
-            no_speech=attempt.no_speech,
+            no_speech=judged.no_speech,
             logprob=attempt.logprob,
             tokens=len(attempt.tokens),
             words=words,
@@ -205,7 +207,7 @@ class WhisperRuntime:
             cut_by_caller = request.max_tokens is not None and len(attempt.tokens) >= request.max_tokens
             finished = attempt.finished or cut_by_caller
             reason = loops.loop_reason(attempt.text, finished, request.limits.compression_ratio)
-            if reason is None:
+            if reason is None or abandoned():
                 return tried, attempt.text, False
             logger.debug("whisper loop guard", extra={"window_s": window_s, "reason": reason})
             if attempt.no_speech > request.limits.no_speech:
@@ -276,13 +278,15 @@ class WhisperRuntime:
             said += tokenizer.encode(" " + request.prompt.strip())[-room:]
         return [tokenizer.sot_prev, *said] if said else []
 
-    def _words(self, attempt: _Attempt, text: str, duration_s: float, offset_s: float) -> tuple[Word, ...]:
+    def _words(self, attempt: _Attempt, text: str, samples: Samples, offset_s: float) -> tuple[Word, ...]:
         tokens: Sequence[int] = attempt.tokens
         if text != attempt.text:  # a collapsed loop: align what is left of it
             tokens = attempt.tokenizer.encode(" " + text)
+        duration_s = len(samples) / RATE_HZ
         found = align(self._model, attempt.encoded, attempt.tokenizer, tokens, duration_s, attempt.window_s)
         return tuple(
-            replace(w, start_s=round(w.start_s + offset_s, 3), end_s=round(w.end_s + offset_s, 3)) for w in found
+            replace(word, start_s=round(word.start_s + offset_s, 3), end_s=round(word.end_s + offset_s, 3))
+            for word in tighten(found, samples)
         )
 
     # ---------------------------------------------------------------------------------- loading

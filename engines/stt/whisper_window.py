@@ -104,10 +104,13 @@ def cut_quiet(samples: Samples, longest_s: float, rate_hz: int = RATE_HZ) -> lis
     pieces: list[tuple[int, int]] = []
     start = 0
     while len(samples) - start > longest:
-        # Not before the middle: short pieces lose context. Two almost equal halves beat a long piece and a scrap.
+        # Short pieces lose context: none shorter than half of the longest, and no scrap at the end.
         left = len(samples) - start
-        earliest = longest // 2 if left >= 2 * longest else min(longest // 2, left // 3)
-        cut = start + earliest + _quietest(samples[start + earliest : start + longest], rate_hz)
+        if left < 1.75 * longest:
+            earliest, latest = max(left // 4, left - longest), min(longest, left - left // 4)
+        else:
+            earliest, latest = longest // 2, longest
+        cut = start + earliest + _quietest(samples[start + earliest : start + latest], rate_hz)
         pieces.append((start, cut))
         start = cut
     if len(samples) > start:
@@ -116,7 +119,7 @@ def cut_quiet(samples: Samples, longest_s: float, rate_hz: int = RATE_HZ) -> lis
 
 
 def _quietest(samples: Samples, rate_hz: int) -> int:
-    """The middle of the quietest 200 ms: (samples from the start)."""
+    """The middle of the quietest 200 ms, in samples from the start."""
     hop = rate_hz // 50
     frames = len(samples) // hop
     if frames < 2:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from antiphon.engines.audio import Samples
 from antiphon.engines.protocols import Word
 
 FRAME_S = 0.02
 """One encoder frame."""
-_LONGEST_WORD_S = 2.0
+_LONGEST_WORD_S = 3.0
+_PAUSE_DB = 25.0
+"""So far below the loud frames is a pause."""
 _OPENING = "\"'“¿([{-"
 
 
@@ -37,16 +43,14 @@ def group_words(
     word_tokens: Sequence[Sequence[int]],
     starts: Sequence[float],
     probabilities: Sequence[float],
-    offset_s: float = 0.0,
-    end_s: float | None = None,
+    end_s: float,
 ) -> tuple[Word, ...]:
     """Words with times from the times of their tokens. Punctuation joins the word that it belongs to.
 
     :param words: as the tokenizer splits them, spaces included.
     :param word_tokens: the tokens of each.
     :param starts: begin of each token and the end of the last (:func:`token_starts`).
-    :param offset_s: added to all times.
-    :param end_s: the audio's end, before `offset_s`: no word lasts longer.
+    :param end_s: the audio's end: no word lasts longer.
     """
     out: list[Word] = []
     opening = ""
@@ -64,11 +68,34 @@ def group_words(
             elif out:
                 out[-1] = Word(out[-1].text + bare, out[-1].start_s, out[-1].end_s, out[-1].probability)
             continue
-        end = min(end, begin + _LONGEST_WORD_S) if end_s is None else min(end, begin + _LONGEST_WORD_S, end_s)
+        end = min(end, begin + _LONGEST_WORD_S, end_s)
         probability = float(sum(chosen) / len(chosen)) if len(chosen) else None
         begin = min(begin, end)
-        out.append(Word(opening + bare, round(begin + offset_s, 3), round(end + offset_s, 3), probability))
+        out.append(Word(opening + bare, begin, end, probability))
         opening = ""
+    return tuple(out)
+
+
+def tighten(words: Sequence[Word], samples: Samples, rate_hz: int = 16_000) -> tuple[Word, ...]:
+    """Take the pauses off the ends of words: the alignment gives a pause to the word after it, or before it.
+
+    :param samples: the audio in which the words' times count, shape (n,).
+    """
+    hop = rate_hz // 50
+    if len(samples) < hop:
+        return tuple(words)
+    power = np.square(samples[: len(samples) // hop * hop].reshape(-1, hop), dtype=np.float64).mean(axis=1)
+    level = 10.0 * np.log10(power + 1e-12)
+    loud = level > max(float(np.percentile(level, 95)) - _PAUSE_DB, float(np.percentile(level, 10)) + 3.0)
+    out = []
+    for word in words:
+        first, last = round(word.start_s * 50), round(word.end_s * 50)
+        heard = np.flatnonzero(loud[first:last])
+        if len(heard):
+            start = max(word.start_s, (first + int(heard[0])) / 50)
+            end = min(word.end_s, (first + int(heard[-1]) + 1) / 50)
+            word = replace(word, start_s=min(start, word.end_s), end_s=max(end, min(start, word.end_s)))
+        out.append(word)
     return tuple(out)
 
 
@@ -88,4 +115,4 @@ def align(
     result = model.align(encoded, tokenizer.sot_sequence, [list(tokens)], [frames])[0]
     words, word_tokens = tokenizer.split_to_word_tokens(list(tokens))
     starts = token_starts(result.alignments, len(tokens))
-    return group_words(words, word_tokens, starts, list(result.text_token_probs), end_s=duration_s)
+    return group_words(words, word_tokens, starts, list(result.text_token_probs), duration_s)

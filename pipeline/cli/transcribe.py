@@ -20,6 +20,7 @@ from antiphon.engines.protocols import STT, STTOptions, Transcript
 from antiphon.engines.registry import EngineContext
 from antiphon.pipeline.audio_file import read_audio_file
 from antiphon.pipeline.build import make_store
+from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained
 from antiphon.pipeline.config import Config, load_config, packaged_names
 from antiphon.pipeline.subtitles import SUFFIXES, render
 
@@ -31,10 +32,6 @@ class OutputFormat(StrEnum):
     json = "json"
     srt = "srt"
     vtt = "vtt"
-
-
-EXIT_FILE_FAILED = 1
-EXIT_NOT_STARTED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str | None, list[Path]]:
     return None, [Path(a) for a in arguments]
 
 
+@explained
 def transcribe(
     arguments: Annotated[
         list[str], typer.Argument(metavar="[CONFIG] FILE...", help="A configuration (optional), then recordings.")
@@ -94,30 +92,25 @@ def transcribe(
         Path | None, typer.Option(help="File to write to; a folder where there are several recordings.")
     ] = None,
     language: Annotated[str | None, typer.Option(help="Language spoken, as a code such as de.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the configuration.")
-    ] = None,
+    overrides: SetOption = None,
 ) -> None:
     """Write down what is said in recordings (WAV, FLAC, OGG).
 
-    Exit code 0: all done; 1: some recording failed, the others are done; 2: nothing could be started.
+    JSON is one object a recording, one line each. A recording that fails is named, the others are done all the same,
+    and the exit code is 1.
     """
     source, paths = split_arguments(arguments)
     if not paths:
-        _fail("no recording was named", "antiphon transcribe [CONFIG] FILE...")
+        raise typer.BadParameter("no recording was named")
     if out is None and len(paths) > 1 and format in (OutputFormat.srt, OutputFormat.vtt):
-        _fail(f"several recordings do not fit into one {format} on the screen", "give a folder: --out FOLDER")
-    try:
-        targets = _targets(paths, out, format)
-        config = load_config(source, overrides=tuple(overrides or ()))
-        failed = asyncio.run(_run(config, paths, targets, format, language))
-    except AntiphonError as error:
-        _fail(error.message, error.hint)
-    except OSError as error:
-        _fail(f"cannot write: {error}", "give another --out")
+        raise typer.BadParameter(f"several recordings do not fit into one {format}: give a folder with --out")
+    targets = _targets(paths, out, format)
+    config = load_config(source, overrides=tuple(overrides or ()))
+    failed = asyncio.run(_run(config, paths, targets, format, language))
     if failed:
-        typer.echo(f"{failed} of {len(paths)} recordings failed", err=True)
-        raise typer.Exit(EXIT_FILE_FAILED)
+        if len(paths) > 1:
+            typer.echo(f"{failed} of {len(paths)} recordings failed", err=True)
+        raise typer.Exit(EXIT_FAILED)
 
 
 async def _run(
@@ -154,8 +147,12 @@ def _write(result: FileResult, target: Path | None, format: OutputFormat, *, sev
     extra = {"file": str(result.path), "warnings": list(result.warnings)}
     rendered = render(result.transcript, format.value, result.duration_s, extra)
     if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(rendered, encoding="utf-8")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(rendered, encoding="utf-8")
+        except OSError as error:
+            typer.echo(f"error: {target}: cannot be written: {error.strerror}", err=True)
+            return False
     elif several and format is OutputFormat.text:
         typer.echo(f"{result.path}: {rendered}", nl=False)
     else:
@@ -170,7 +167,7 @@ def _targets(paths: Sequence[Path], out: Path | None, format: OutputFormat) -> l
     if len(paths) == 1 and not out.is_dir():
         return [out]
     if out.exists() and not out.is_dir():
-        raise AntiphonError(f"{out}: this is a file, but several recordings need a folder", hint="--out FOLDER")
+        raise typer.BadParameter(f"--out {out} is a file, but several recordings need a folder")
     suffix = SUFFIXES[format.value]
     targets: list[Path | None] = []
     for path in paths:
@@ -179,8 +176,3 @@ def _targets(paths: Sequence[Path], out: Path | None, format: OutputFormat) -> l
             name, number = f"{path.stem}-{number}", number + 1
         targets.append(out / f"{name}{suffix}")
     return targets
-
-
-def _fail(message: str, hint: str = "") -> None:
-    typer.echo(f"error: {message}" + (f"\n  {hint}" if hint else ""), err=True)
-    raise typer.Exit(EXIT_NOT_STARTED)
