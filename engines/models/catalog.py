@@ -256,10 +256,17 @@ def redact(text: str) -> str:
     return re.sub(r"(\w+://[^\s?]+)\?[^\s'\")]+", r"\1?***", text)
 
 
+_SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def _parse(text: str, file: str, known: Mapping[str, ModelEntry], folder: Path | None) -> dict[str, ModelEntry]:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        loader = _SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            data = loader.construct_document(node) if node is not None else None
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{file}:{mark.line + 1}" if mark is not None else file

@@ -200,7 +200,7 @@ def manifest_with(change: Callable[[dict[str, Any]], None]) -> Any:
         (manifest_with(lambda d: d["models"].update({".staging": d["models"]["new"]})), "must be a name"),
         (
             manifest_with(lambda d: d["models"]["new"]["files"].update({"../../x": {"size": 1, "sha256": "a" * 64}})),
-            "plain",
+            r"files\.\.\./\.\./x: must not contain",
         ),
         (manifest_with(lambda d: d["models"].clear()), "at least 1"),
         (manifest_with(lambda d: d.update(format="antiphon-models/9")), "antiphon-models/1"),
