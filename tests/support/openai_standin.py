@@ -40,7 +40,7 @@ from starlette.requests import Request
 
 Int16 = NDArray[np.int16]
 
-FAILURES = ("half", "stall", "hang", "garbage", "drop", "no_finish", "error_event")
+FAILURES = ("half", "stall", "hang", "garbage", "drop", "no_finish", "no_end", "error_event")
 """What `fail_next` takes besides a status code:
 
 half         half of the answer, then the connection breaks
@@ -48,6 +48,7 @@ stall        half of the answer, then nothing more
 hang         no answer at all
 garbage      a whole answer that cannot be read
 drop         the head of the answer, then the connection breaks
+no_end       (chat) everything up to the chunk that says why it ends, then nothing more
 no_finish    (chat) the stream ends properly, but no chunk says why
 error_event  (chat) half of the answer, then an error inside the stream
 """
@@ -176,7 +177,7 @@ class OpenAIStandin:
         """Why requests were refused that do not match the protocol's types."""
         self._crashes: list[BaseException] = []
         self._thread: threading.Thread | None = None
-        self._socket = socket.socket()
+        self._socket: socket.socket  # made in __enter__
 
     # ------------------------------------------------------------------------------------- for tests
 
@@ -204,6 +205,7 @@ class OpenAIStandin:
         return [request.body for request in self.of(path)]
 
     def __enter__(self) -> OpenAIStandin:
+        self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
             self._app,
@@ -324,6 +326,8 @@ class OpenAIStandin:
             return await wire.end()
         if failure in ("half", "stall", "error_event"):
             events = events[: max(2, len(events) // 2)]
+        if failure == "no_end":
+            events = [event for event in events if '"choices":[]' not in event]
         if failure == "no_finish":
             events = [event for event in events if '"finish_reason":null' in event]
         for event in [] if failure == "drop" else events:
@@ -331,7 +335,7 @@ class OpenAIStandin:
             await wire.send(f": keep-alive\n\ndata: {event}\n\n".encode())
         if failure in ("half", "drop"):
             return  # without the end: the server breaks the connection
-        if failure == "stall":
+        if failure in ("stall", "no_end"):
             return await wire.hang()
         if failure == "error_event":
             await wire.send(b'data: {"error": {"message": "the model fell over", "type": "server_error"}}\n\n')
