@@ -34,10 +34,11 @@ from antiphon.engines.host import current_ticket
 from antiphon.engines.net import is_loopback
 from antiphon.engines.openai_errors import Explainer
 from antiphon.engines.protocols import Stage
-from antiphon.engines.registry import EngineContext
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+    from antiphon.engines.registry import EngineContext
 
 VENDOR_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"

@@ -8,7 +8,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from antiphon.engines.config import option
 from antiphon.engines.errors import EngineError
@@ -27,7 +27,9 @@ from antiphon.engines.protocols import (
     ToolSpec,
     Usage,
 )
-from antiphon.engines.registry import EngineContext
+
+if TYPE_CHECKING:
+    from antiphon.engines.registry import EngineContext
 
 _TAIL_S = 0.5
 """Longest wait for the token counts that come after the answer's last word."""

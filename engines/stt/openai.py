@@ -9,7 +9,7 @@ import logging
 import math
 import wave
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from antiphon.engines.errors import EngineFailed
 from antiphon.engines.openai_client import OpenAIEngine, OpenAIOptions
 from antiphon.engines.openai_errors import names_field
 from antiphon.engines.protocols import STTCapabilities, STTOptions, Transcript, Word
-from antiphon.engines.registry import EngineContext
 from antiphon.engines.stt.openai_languages import language_code
+
+if TYPE_CHECKING:
+    from antiphon.engines.registry import EngineContext
 
 _SILENT_PEAK = 1e-4
 """-80 dB of full scale: below it nobody can have spoken."""

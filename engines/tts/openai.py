@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
 from antiphon.engines.config import option
 from antiphon.engines.openai_client import Exchange, OpenAIEngine, OpenAIOptions, invalid
 from antiphon.engines.protocols import SpeechChunk, TTSCapabilities, TTSOptions
-from antiphon.engines.registry import EngineContext
 from antiphon.engines.tts.openai_audio import AudioDecoder, UnreadableAudio
+
+if TYPE_CHECKING:
+    from antiphon.engines.registry import EngineContext
 
 _AS_CONFIGURED = TTSOptions()
 
