@@ -76,7 +76,7 @@ class ChatTemplate:
         if last.role == "user":
             ways = [
                 self.render([*messages[:-1], replace(last, content=last.content + more)], tools)
-                for more in ("a", "\u4e00", ", 1")
+                for more in ("", "a", "\u4e00", ", 1")
             ]
         else:
             ways = [self.render([*messages, Message("user", more)], tools) for more in ("a", "\u4e00")]

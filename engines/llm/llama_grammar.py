@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ _DEPTH = 6
 _ANY: Mapping[str, Any] = {
     "anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "null", "object", "array")]
 }
+_ESCAPED_PAIR = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
+"""A character above U+FFFF as JSON escapes it; a grammar would take the halves for two characters."""
 _SHAPE_KEYS = ("type", "enum", "const", "anyOf", "oneOf", "allOf", "properties", "items", "prefixItems", "pattern")
 
 
@@ -33,7 +36,7 @@ def schema_grammar(schema: Mapping[str, Any]) -> str:
             engine="llama_cpp",
             hint="use type, properties, required, items, enum, const, anyOf; patterns begin with ^ and end with $",
         ) from error
-    return grammar
+    return _ESCAPED_PAIR.sub(lambda pair: json.loads(f'"{pair.group()}"'), grammar)
 
 
 def call_grammar(tools: Sequence[ToolSpec]) -> str:
@@ -58,8 +61,8 @@ def loose_arguments_grammar() -> str:
     return _with_lead(schema_grammar({"type": "object"}), '" "?', '"}"')
 
 
-NO_CALL = "root ::= [^<{`]*"
-"""Text that can hold no tool call."""
+NO_CALL = "root ::= [^<{`]+"
+"""Some text, which can hold no tool call."""
 
 
 def _with_lead(grammar: str, lead: str, tail: str = "") -> str:

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from antiphon.engines.errors import AntiphonError, EngineFailed, EngineLoadFailed, EngineRequestInvalid
+from antiphon.engines.host import abandoned
 from antiphon.engines.llm.llama_answer import AnswerParser
 from antiphon.engines.llm.llama_constraints import Constraints, LlamaRequest, no_grammar
 from antiphon.engines.llm.llama_native import MEMORY_HINT, ContextShape, NativeContext, NativeModel
@@ -37,6 +38,17 @@ class LlamaConfig:
     flash_attention: bool | None
     chat_template: str
     thinking: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SlotState:
+    """One KV-cache slot."""
+
+    session_key: str | None
+    tokens: int
+    """Tokens that the next request of the session can reuse."""
+    cached: int
+    """Positions that llama.cpp holds; always the same number."""
 
 
 def load(config: LlamaConfig) -> LlamaRuntime:
@@ -88,14 +100,9 @@ class LlamaRuntime:
             self._context = None
         self._model.close()
 
-    @property
-    def slots(self) -> list[Slot]:
-        """For inspection."""
-        return self._table.slots
-
-    def cached_lengths(self) -> list[int]:
-        """Positions that llama.cpp itself holds for each slot. For inspection."""
-        return [self._native.length(slot.sequence) for slot in self._table.slots]
+    def inspect(self) -> list[SlotState]:
+        """What each slot holds, by our own books and by llama.cpp's."""
+        return [SlotState(slot.key, len(slot.tokens), self._native.length(slot.sequence)) for slot in self._table.slots]
 
     # ------------------------------------------------------------------------------------- work
 
@@ -145,7 +152,7 @@ class LlamaRuntime:
         slot = self._table.prepare(session_key, prefix, len(prefix))
         for _ in range(_PREFILL_BATCHES):
             start = len(slot.tokens)
-            if start < len(prefix):
+            if start < len(prefix) and not abandoned():
                 self._evaluate(slot, prefix[start : start + self._batch], logits=False)
         return len(slot.tokens) >= len(prefix), slot.answers
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +70,7 @@ _PIECES = st.sampled_from(
 def test_any_chunking_gives_the_same_text(pieces: list[str], cuts: list[int], inside: str) -> None:
     text = "".join(pieces)
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    chunks = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [text[a:b] for a, b in pairwise(edges)]
     assert run(chunks, inside) == run([text], inside) == run(list(text), inside)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -177,9 +178,9 @@ def test_an_ambiguous_name_is_not_guessed() -> None:
 
 _PARTS = st.sampled_from(
     [
-        "<tool_call>", "</tool_call>", "<tools>", "</tools>", "[TOOL_CALLS]", "[ARGS]", "<function=", "get_time>", "```",
-        "json", "\n", " ", PLAIN, '{"name": ', '"get_time"', ', "arguments": ', "{}", "{", "}", "[", "]", '"', "'", "\\",
-        "hello", "<", "`", "é", ",", ":", "<|python_tag|>",
+        "<tool_call>", "</tool_call>", "<tools>", "</tools>", "[TOOL_CALLS]", "[ARGS]", "<function=", "get_time>",
+        "```", "json", "\n", " ", PLAIN, '{"name": ', '"get_time"', ', "arguments": ', "{}", "{", "}", "[", "]", '"',
+        "'", "\\", "hello", "<", "`", "é", ",", ":", "<|python_tag|>",
     ]
 )  # fmt: skip
 
@@ -189,7 +190,7 @@ _PARTS = st.sampled_from(
 def test_any_chunking_gives_the_same_pieces(parts: list[str], cuts: list[int], truncated: bool) -> None:
     text = "".join(parts)
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    chunks = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [text[a:b] for a, b in pairwise(edges)]
     whole = run([text], truncated=truncated)
     assert run(chunks, truncated=truncated) == whole
     assert run(list(text), truncated=truncated) == whole
