@@ -1,9 +1,9 @@
-"""Makes .venv with what a make target needs. Standard library only; safe to repeat; does nothing, offline too, when done.
+"""Makes .venv with what a make target needs. Standard library only; safe to repeat; done, it does nothing (offline too).
 
     python3 scripts/setup.py run     what running the pipeline needs (engines included)
     python3 scripts/setup.py dev     that, and what the tests and checks need
 
-llama-cpp-python has no wheels and is compiled here, for this processor, with the flags that it needs (see `cmake_args`).
+llama-cpp-python has no wheels and is compiled here, for this processor, with the flags it needs (see `cmake_args`).
 The finished wheel is kept for the next environment on the same kind of machine.
 """
 

@@ -159,7 +159,8 @@ def test_a_failed_sink_does_not_matter(caplog: pytest.LogCaptureFixture) -> None
 def test_answers_come_in_order_and_do_not_overlap() -> None:
     rig = Rig(
         [(0.5, 1.5), (2.5, 3.5)], seconds=6.0,
-        stt=[Heard("One?"), Heard("Two?")], llm=[Reply(["A long first answer that goes on for a while."]), Reply(["B."])],
+        stt=[Heard("One?"), Heard("Two?")],
+        llm=[Reply(["A long first answer that goes on for a while."]), Reply(["B."])],
         tts=ScriptedTTS(repeat=True, seconds_per_char=0.1),
     )  # fmt: skip
     run_virtual(rig.run())
