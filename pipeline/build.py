@@ -224,6 +224,7 @@ class Assembly:
             on_error=config.session.on_error,
             greeting=config.session.greeting or "",
             history_turns=config.workflow.history_turns,
+            history_tokens=config.workflow.max_history_tokens,
             reply=ReplySettings(
                 output_hz=config.audio.output_hz,
                 look_ahead=config.text.look_ahead_chunks,

@@ -43,6 +43,11 @@ def new_id(prefix: str = "item") -> str:
     return f"{prefix}_{uuid.uuid4().hex[:20]}"
 
 
+def estimated_tokens(text: str) -> int:
+    """About how many tokens a text is: one for four bytes of UTF-8, which fits English and is careful elsewhere."""
+    return -(-len(text.encode()) // 4)
+
+
 class Conversation:
     """An ordered list of items, unique by id."""
 
@@ -96,20 +101,29 @@ class Conversation:
         self._items[index] = replace(item, text=whole[:cut], unheard=whole[cut:])
         return self._items[index]
 
-    def messages(self, *, last_turns: int | None = None) -> tuple[Message, ...]:
+    def messages(self, *, max_turns: int | None = None, max_tokens: int | None = None) -> tuple[Message, ...]:
         """The items as prompt messages, oldest first.
 
-        :param last_turns: keep at least this many of the last user messages. Older ones are dropped in blocks of half
-            that number, so that the prompt's beginning (and with it the model's cached prefix) changes rarely.
+        What is too old is left out in blocks of a quarter of `max_turns`, so that the prompt's beginning (and with it
+        what the model has cached of it) changes rarely.
+
+        :param max_turns: at most so many turns of the user, with what belongs to them; 0: nothing.
+        :param max_tokens: at most about so many tokens (:func:`estimated_tokens`).
         """
-        items = self._items
-        if last_turns is not None:
-            starts = [index for index, item in enumerate(items) if item.kind == "message" and item.role == "user"]
-            block = max(1, last_turns // 2)
-            surplus = max(0, len(starts) - last_turns) // block * block
-            if surplus:
-                items = items[starts[surplus] :]
-        return tuple(_to_messages(items))
+        starts = [index for index, item in enumerate(self._items) if item.kind == "message" and item.role == "user"]
+        surplus = 0 if max_turns is None else max(0, len(starts) - max_turns)
+        if max_tokens is not None:
+            while surplus < len(starts) and self._tokens_from(starts[surplus] if surplus else 0) > max_tokens:
+                surplus += 1
+        if surplus:
+            block = max(1, (max_turns or 0) // 4)
+            surplus = -(-surplus // block) * block
+        if surplus >= len(starts) and (surplus or max_turns == 0):
+            return ()
+        return tuple(_to_messages(self._items[starts[surplus] if surplus else 0 :]))
+
+    def _tokens_from(self, index: int) -> int:
+        return sum(estimated_tokens(item.text + item.arguments) for item in self._items[index:])
 
     def _index(self, item_id: str) -> int:
         for index, item in enumerate(self._items):

@@ -83,6 +83,7 @@ class SessionSettings:
     """Spoken when a turn fails; "" for nothing."""
     greeting: str = ""
     history_turns: int = 20
+    history_tokens: int = 1500
     stt: STTOptions = field(default_factory=STTOptions)
     tts: TTSOptions = field(default_factory=TTSOptions)
     reply: ReplySettings = field(default_factory=ReplySettings)
@@ -417,7 +418,7 @@ class Session:
             run.turn,
             run.revision,
             heard.text,
-            self.conversation.messages(last_turns=self.settings.history_turns),
+            self.conversation.messages(max_turns=self.settings.history_turns, max_tokens=self.settings.history_tokens),
             heard.language,
             run.committed,
         )
