@@ -122,18 +122,28 @@ BUILTINS: tuple[EngineSpec, ...] = (
 
 
 def load_dotted(path: str) -> Any:
-    """Import "package.module:attribute" (or "package.module.attribute").
+    """Import "package.module:attribute" or "package.module:Class.attribute" (or "package.module.attribute").
 
     :raises ImportError: the module or the attribute does not exist; the message names the part that is missing.
     """
-    module_name, _, attribute = path.partition(":") if ":" in path else path.rpartition(".")
-    if not module_name or not attribute:
+    module_name, _, attribute = _split_dotted(path).partition(":")
+    if not module_name or not attribute or module_name.startswith("."):
         raise ImportError(f"'{path}' is no dotted path: write package.module:Name")
-    module = importlib.import_module(module_name)
+    found: Any = importlib.import_module(module_name)
     try:
-        return getattr(module, attribute)
+        for name in attribute.split("."):
+            found = getattr(found, name)
     except AttributeError:
         raise ImportError(f"module '{module_name}' has no '{attribute}'") from None
+    return found
+
+
+def _split_dotted(path: str) -> str:
+    """The path with a colon between the module and what is in it."""
+    if ":" in path:
+        return path
+    module_name, _, attribute = path.rpartition(".")
+    return f"{module_name}:{attribute}"
 
 
 @cache
@@ -185,7 +195,7 @@ def find(stage: Stage, name: str) -> EngineSpec:
             raise UnknownEngine(f"the {stage} engine '{name}' cannot be imported: {error}") from error
         if isinstance(target, EngineSpec):
             return target
-        options = f"{name}.Options" if getattr(target, "Options", None) else "antiphon.engines.config:EngineOptions"
+        options = f"{_split_dotted(name)}.Options" if getattr(target, "Options", None) else "antiphon.engines.config:EngineOptions"
         return EngineSpec(stage, name, (target.__doc__ or "").strip().split("\n")[0], options, name)
     near = difflib.get_close_matches(name, names(stage), 1)
     suggestion = f"; did you mean '{near[0]}'?" if near else ""

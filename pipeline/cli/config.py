@@ -14,7 +14,7 @@ app = typer.Typer(help="Check, show and describe configurations.", no_args_is_he
 ConfigArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[CONFIG]",
+        metavar="CONFIG",
         help="A YAML file, or the name of a packaged one such as tiny.yaml. Without it: local.yaml.",
         show_default=False,
     ),

@@ -114,13 +114,15 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    escaped = escape(text)
     style = None
-    if "\n" in text:
-        style = "|" if text.isprintable() or all(char.isprintable() or char == "\n" for char in text) else '"'
-    elif not isinstance(resolve(text), str) or text != text.strip():
+    lines = text.removesuffix("\n")
+    if not text.replace("\n", "").isprintable() or lines != lines.strip():
         style = '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", escaped, style)
+    elif "\n" in lines:
+        style = "|"
+    elif lines != text or not isinstance(resolve(text), str):
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
 _Dumper.add_representer(str, _represent_text)
@@ -128,8 +130,22 @@ _Dumper.add_representer(str, _represent_text)
 
 def _yaml(data: object) -> str:
     return yaml.dump(
-        data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=float("inf")
+        _escaped(data),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=False,
+        width=float("inf"),
     )
+
+
+def _escaped(data: object) -> object:
+    """Every `${` in a value as `$${`; keys are not interpolated."""
+    if isinstance(data, str):
+        return escape(data)
+    if isinstance(data, list):
+        return [_escaped(item) for item in data]
+    return {key: _escaped(value) for key, value in data.items()} if isinstance(data, dict) else data
 
 
 def _with_origins(text: str, origins: Section) -> str:

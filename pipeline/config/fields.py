@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic.fields import FieldInfo
 from antiphon.pipeline.config import kinds
 from antiphon.pipeline.config.errors import Problem, nearest
 from antiphon.pipeline.config.interpolate import join
+from antiphon.pipeline.config.sources import expanded
 from antiphon.pipeline.config.tree import Entry, Items, Node, Scalar, Section
 from antiphon.pipeline.config.words import found, report
 
@@ -154,7 +154,7 @@ class _Reader:
         text = node.text
         looks_like_path = self.text_paths and text.startswith(("./", "../", "~/")) and "\n" not in text
         if text and (looks_like_path or kinds.takes_paths_only(annotation)):
-            return str(node.directory / _expanded(text))
+            return str(node.directory / expanded(text))
         return text
 
 
@@ -169,10 +169,3 @@ def _not_finite(value: object) -> bool:
         return not math.isfinite(float(str(value)))
     except ValueError:
         return False
-
-
-def _expanded(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # "~nobody": no such user; then it is a name like any other
-        return Path(text)

@@ -117,6 +117,9 @@ def apply_overrides(
             shown = f" (found '{key}')" if _KEY.fullmatch(key) else ""
             problems.append(Problem(f"takes KEY=VALUE, for example stt.model=whisper-base{shown}", OVERRIDE_PLACE))
             continue
+        if key.split(".")[0] == "extends":
+            problems.append(Problem("only a file can extend another one", OVERRIDE_PLACE, key))
+            continue
         found: list[Problem] = []
         value = parse_value(text, OVERRIDE_PLACE, directory, found)
         problems.extend(replace(problem, key=key) for problem in found)

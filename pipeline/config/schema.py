@@ -133,7 +133,7 @@ def _open_property(schema: Schema) -> Schema:
     }
     if about.get("unit"):
         about["description"] = f"{about.get('description', '')} Unit: {about['unit']}."
-    rule = {key: value for key, value in schema.items() if key not in (*about, "secret")}
+    rule = {key: value for key, value in schema.items() if key not in (*about, "secret", "model_reference")}
     about.pop("title", None)
     alternatives = rule.pop("anyOf") if list(rule) == ["anyOf"] else [rule]
     if any(

@@ -31,6 +31,14 @@ def packaged_names() -> list[str]:
     return sorted(item.name for item in resources.files("antiphon.configs").iterdir() if item.name.endswith(".yaml"))
 
 
+def expanded(text: str) -> Path:
+    """A path with its leading `~` resolved, where that names somebody."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user: a name like any other
+        return Path(text)
+
+
 def find_source(source: str | Path | None, place: Origin | None = None) -> Source:
     """Read a configuration: None is the packaged `local.yaml`; a path; or the bare name of a packaged one.
 
@@ -39,7 +47,7 @@ def find_source(source: str | Path | None, place: Origin | None = None) -> Sourc
     """
     if source is None:
         return _packaged(DEFAULT)
-    path = Path(source).expanduser()
+    path = expanded(str(source))
     try:
         is_there = path.exists() and not (path.is_dir() and _packaged_name(str(source)))
     except (OSError, ValueError):  # a name that no file can have
@@ -58,7 +66,7 @@ def find_base(reference: str, source: Source, place: Origin) -> Source:
 
     :raises InvalidConfig: there is no such file.
     """
-    beside = source.directory / Path(reference).expanduser()
+    beside = source.directory / expanded(reference)
     name = _packaged_name(reference)
     try:
         itself = str(beside.resolve()) == source.identity

@@ -105,6 +105,9 @@ def parse(text: str, file: str, directory: Path, problems: list[Problem]) -> Sec
         return None
     if isinstance(node, Section):
         return node
+    if isinstance(node, Scalar) and node.value is None:
+        problems.append(_empty(file))
+        return None
     found = "a list" if isinstance(node, Items) else "a single value"
     problems.append(Problem(f"the file holds {found}, not a mapping of sections", node.origin))
     return None
@@ -141,13 +144,16 @@ def _compose(text: str, file: str, problems: list[Problem]) -> yaml.Node | None:
     except RecursionError:
         problems.append(Problem("nested too deeply", Origin(file)))
         return None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an escape such as "\\UFFFFFFFF" names no character
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last for "\\UFFFFFFFF", which is no character
         problems.append(Problem(f"no valid YAML ({type(error).__name__})", Origin(file)))
         return None
     if root is None:
-        problems.append(Problem("the file is empty", Origin(file), hint="`extends: local.yaml` alone is enough."))
-        return None
+        problems.append(_empty(file))
     return root
+
+
+def _empty(file: str) -> Problem:
+    return Problem("the file is empty", Origin(file), hint="'extends: local.yaml' alone would be enough.")
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
