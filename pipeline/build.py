@@ -30,7 +30,8 @@ from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.events import EventSink
 from antiphon.pipeline.gate import GateSettings
 from antiphon.pipeline.reply import ReplySettings
-from antiphon.pipeline.session import Engines, Session, SessionSettings, TextTools
+from antiphon.pipeline.session import Session
+from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.text import make_speakable, make_splitter
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.workflow import ChatWorkflow, Workflow, as_workflow

@@ -10,24 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from antiphon.engines.audio import AudioFrame, Samples, StreamResampler, resample
+from antiphon.engines.audio import AudioFrame, resample
 from antiphon.engines.errors import AntiphonError, EngineTimeout
 from antiphon.engines.host import Priority, Ticket, current_ticket
 from antiphon.engines.protocols import (
-    STT,
     TTS,
-    VAD,
-    EndpointPolicy,
-    STTOptions,
     Transcript,
     TTSOptions,
-    TurnDetector,
 )
 from antiphon.pipeline import turns
 from antiphon.pipeline.conversation import Conversation, Item, new_id
@@ -47,58 +42,14 @@ from antiphon.pipeline.events import (
     TurnStatus,
     WarningEvent,
 )
-from antiphon.pipeline.gate import Gate, GateSettings, SpeechClosed, SpeechOpened, Window
-from antiphon.pipeline.reply import Emit, Reply, ReplySettings, Speakable, Splitter
+from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened
+from antiphon.pipeline.intake import Intake
+from antiphon.pipeline.reply import Emit, Reply
+from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.workflow import TurnContext, Workflow
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Engines:
-    """The entered engines that a session uses; shared between sessions."""
-
-    vad: VAD
-    stt: STT
-    tts: TTS
-    detector: TurnDetector | None = None
-    """None: silence alone, by `policy`."""
-    policy: EndpointPolicy = field(default_factory=lambda: EndpointPolicy(silence_ms=600))
-    voices: Mapping[str, str] | None = None
-    """Voice by language (ISO 639-1); None: the engine's own voice speaks everything."""
-    local: bool = True
-    """False: some request leaves this machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    output_hz: int = 24000
-    gate: GateSettings = field(default_factory=GateSettings)
-    max_turn_s: float = 60.0
-    speculate: bool = True
-    manual_turns: bool = False
-    """Silence never ends a turn; the end of input and :meth:`Session.commit` do."""
-    on_error: str = "Sorry, something went wrong. Please say that again."
-    """Spoken when a turn fails; "" for nothing."""
-    greeting: str = ""
-    history_turns: int = 20
-    history_tokens: int = 1500
-    stt: STTOptions = field(default_factory=STTOptions)
-    tts: TTSOptions = field(default_factory=TTSOptions)
-    reply: ReplySettings = field(default_factory=ReplySettings)
-    stt_timeout_s: float = 30.0
-    """A transcription that takes longer than this and its audio's own length has failed."""
-    detector_timeout_s: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class TextTools:
-    """Makers of the per-reply text machinery."""
-
-    splitter: Callable[[str | None], Splitter]
-    """language -> splitter"""
-    speakable: Callable[[str | None], Speakable]
 
 
 @dataclass(slots=True, eq=False)
@@ -148,16 +99,16 @@ class Session:
         self._text = text
         self._sinks = list(sinks)
         self._apology = tuple(apology)
-        self._gate = Gate(engines.vad, self.settings.gate)
         policy = turns.MANUAL if self.settings.manual_turns else engines.policy
-        self._machine = turns.TurnMachine(policy, max_turn_s=self.settings.max_turn_s)
         self._paced = transport.capabilities.paced
-        self._speculate = self.settings.speculate and self._paced and not self.settings.manual_turns
-        self._audio: list[Samples] = []
-        self._audio_start_s = 0.0
-        self._audio_end_s = 0.0
-        self._arrived_s = 0.0
-        self._now_s = 0.0
+        self._intake = Intake(
+            Gate(engines.vad, self.settings.gate),
+            turns.TurnMachine(policy, max_turn_s=self.settings.max_turn_s),
+            paced=self._paced,
+            on_action=self._act,
+            on_speech=self._tell_speech,
+        )
+        self._speculates = self.settings.speculate and self._paced and engines.local and not self.settings.manual_turns
         self._rearm = asyncio.Event()
         self._speculation: _Run | None = None
         self._paused_s = 0.0
@@ -182,8 +133,6 @@ class Session:
                 elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
                     self._start_saying(on_start())
                 await self._listen()
-                while pending := self._runs | self._asking:
-                    await asyncio.wait(pending)
             finally:
                 for task in [*self._runs, *self._asking, *([ticker] if ticker else [])]:
                     task.cancel()
@@ -199,77 +148,33 @@ class Session:
     # ------------------------------------------------------------------------ input half
 
     async def _listen(self) -> None:
-        resampler: StreamResampler | None = None
-        position_s: float | None = None
         async for frame in self._transport.frames():
-            if resampler is None or resampler.from_hz != frame.rate_hz:
-                resampler = StreamResampler(frame.rate_hz, self._gate.rate_hz)
-            samples = resampler.push(frame.samples)
-            start_s = frame.start_s if position_s is None else position_s
-            piece = AudioFrame(samples, self._gate.rate_hz, start_s)
-            position_s = piece.end_s
-            self._arrived_s = asyncio.get_running_loop().time()
-            self._audio_end_s = position_s
-            for window in self._gate.push(piece):
-                self._hear(window)
-            self._feed(turns.AudioArrived())
+            self._intake.take(frame)
+            self._rearm.set()
             if not self._paced:
-                await self._catch_up()
-        for window in self._gate.flush():
-            self._hear(window)
-        if self._gate.speaking:
-            self._feed(turns.SpeechPaused(self._gate.last_speech_s))
-        self._feed(turns.EndOfInput())
+                await self._settled()  # on the stream clock, time stands still while we compute
+        self._intake.finish()
+        await self._settled()
 
-    async def _catch_up(self) -> None:
-        """On the stream clock, time stands still while we compute."""
+    async def _settled(self) -> None:
         while pending := self._runs | self._asking:
             await asyncio.wait(pending)
 
-    def _hear(self, window: Window) -> None:
-        match window.change:
-            case SpeechOpened(at_s, audio):
-                if self._machine.state is turns.State.IDLE:
-                    self._audio = []
-                    self._audio_start_s = audio.start_s
-                    self._audio.append(audio.samples)
-                else:
-                    self._audio.append(window.frame.samples)
-                self._feed(turns.SpeechBegan(at_s))
-                self._emit(SpeechStarted, at_s=at_s)
-                return
-            case SpeechClosed(at_s):
-                self._audio.append(window.frame.samples)
-                self._emit(SpeechStopped, at_s=at_s)
-                self._feed(turns.SpeechPaused(at_s))
-                return
-        if self._machine.state is not turns.State.IDLE:
-            self._audio.append(window.frame.samples)
-        if window.speaking and self._machine.state is not turns.State.SPEAKING:
-            # The machine took a stall or the longest turn for an end while the voice goes on.
-            if self._machine.state is turns.State.IDLE:
-                self._audio = [window.frame.samples]
-                self._audio_start_s = window.frame.start_s
-            self._feed(turns.SpeechBegan(window.frame.start_s))
-
     def _feed(self, event: turns.TurnInput) -> None:
-        for action in self._machine.feed(event, self._stream_now_s()):
-            self._act(action)
+        self._intake.feed(event)
         self._rearm.set()
 
-    def _stream_now_s(self) -> float:
-        now_s = self._audio_end_s
-        if self._paced and self._arrived_s:
-            now_s += asyncio.get_running_loop().time() - self._arrived_s
-        self._now_s = max(self._now_s, now_s)
-        return self._now_s
+    def _tell_speech(self, change: SpeechOpened | SpeechClosed) -> None:
+        kind = SpeechStarted if isinstance(change, SpeechOpened) else SpeechStopped
+        machine = self._intake.machine
+        self._send(self._event(kind, turn=machine.turn, revision=machine.revision, at_s=change.at_s))
 
     async def _tick(self) -> None:
+        """Feed the turn machine the time when no audio does."""
         loop = asyncio.get_running_loop()
         while True:
             self._rearm.clear()
-            deadline_s = self._machine.deadline()
-            wait_s = None if deadline_s is None else max(0.0, deadline_s - self._stream_now_s())
+            wait_s = self._intake.tick_in_s()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(None if wait_s is None else loop.time() + wait_s):
                     await self._rearm.wait()
@@ -282,14 +187,16 @@ class Session:
                 pass  # its audio is being gathered already
             case turns.DiscardTurn(turn):
                 if not self._drop("cleared"):
-                    self._send(self._event(Dropped, turn=turn, revision=self._machine.revision, reason="cleared"))
+                    self._send(
+                        self._event(Dropped, turn=turn, revision=self._intake.machine.revision, reason="cleared")
+                    )
             case turns.ResumeTurn():
                 self._drop("resumed")
             case turns.AskDetector(turn, revision):
                 self._ask_detector(turn, revision)
             case turns.PauseTurn(turn, revision, at_s):
                 self._paused_s = asyncio.get_running_loop().time()
-                if self._speculate and self._engines.local:
+                if self._speculates:
                     run = self._start_run(turn, revision, at_s)
                     self._speculation = run
                     run.outbox.append(self._event(Speculated, turn=turn, revision=revision))
@@ -298,17 +205,12 @@ class Session:
 
     # ------------------------------------------------------------------------ turns
 
-    def _snapshot(self) -> AudioFrame:
-        audio = np.concatenate(self._audio) if self._audio else np.empty(0, dtype=np.float32)
-        self._audio = [audio]
-        return AudioFrame(audio, self._gate.rate_hz, self._audio_start_s)
-
     def _start_run(self, turn: int, revision: int, speech_end_s: float) -> _Run:
         assert self._group is not None
-        run = _Run(turn, revision, self._snapshot())
+        run = _Run(turn, revision, self._intake.snapshot())
         now_s = asyncio.get_running_loop().time()
-        run.speech_end_s = now_s - (self._stream_now_s() - speech_end_s)
-        run.vad_stop_s = max(run.speech_end_s, self._paused_s) if not self._gate.speaking else now_s
+        run.speech_end_s = now_s - (self._intake.now_s() - speech_end_s)
+        run.vad_stop_s = max(run.speech_end_s, self._paused_s) if not self._intake.gate.speaking else now_s
         self._line.append(run)
         self._advance_line()
         run.task = self._group.create_task(self._answer(run), name=f"turn-{turn}.{revision}")
@@ -319,10 +221,10 @@ class Session:
     def _commit(self, action: turns.CommitTurn) -> None:
         run = self._speculation
         self._speculation = None
-        if run is None or (action.reason == "max_turn" and self._gate.speaking):
+        if run is None or (action.reason == "max_turn" and self._intake.gate.speaking):
             if run is not None and run.task is not None:
                 run.task.cancel()
-            run = self._start_run(action.turn, action.revision, self._gate.last_speech_s)
+            run = self._start_run(action.turn, action.revision, self._intake.gate.last_speech_s)
         run.reason = action.reason
         run.commit_s = asyncio.get_running_loop().time()
         held, run.outbox = run.outbox, []
@@ -361,7 +263,7 @@ class Session:
         if detector is None or self._group is None:
             return
 
-        audio = self._snapshot()
+        audio = self._intake.snapshot()
 
         async def ask() -> None:
             probability: float | None = None
@@ -524,7 +426,7 @@ class Session:
     def _start_saying(self, source: AsyncIterator[str]) -> None:
         """Say something that answers no turn."""
         assert self._group is not None
-        run = _Run(0, 0, AudioFrame(np.empty(0, dtype=np.float32), self._gate.rate_hz))
+        run = _Run(0, 0, AudioFrame(np.empty(0, dtype=np.float32), self._intake.gate.rate_hz))
         run.committed.set()
         self._line.append(run)
         self._advance_line()
@@ -557,10 +459,7 @@ class Session:
         t_s = fields.pop("t_s", None)
         if t_s is None:
             t_s = asyncio.get_running_loop().time()
-        return kind(t_s=t_s, audio_s=self._audio_end_s, session=self.id, turn=turn, revision=revision, **fields)
-
-    def _emit(self, kind: type[Event], **fields: Any) -> None:
-        self._send(self._event(kind, turn=self._machine.turn, revision=self._machine.revision, **fields))
+        return kind(t_s=t_s, audio_s=self._intake.audio_end_s, session=self.id, turn=turn, revision=revision, **fields)
 
     def _emitter(self, run: _Run, *, quiet: bool = False) -> Emit:
         """An emit function for one run: holds its events back until the turn is committed."""

@@ -24,7 +24,7 @@ from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.events import ErrorEvent, Event, Spoken, TranscriptEvent, TurnEnded
-from antiphon.pipeline.session import TextTools
+from antiphon.pipeline.session_settings import TextTools
 from antiphon.pipeline.transports.queued import QueuedTransport
 from antiphon.pipeline.transports.recording import recording_frames
 from antiphon.pipeline.voice_types import (

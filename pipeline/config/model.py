@@ -118,6 +118,19 @@ class WorkflowConfig(Section):
     history_turns: int = option(
         20, "How many earlier turns the model sees at most; 0: none, every turn stands alone.", unit="turns", ge=0
     )
+    max_history_tokens: int = option(
+        1500,
+        "Estimated length (four bytes a token) of the history that the model sees at most; the oldest turns are left "
+        "out first.",
+        unit="tokens",
+        ge=0,
+    )
+    max_history_tokens: int = option(
+        1500,
+        "How long the history that the model sees may be, by estimate; the oldest turns are left out first.",
+        unit="tokens",
+        ge=0,
+    )
     options: dict[str, Any] = option(
         {}, "Keyword arguments for the class that a dotted path in `kind` names; unused by `chat`."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -14,9 +15,8 @@ from antiphon.engines.errors import EngineFailed, EngineOverloaded
 from antiphon.engines.protocols import EndpointPolicy
 from antiphon.engines.testing import Answer, Heard, Reply, ScriptedTTS, ScriptedTurnDetector, run_virtual
 from antiphon.pipeline.reply import ReplySettings
-from antiphon.pipeline.session import SessionSettings
+from antiphon.pipeline.session_settings import SessionSettings
 from antiphon.pipeline.workflow import TurnContext
-import itertools
 
 TWO_TURNS = [(0.5, 1.5), (6.0, 7.0)]
 APOLOGY = SessionSettings(on_error="Sorry.")

@@ -7,7 +7,7 @@ from sessions import Rig
 
 from antiphon.engines.protocols import EndpointPolicy
 from antiphon.engines.testing import Answer, Heard, Reply, ScriptedTurnDetector, run_virtual
-from antiphon.pipeline.session import SessionSettings
+from antiphon.pipeline.session_settings import SessionSettings
 
 
 def test_one_question_one_answer() -> None:

@@ -11,7 +11,8 @@ from antiphon.engines.audio import AudioFrame
 from antiphon.engines.protocols import EndpointPolicy
 from antiphon.engines.testing import ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedTurnDetector, ScriptedVAD
 from antiphon.pipeline.events import Event
-from antiphon.pipeline.session import Engines, Session, SessionSettings, TextTools
+from antiphon.pipeline.session import Session
+from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
 from antiphon.pipeline.workflow import ChatWorkflow
 

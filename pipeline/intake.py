@@ -1,0 +1,126 @@
+"""The input half of a session: frames in, speech and turn actions out. Holds the turn's audio and the stream clock.
+
+No tasks and no awaiting: the session feeds it, and carries out the actions that come back through the callbacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+
+from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
+from antiphon.pipeline import turns
+from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened, Window
+
+OnAction = Callable[[turns.TurnAction], None]
+OnSpeech = Callable[[SpeechOpened | SpeechClosed], None]
+
+
+class Intake:
+    """One per session."""
+
+    def __init__(
+        self, gate: Gate, machine: turns.TurnMachine, *, paced: bool, on_action: OnAction, on_speech: OnSpeech
+    ) -> None:
+        """:param paced: audio comes in real time, so time also passes while none comes."""
+        self.gate = gate
+        self.machine = machine
+        self.audio_end_s = 0.0
+        """How much input audio was taken in, on the stream clock."""
+        self._paced = paced
+        self._on_action = on_action
+        self._on_speech = on_speech
+        self._resampler: StreamResampler | None = None
+        self._turn: list[Samples] = []
+        self._turn_start_s = 0.0
+        self._started = False
+        self._arrived_s = 0.0
+        self._now_s = 0.0
+
+    def take(self, frame: AudioFrame) -> None:
+        """Take input audio of any rate and length."""
+        if not self._started:
+            self._started = True
+            self.audio_end_s = frame.start_s
+        resampler = self._resampler
+        if resampler is None or resampler.from_hz != frame.rate_hz:
+            self._end_resampler()
+            resampler = self._resampler = StreamResampler(frame.rate_hz, self.gate.rate_hz)
+        self._take(resampler.push(frame.samples))
+        self.feed(turns.AudioArrived())
+
+    def finish(self) -> None:
+        """The input has ended: whatever turn is open is over."""
+        self._end_resampler()
+        for window in self.gate.flush():
+            self._hear(window)
+        if self.gate.speaking:
+            self.feed(turns.SpeechPaused(self.gate.last_speech_s))
+        self.feed(turns.EndOfInput())
+
+    def feed(self, event: turns.TurnInput) -> None:
+        """Give the turn machine an event and carry out what it says."""
+        for action in self.machine.feed(event, self.now_s()):
+            self._on_action(action)
+
+    def now_s(self) -> float:
+        """The stream clock: audio taken in, and (paced) the time since it came. Never goes back."""
+        now_s = self.audio_end_s
+        if self._paced and self._started:
+            now_s += asyncio.get_running_loop().time() - self._arrived_s
+        self._now_s = max(self._now_s, now_s)
+        return self._now_s
+
+    def tick_in_s(self) -> float | None:
+        """How long until the turn machine wants a tick; None: it does not."""
+        deadline_s = self.machine.deadline()
+        return None if deadline_s is None else max(0.0, deadline_s - self.now_s())
+
+    def snapshot(self) -> AudioFrame:
+        """The open turn's audio so far, pre-roll included."""
+        audio = np.concatenate(self._turn) if self._turn else np.empty(0, dtype=np.float32)
+        self._turn = [audio]
+        return AudioFrame(audio, self.gate.rate_hz, self._turn_start_s)
+
+    # ------------------------------------------------------------------------ inside
+
+    def _end_resampler(self) -> None:
+        if self._resampler is not None:
+            self._take(self._resampler.push(np.empty(0, dtype=np.float32), last=True))
+
+    def _take(self, samples: Samples) -> None:
+        frame = AudioFrame(samples, self.gate.rate_hz, self.audio_end_s)
+        self.audio_end_s = frame.end_s
+        self._arrived_s = asyncio.get_running_loop().time()
+        for window in self.gate.push(frame):
+            self._hear(window)
+
+    def _hear(self, window: Window) -> None:
+        idle = self.machine.state is turns.State.IDLE
+        match window.change:
+            case SpeechOpened(at_s, audio) as opened:
+                if idle:
+                    self._begin(audio)
+                else:
+                    self._turn.append(window.frame.samples)
+                self.feed(turns.SpeechBegan(at_s))
+                self._on_speech(opened)
+            case SpeechClosed(at_s) as closed:
+                self._turn.append(window.frame.samples)
+                self._on_speech(closed)
+                self.feed(turns.SpeechPaused(at_s))
+            case None if window.speaking and self.machine.state is not turns.State.SPEAKING:
+                # The machine took a stall, a commit by hand or the longest turn for an end; the voice goes on.
+                if idle:
+                    self._begin(window.frame)
+                else:
+                    self._turn.append(window.frame.samples)
+                self.feed(turns.SpeechBegan(window.frame.start_s))
+            case None if not idle:
+                self._turn.append(window.frame.samples)
+
+    def _begin(self, audio: AudioFrame) -> None:
+        self._turn = [audio.samples]
+        self._turn_start_s = audio.start_s

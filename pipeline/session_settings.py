@@ -1,0 +1,56 @@
+"""What a session is made of: its engines, its settings, its text machinery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from antiphon.engines.protocols import STT, TTS, VAD, EndpointPolicy, STTOptions, TTSOptions, TurnDetector
+from antiphon.pipeline.gate import GateSettings
+from antiphon.pipeline.reply import ReplySettings, Speakable, Splitter
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The entered engines that a session uses; shared between sessions."""
+
+    vad: VAD
+    stt: STT
+    tts: TTS
+    detector: TurnDetector | None = None
+    """None: silence alone, by `policy`."""
+    policy: EndpointPolicy = field(default_factory=lambda: EndpointPolicy(silence_ms=600))
+    voices: Mapping[str, str] | None = None
+    """Voice by language (ISO 639-1); None: the engine's own voice speaks everything."""
+    local: bool = True
+    """False: some request leaves this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    output_hz: int = 24000
+    gate: GateSettings = field(default_factory=GateSettings)
+    max_turn_s: float = 60.0
+    speculate: bool = True
+    manual_turns: bool = False
+    """Silence never ends a turn; the end of input and :meth:`Session.commit` do."""
+    on_error: str = "Sorry, something went wrong. Please say that again."
+    """Spoken when a turn fails; "" for nothing."""
+    greeting: str = ""
+    history_turns: int = 20
+    history_tokens: int = 1500
+    stt: STTOptions = field(default_factory=STTOptions)
+    tts: TTSOptions = field(default_factory=TTSOptions)
+    reply: ReplySettings = field(default_factory=ReplySettings)
+    stt_timeout_s: float = 30.0
+    """A transcription that takes longer than this and its audio's own length has failed."""
+    detector_timeout_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TextTools:
+    """Makers of the per-reply text machinery."""
+
+    splitter: Callable[[str | None], Splitter]
+    """language -> splitter"""
+    speakable: Callable[[str | None], Speakable]
