@@ -127,7 +127,7 @@ TurnAction = OpenTurn | ResumeTurn | PauseTurn | AskDetector | CommitTurn | Disc
 
 
 def _reached(now_s: float, deadline_s: float) -> bool:
-    """Whether a deadline has come, up to rounding: a tick at the deadline must always count, or it would tick for ever."""
+    """Whether a deadline has come, up to rounding: a tick at the deadline must count, or it would tick for ever."""
     return now_s >= deadline_s - 1e-6
 
 

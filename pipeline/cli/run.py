@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -228,8 +229,7 @@ async def _raw_pcm(rate_hz: int) -> AsyncIterator[AudioFrame]:
     size = 2 * (rate_hz // 50)
     position = 0
     rest = b""
-    stdin = open(sys.stdin.fileno(), 'rb', buffering=0, closefd=False)  # as it comes, not when a buffer is full
-    while data := await asyncio.to_thread(stdin.read, size):
+    while data := await asyncio.to_thread(os.read, sys.stdin.fileno(), size):  # as it comes, not when a buffer is full
         data = rest + data
         whole = len(data) // 2 * 2
         data, rest = data[:whole], data[whole:]

@@ -125,12 +125,6 @@ class WorkflowConfig(Section):
         unit="tokens",
         ge=0,
     )
-    max_history_tokens: int = option(
-        1500,
-        "How long the history that the model sees may be, by estimate; the oldest turns are left out first.",
-        unit="tokens",
-        ge=0,
-    )
     options: dict[str, Any] = option(
         {}, "Keyword arguments for the class that a dotted path in `kind` names; unused by `chat`."
     )
