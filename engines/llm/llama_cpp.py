@@ -49,6 +49,7 @@ class LlamaCppOptions(EngineOptions):
     model: str = option(
         "qwen2.5-coder-0.5b-instruct",
         "A catalog name, a path to a GGUF file, or hub:owner/name@revision.",
+        model=True,
         min_length=1,
     )
     context_tokens: int = option(

@@ -46,6 +46,7 @@ class FasterWhisperOptions(EngineOptions):
     model: str = option(
         "whisper-tiny.en",
         "A CTranslate2 Whisper: a catalog name, a path to its folder, or hub:owner/name@revision.",
+        model=True,
         min_length=1,
     )
     language: str | None = option(

@@ -41,7 +41,7 @@ class PiperOptions(TTSCacheOptions):
     """Options of the `piper` engine."""
 
     voice: str = option(
-        "en_US-joe-medium", "The voice: a catalog name, or the path of a NAME.onnx with NAME.onnx.json."
+        "en_US-joe-medium", "The voice: a catalog name, or the path of a NAME.onnx with NAME.onnx.json.", model=True
     )
     speaker: int | str | None = option(None, "Name or number of the speaker, for voices that have several.")
     speed: float = option(1.0, "Pace: 1 is the voice's own, 2 twice as fast.", ge=MIN_SPEED, le=MAX_SPEED)

@@ -34,7 +34,9 @@ _INPUT = "input_features"
 class SmartTurnOptions(PatienceOptions):
     """Options of the `smart_turn` engine."""
 
-    model: str = option("smart-turn-v3.2-cpu", "Catalog name or path of the ONNX file (interface of version 3).")
+    model: str = option(
+        "smart-turn-v3.2-cpu", "Catalog name or path of the ONNX file (interface of version 3).", model=True
+    )
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = option(
         "auto", "Threads of one call; `auto`: as the machine's plan says.", unit="threads"
     )

@@ -35,7 +35,9 @@ _LOWEST_RELEASE = 0.01
 class SileroOptions(EngineOptions):
     """Options of the `silero` engine."""
 
-    model: str = option("silero-vad", "Catalog name or path of the ONNX file (interface of version 5 or 6).")
+    model: str = option(
+        "silero-vad", "Catalog name or path of the ONNX file (interface of version 5 or 6).", model=True
+    )
     threshold: float = option(0.5, "Speech begins at this probability.", gt=0.0, lt=1.0)
     release_threshold: float | None = option(
         None, "Speech ends below this probability; default: 0.15 below `threshold`.", gt=0.0, lt=1.0

