@@ -134,7 +134,7 @@ class _Reader:
         if value is None and kinds.takes(annotation, value):
             return None
         if isinstance(value, str) or (value is not None and text_is_meant and not kinds.takes(annotation, value)):
-            return self.text(node, annotation)
+            return self.text(node, annotation, info)
         if kinds.takes(annotation, value):
             return value
         if value is None and kinds.nested_model(annotation):
@@ -149,13 +149,22 @@ class _Reader:
         self.problems.append(Problem(message, node.origin, path))
         return _WRONG
 
-    def text(self, node: Scalar, annotation: Any) -> str:
+    def text(self, node: Scalar, annotation: Any, info: FieldInfo) -> str:
         """The scalar's text; a path is made relative to the file in which it was written."""
         text = node.text
-        looks_like_path = self.text_paths and text.startswith(("./", "../", "~/")) and "\n" not in text
-        if text and (looks_like_path or kinds.takes_paths_only(annotation)):
-            return str(node.directory / expanded(text))
-        return text
+        is_path = kinds.takes_paths_only(annotation)
+        if self.text_paths and not is_path:
+            marked = text.startswith(("./", "../", "~/")) and "\n" not in text
+            is_path = marked or (kinds.names_a_model(info) and _lies_beside(node))
+        return str(node.directory / expanded(text)) if text and is_path else text
+
+
+def _lies_beside(node: Scalar) -> bool:
+    """Whether "models/x.gguf" is a file or folder beside the configuration; else it may be a name in the catalog."""
+    try:
+        return "/" in node.text and (node.directory / node.text).exists()
+    except (OSError, ValueError):  # too long, or with characters that no path has
+        return False
 
 
 def _unknown_key(key: str, entry: Entry, path: str, known: tuple[str, ...], elsewhere: Mapping[str, str]) -> Problem:

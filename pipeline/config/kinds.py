@@ -124,6 +124,11 @@ def is_secret(info: FieldInfo) -> bool:
     return any(kind in (SecretStr, SecretBytes) for kind, _ in members(info.annotation))
 
 
+def names_a_model(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("model_reference"))
+
+
 def unit(info: FieldInfo) -> str:
     extra = info.json_schema_extra
     return str(extra.get("unit", "")) if isinstance(extra, dict) else ""

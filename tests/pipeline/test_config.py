@@ -248,6 +248,23 @@ def test_paths_count_from_the_file_they_stand_in(tmp_path: Path, monkeypatch: py
     assert options.api_key == "/k"
 
 
+def test_a_model_may_be_a_path_beside_the_file_without_a_dot(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "m.gguf").touch()
+    for written, model in [
+        ("models/m.gguf", str(tmp_path / "models" / "m.gguf")),
+        ("models/none.gguf", "models/none.gguf"),
+        ("models", "models"),
+        ("hub:owner/name@1", "hub:owner/name@1"),
+        ("x/" * 5000, "x/" * 5000),
+    ]:
+        config = parse_config(stt(f"model: '{written}', language: 'models/m'"), directory=tmp_path)
+        assert config.stt[0].options.model_dump(include={"model", "language"}) == {
+            "model": model,
+            "language": "models/m",
+        }
+
+
 def test_home_and_absolute_paths_stay_what_they_are() -> None:
     options = options_of("model: ~/m, folder: /abs/x")
     assert options.model == os.path.expanduser("~/m")

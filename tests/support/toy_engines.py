@@ -16,7 +16,7 @@ class Inner(BaseModel):
 
 
 class ToyOptions(EngineOptions):
-    model: str = option("toy", "Text.", min_length=1)
+    model: str = option("toy", "Text.", model=True, min_length=1)
     size: int = option(3, "A whole number.", unit="ms", ge=1, le=9)
     level: float = option(0.5, "A number.", gt=0)
     colour: Literal["red", "green", "blue"] = option("red", "A name.")
