@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from antiphon.engines.protocols import STAGES
 from antiphon.pipeline.config import kinds
-from antiphon.pipeline.config.interpolate import escape
+from antiphon.pipeline.config.interpolate import escape, variables
 from antiphon.pipeline.config.model import CHAIN_STAGES, Config, EngineBlock
 from antiphon.pipeline.config.tree import Items, Scalar, Section, resolve
 
@@ -184,6 +184,6 @@ def place(origins: Section, path: tuple[str, ...]) -> str:
             node = node.items[int(name)]
         else:
             return "default"
-    if isinstance(node, Scalar) and node.written is not None and "${" in node.written.replace("$${", ""):
-        return f"{node.origin}, {' '.join(node.written.split())}"
+    if isinstance(node, Scalar) and node.written is not None and (names := variables(node.written)):
+        return f"{node.origin}, {', '.join(f'${name}' for name in names)}"  # not the default: it may be a secret
     return str(node.origin)

@@ -43,6 +43,11 @@ def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
     return _EXPRESSION.sub(fill, text), wrong
 
 
+def variables(text: str) -> list[str]:
+    """The names of the variables that a text asks for, in order."""
+    return list(dict.fromkeys(match["name"] for match in _EXPRESSION.finditer(text) if match["name"]))
+
+
 def interpolate_tree(node: Node, environ: Mapping[str, str], problems: list[Problem], key: str = "") -> Node:
     """The same tree with every value interpolated; keys stay as they are."""
     if isinstance(node, Scalar):

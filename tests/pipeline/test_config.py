@@ -89,7 +89,7 @@ def test_a_block_has_its_spec_and_its_validated_options() -> None:
 def test_a_config_does_not_change() -> None:
     config = parse_config(text())
     with pytest.raises(ValidationError):
-        config.session.offline = False  # type: ignore[misc]
+        config.session.offline = False
     with pytest.raises(AttributeError):
         config.vad.engine = "x"  # type: ignore[misc]
     with pytest.raises(TypeError):

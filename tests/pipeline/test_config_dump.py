@@ -35,8 +35,8 @@ free_values = st.recursive(
 
 
 def with_parts(**parts: Any) -> Config:
-    blocks: dict[str, Any] = {stage: engine_block(stage, TOY) for stage in ("vad", "turn")}  # type: ignore[arg-type]
-    blocks |= {stage: (engine_block(stage, TOY),) for stage in ("stt", "llm", "tts")}  # type: ignore[arg-type]
+    blocks: dict[str, Any] = {stage: engine_block(stage, TOY) for stage in ("vad", "turn")}
+    blocks |= {stage: (engine_block(stage, TOY),) for stage in ("stt", "llm", "tts")}
     sections = {name: SECTIONS[name](**value) for name, value in parts.items() if name in SECTIONS}
     return Config(**(blocks | {key: value for key, value in parts.items() if key not in SECTIONS} | sections))
 
@@ -150,19 +150,23 @@ def test_of_a_secret_mapping_only_the_keys_are_shown() -> None:
 def test_every_value_has_its_origin(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(BASE + "session:\n  max_turn_s: 5\n")
     own = tmp_path / "own.yaml"
-    own.write_text("extends: base.yaml\nstt: {model: '${M:-x}', names: [a]}\ntts: [{engine: 'toy_engines:Plain'}]\n")
+    blocks = "stt: {model: '${M:-x}', names: [a], api_key: '${K:-hunter2}'}\ntts: [{engine: 'toy_engines:Plain'}]\n"
+    own.write_text(f"extends: base.yaml\n{blocks}")
     config, tree = trace_config(own, overrides=["gate.start_ms=50"], environ={})
     shown = dump_config(config, origins=tree)
     lines = [" ".join(line.split()) for line in shown.splitlines()]
     base = tmp_path / "base.yaml"
     assert f"max_turn_s: 5.0 # {base}:7" in lines
     assert f"engine: {TOY} # {base}:3" in lines
-    assert f"model: x # {own}:2, ${{M:-x}}" in lines
+    assert f"model: x # {own}:2, $M" in lines
+    assert f"api_key: '***' # {own}:2, $K" in lines
+    assert "hunter2" not in shown
     assert f"- a # {own}:2" in lines
     assert f"engine: toy_engines:Plain # {own}:3" in lines
     assert "start_ms: 50.0 # --set" in lines
     assert "pre_roll_ms: 300.0 # default" in lines
-    assert parse_config(shown, environ={}) == config
+    unmasked = dump_config(config, mask_secrets=False, origins=tree)
+    assert parse_config(unmasked, environ={}) == config
 
 
 def test_origins_do_not_disturb_long_and_multi_line_values() -> None:
