@@ -78,7 +78,8 @@ class Assembly:
             self._stack.push_async_callback(self.host.close)
             await self._load()
         except BaseException:
-            await self._stack.aclose()
+            # With what went wrong, so that no engine's own complaint on the way out takes its place.
+            await self._stack.__aexit__(*sys.exc_info())
             raise
         gc.collect()
         gc.freeze()  # what is loaded now stays: later collections need not look at it

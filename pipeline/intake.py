@@ -55,7 +55,8 @@ class Intake:
         """The input has ended: whatever turn is open is over."""
         self._end_resampler()
         for window in self.gate.flush():
-            self._hear(window)
+            if window.change is not None or self.machine.state is not turns.State.IDLE:  # a padded rest begins no turn
+                self._hear(window)
         if self.gate.speaking:
             self.feed(turns.SpeechPaused(self.gate.last_speech_s))
         self.feed(turns.EndOfInput())

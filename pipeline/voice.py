@@ -23,6 +23,7 @@ from antiphon.engines.protocols import Stage, STTOptions, TTSOptions
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.conversation import Conversation
+from antiphon.pipeline.errors import SessionClosed, StageError
 from antiphon.pipeline.events import ErrorEvent, Event, Spoken, TranscriptEvent, TurnEnded
 from antiphon.pipeline.session_settings import TextTools
 from antiphon.pipeline.transports.queued import QueuedTransport
@@ -55,23 +56,30 @@ class StreamedAudioResult:
         self._transport: QueuedTransport | None = None
         self._task: asyncio.Task[None] | None = None
         self._started: set[int] = set()
+        self._ended = False
+        self._said = ""
+        """What `total_output_text` holds of replies that have ended."""
 
     async def stream(self) -> AsyncIterator[VoiceStreamEvent]:
-        """The events, in order, up to "session_ended".
+        """The events, in order, up to "session_ended". To be read once.
 
         A failed turn gives a :class:`VoiceStreamEventError` and the session goes on.
 
         :raises AntiphonError: the session itself failed (after its error event).
         """
-        while True:
+        while not self._ended:
             event, frame = await self._queue.get()
             if frame is not None and self._transport is not None:
                 self._transport.taken(frame)
             if event is None:
-                break
-            yield event
+                self._ended = True
+            else:
+                yield event
         if self._task is not None:
-            await asyncio.shield(self._task)
+            # Not awaited: a session that was closed from elsewhere ends its reader, it does not cancel it.
+            await asyncio.wait({self._task})
+            if not self._task.cancelled() and (error := self._task.exception()) is not None:
+                raise error
 
     async def aclose(self) -> None:
         """Cancel the session if it still runs; wait until nothing of it is left."""
@@ -89,8 +97,12 @@ class StreamedAudioResult:
         if np.dtype(self._settings.dtype) == np.float32:
             samples = frame.samples.reshape(-1, 1)
         if self._settings.transform_data is not None:
-            samples = self._settings.transform_data(samples)
-        self._put(VoiceStreamEventAudio(data=samples, turn=mark, frame_rate=frame.rate_hz), frame)
+            try:
+                samples = self._settings.transform_data(samples)
+            except Exception as error:
+                raise StageError("transform_data", error) from error
+        now_s = asyncio.get_running_loop().time()
+        self._put(VoiceStreamEventAudio(data=samples, turn=mark, frame_rate=frame.rate_hz, t_s=now_s), frame)
 
     def _on_event(self, event: Event) -> None:
         at: dict[str, Any] = {"turn": event.turn, "t_s": event.t_s, "audio_s": event.audio_s}
@@ -99,6 +111,9 @@ class StreamedAudioResult:
             self._started.add(event.turn)
             self._put(VoiceStreamEventLifecycle(event="turn_started", **at))
         if isinstance(event, TranscriptEvent):
+            if event.role == "assistant":  # all of it, also pieces that made no sound
+                self._said += event.text
+                self.total_output_text = self._said
             self._put(VoiceStreamEventTranscript(role=event.role, text=event.text, final=event.final, **at))
         elif isinstance(event, Spoken):
             self.total_output_text += event.text
@@ -147,19 +162,30 @@ class VoicePipeline:
         self._replacements = _replacements(stt_model, tts_model)
         self._assembly: Assembly | None = None
         self._loading: asyncio.Lock | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._results: set[StreamedAudioResult] = set()
 
     @classmethod
     def from_config(
-        cls, path: str | Path | Config | None = None, *, workflow: Any = None, overrides: Sequence[str] = ()
+        cls,
+        path: str | Path | Config | None = None,
+        *,
+        workflow: Any = None,
+        overrides: Sequence[str] = (),
+        settings: VoicePipelineConfig | Mapping[str, Any] | None = None,
     ) -> VoicePipeline:
-        """A pipeline from a YAML file; `overrides` as in `antiphon run --set`.
+        """A pipeline from a YAML file.
 
-        :raises ConfigError: the file has mistakes; the message has each with its line.
+        :param overrides: as in `antiphon run --set`.
+        :param settings: what `agents.voice` users know, on top of the file.
+        :raises ConfigError: the file or the settings have mistakes; the message has each with its place.
         """
-        return cls(
-            workflow=workflow, config=path if isinstance(path, Config) else load_config(path, overrides=overrides)
-        )
+        config = path if isinstance(path, Config) else load_config(path, overrides=overrides)
+        pipeline = cls(workflow=workflow, config=config)
+        if settings is not None:
+            known = isinstance(settings, VoicePipelineConfig)
+            pipeline.settings = settings if known else VoicePipelineConfig.from_mapping(settings)
+        return pipeline
 
     async def __aenter__(self) -> Self:
         await self._loaded()
@@ -186,7 +212,15 @@ class VoicePipeline:
         :param audio_input: an :class:`AudioInput` is one finished turn; a :class:`StreamedAudioInput` is live and may
             hold any number of turns.
         :param conversation: another history than the pipeline's own.
+        :raises TypeError: the input is neither.
+        :raises SessionClosed: the engines were loaded in another event loop and not closed there.
         """
+        if not isinstance(audio_input, AudioInput | StreamedAudioInput):
+            raise TypeError(
+                "VoicePipeline.run wants an antiphon.AudioInput or an antiphon.StreamedAudioInput, "
+                f"not {type(audio_input).__module__}.{type(audio_input).__qualname__}"
+            )
+        self._stay_in_one_loop()
         result = StreamedAudioResult(self.settings)
         self._results.add(result)
         result._task = asyncio.create_task(self._serve(audio_input, result, conversation))
@@ -195,9 +229,19 @@ class VoicePipeline:
 
     # ------------------------------------------------------------------------ inside
 
+    def _stay_in_one_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._assembly is not None:
+                raise SessionClosed(
+                    "this pipeline's engines were loaded in another event loop",
+                    hint="await pipeline.aclose() before that loop ends (or use `async with pipeline:`)",
+                )
+            self._loop, self._loading = loop, asyncio.Lock()
+
     async def _loaded(self) -> Assembly:
-        if self._loading is None:
-            self._loading = asyncio.Lock()
+        self._stay_in_one_loop()
+        assert self._loading is not None
         async with self._loading:
             if self._assembly is None:
                 needs_llm = self._workflow is None or hasattr(self._workflow, "bind_llm")
@@ -234,6 +278,8 @@ class VoicePipeline:
             result._put(VoiceStreamEventError(error=single))
             raise single from None
         finally:
+            if isinstance(audio_input, StreamedAudioInput):
+                audio_input.abandon()
             result._put(VoiceStreamEventLifecycle(event="session_ended"))
             result._put(None)
 

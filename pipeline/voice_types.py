@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from antiphon.engines.audio import AudioFrame, to_mono_float32, to_pcm16
-from antiphon.pipeline.errors import AudioInputError, ConfigError
+from antiphon.pipeline.errors import AudioInputError, ConfigError, SessionClosed
 
 DEFAULT_RATE_HZ = 24000
 MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
@@ -39,7 +39,12 @@ class AudioInput:
 
         :raises AudioInputError: its samples, rate or channels cannot be.
         """
-        return AudioFrame(_samples(self.buffer, self.channels), _rate(self.frame_rate))
+        rate_hz, channels = _rate(self.frame_rate), _channels(self.channels)
+        if self.sample_width != 2:
+            raise AudioInputError(
+                f"sample_width is {self.sample_width}; 2 is the only value (the buffer has its dtype)"
+            )
+        return AudioFrame(_samples(self.buffer, channels), rate_hz)
 
     def to_audio_file(self) -> tuple[str, io.BytesIO, str]:
         """(file name, WAV file in memory, MIME type)."""
@@ -63,17 +68,19 @@ class StreamedAudioInput:
         :param max_waiting_s: audio that may wait for the pipeline before :meth:`add_audio` waits too.
         """
         self.frame_rate = _rate(frame_rate)
-        self.channels = channels
-        self._max_waiting = round(max_waiting_s * frame_rate)
+        self.channels = _channels(channels)
+        self._max_waiting = round(max_waiting_s * self.frame_rate)
         self._waiting = 0
         self._room = asyncio.Event()
         self._queue: asyncio.Queue[NDArray[np.float32] | None] = asyncio.Queue()
         self._closed = False
+        self._abandoned = False
 
     async def add_audio(self, audio: NDArray[np.int16] | NDArray[np.float32] | None) -> None:
         """Add samples; None ends the stream.
 
         :raises AudioInputError: the samples are no audio, or the stream has ended.
+        :raises SessionClosed: the session that took the audio has ended.
         """
         if audio is None:
             if not self._closed:
@@ -83,11 +90,18 @@ class StreamedAudioInput:
         if self._closed:
             raise AudioInputError("audio was added after the end of the stream (add_audio(None))")
         samples = _samples(audio, self.channels)
-        while self._waiting > self._max_waiting:
+        while self._waiting > self._max_waiting and not self._abandoned:
             self._room.clear()
             await self._room.wait()
+        if self._abandoned:
+            raise SessionClosed("audio was added after the session has ended")
         self._waiting += len(samples)
         self._queue.put_nowait(samples)
+
+    def abandon(self) -> None:
+        """Nobody takes audio from here any more: called by the pipeline at the end of the session."""
+        self._abandoned = True
+        self._room.set()
 
     async def frames(self) -> AsyncIterator[AudioFrame]:
         """The stream as mono frames, until its end."""
@@ -101,19 +115,38 @@ class StreamedAudioInput:
                 piece = samples[at : at + size]
                 yield AudioFrame(piece, self.frame_rate, position / self.frame_rate)
                 position += len(piece)
+                await asyncio.sleep(0)  # audio that comes faster than real time must not keep the loop to itself
+
+
+MAX_CHANNELS = 16
 
 
 def _samples(buffer: Any, channels: int) -> NDArray[np.float32]:
+    """:raises AudioInputError: the buffer is no audio of int16 or float samples."""
+    hint = "give numpy samples of dtype int16 or float32, of shape (n,) or (n, channels)"
     try:
-        return to_mono_float32(np.asarray(buffer), channels)
+        array = np.asarray(buffer)
+        if array.ndim not in (1, 2):
+            raise ValueError(f"audio samples cannot have the shape {array.shape}")
+        if array.ndim == 2 and array.shape[1] > MAX_CHANNELS:
+            raise ValueError(f"audio samples of shape {array.shape} would be {array.shape[1]} channels")
+        return to_mono_float32(array, channels)
     except ValueError as error:
-        raise AudioInputError(str(error), hint="give numpy samples of dtype int16 or float32") from error
+        raise AudioInputError(str(error), hint=hint) from error
 
 
-def _rate(rate_hz: int) -> int:
+def _rate(rate_hz: Any) -> int:
+    if not isinstance(rate_hz, int | np.integer) or isinstance(rate_hz, bool):
+        raise AudioInputError(f"frame_rate is a whole number of Hz, not {rate_hz!r}")
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise AudioInputError(f"a frame_rate of {rate_hz} Hz is not possible ({MIN_RATE_HZ} to {MAX_RATE_HZ} Hz)")
     return int(rate_hz)
+
+
+def _channels(channels: Any) -> int:
+    if not isinstance(channels, int) or not 1 <= channels <= MAX_CHANNELS:
+        raise AudioInputError(f"channels is a number from 1 to {MAX_CHANNELS}, not {channels!r}")
+    return channels
 
 
 # ------------------------------------------------------------------------------------------- settings
@@ -162,6 +195,16 @@ class TTSModelSettings:
     speed: float | None = None
     """0.25 to 4.0; 1.0 is the voice's own pace."""
 
+    def __post_init__(self) -> None:
+        try:
+            known = np.dtype(self.dtype) in (np.dtype(np.int16), np.dtype(np.float32))
+        except TypeError:
+            known = False
+        if not known:
+            raise ConfigError(f"dtype is np.int16 or np.float32, not {self.dtype!r}", key="tts_settings.dtype")
+        if self.speed is not None and not 0.25 <= self.speed <= 4.0:
+            raise ConfigError(f"the speed is 0.25 to 4.0, not {self.speed!r}", key="tts_settings.speed")
+
 
 @dataclass(slots=True)
 class VoicePipelineConfig:
@@ -182,21 +225,32 @@ class VoicePipelineConfig:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> VoicePipelineConfig:
         """:raises ConfigError: a key is unknown."""
-        known = {one.name for one in dataclasses.fields(cls)}
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                suggestion = f"did you mean '{near[0]}'? " if near else ""
-                raise ConfigError(
-                    f"VoicePipelineConfig has no field '{key}'",
-                    key=key,
-                    hint=f"{suggestion}For an Antiphon configuration give a path, or VoicePipeline.from_config(path)",
-                )
-        made = dict(values)
-        for key, kind in (("stt_settings", STTModelSettings), ("tts_settings", TTSModelSettings)):
-            if isinstance(made.get(key), Mapping):
-                made[key] = kind(**made[key])
+        made = _known_fields(
+            cls, values, hint="For an Antiphon configuration give a path, or VoicePipeline.from_config(path)"
+        )
+        kinds: tuple[tuple[str, Any], ...] = (("stt_settings", STTModelSettings), ("tts_settings", TTSModelSettings))
+        for key, kind in kinds:
+            given = made.get(key)
+            if isinstance(given, Mapping):
+                made[key] = kind(**_known_fields(kind, given, within=f"{key}."))
+            elif key in made and not isinstance(given, kind):
+                raise ConfigError(f"wants a {kind.__name__} or a mapping, not {type(given).__name__}", key=key)
         return cls(**made)
+
+
+def _known_fields(kind: Any, values: Mapping[str, Any], *, within: str = "", hint: str = "") -> dict[str, Any]:
+    """:raises ConfigError: a key is no field of the class."""
+    known = [one.name for one in dataclasses.fields(kind)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            suggestion = f"Did you mean '{near[0]}'?" if near else f"It has: {', '.join(known)}."
+            raise ConfigError(
+                f"{kind.__name__} has no field '{key}'",
+                key=f"{within}{key}",
+                hint=f"{suggestion} {hint}".strip(),
+            )
+    return dict(values)
 
 
 class CallableSplitter:
