@@ -1,0 +1,218 @@
+"""`antiphon say [CONFIG] TEXT`: the configured voice says a text, to a file, a pipe or the speaker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+import typer
+
+from antiphon.engines.audio import Samples, to_pcm16
+from antiphon.engines.errors import AntiphonError, EngineUnavailable
+from antiphon.engines.fallback import FallbackTTS, Link
+from antiphon.engines.host import EngineHost
+from antiphon.engines.net import forbid_network
+from antiphon.engines.protocols import TTS, SpeechChunk, TTSOptions
+from antiphon.engines.registry import EngineContext
+from antiphon.pipeline.build import make_store
+from antiphon.pipeline.config import Config, load_config, packaged_names
+from antiphon.pipeline.errors import AudioInputError
+from antiphon.pipeline.text import make_speakable
+
+EXIT_NOTHING_SAID = 1
+EXIT_NOT_STARTED = 2
+
+Write = Callable[[Samples], None]
+Sink = Callable[[int], AbstractContextManager[Write]]
+"""(rate in Hz) -> a context manager that yields what takes float32 samples."""
+
+
+def make_tts(config: Config, context: EngineContext) -> TTS:
+    """The configured text-to-speech engine, or the chain of them, not yet entered."""
+    engines = [(block, block.spec.create(block.options, context)) for block in config.tts]
+    if len(engines) == 1:
+        only: TTS = engines[0][1]
+        return only
+    links = [Link(f"{n}:{block.engine}", engine, block.deadline_s) for n, (block, engine) in enumerate(engines, 1)]
+    return FallbackTTS(links)
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[str | None, str]:
+    """Tell the configuration from the text: it comes first, and is a YAML file or the name of a packaged one.
+
+    What stands in several arguments is one text.
+    """
+    if len(arguments) > 1:
+        first = arguments[0]
+        if first.lower().endswith((".yaml", ".yml")) or f"{first}.yaml" in packaged_names():
+            return first, " ".join(arguments[1:])
+    return None, " ".join(arguments)
+
+
+def say(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[CONFIG] TEXT", help="A configuration (optional), then the text; - reads it from stdin."
+        ),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(help="WAV file to write; - writes raw 16-bit mono PCM to stdout. Without it the speaker plays."),
+    ] = None,
+    voice: Annotated[str | None, typer.Option(help="Voice or speaker, by name.")] = None,
+    speed: Annotated[float | None, typer.Option(help="Pace; 1 is the voice's own.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of the text, as a code such as de.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the configuration.")
+    ] = None,
+) -> None:
+    """Say a text with the configured voice.
+
+    With `--out -` the rate of the samples is told on stderr. Exit code 0: said; 1: nothing, or not all, could be said;
+    2: nothing could be started.
+    """
+    source, text = split_arguments(arguments)
+    if text == "-":
+        text = sys.stdin.read()
+    try:
+        config = load_config(source, overrides=tuple(overrides or ()))
+        request = TTSOptions(voice=voice, speed=speed, language=language)
+        seconds = asyncio.run(_run(config, text, request, _sink(out)))
+    except AntiphonError as error:
+        _fail(error.message, error.hint)
+    except BrokenPipeError:  # whoever read the samples has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(EXIT_NOTHING_SAID) from None
+    except OSError as error:
+        _fail(f"cannot write: {error}", "give another --out")
+    if not seconds:
+        typer.echo("error: the text has nothing that can be spoken", err=True)
+        raise typer.Exit(EXIT_NOTHING_SAID)
+    if out not in (None, "-"):
+        typer.echo(f"{out}: {seconds:.1f} s")
+
+
+async def _run(config: Config, text: str, request: TTSOptions, sink: Sink) -> float:
+    """Say it; returns how many seconds of audio came."""
+    async with AsyncExitStack() as stack:
+        if config.session.offline:
+            stack.enter_context(forbid_network())
+        host = EngineHost()
+        stack.push_async_callback(host.close)
+        tts = make_tts(config, EngineContext(host, make_store(config), offline=config.session.offline))
+        await stack.enter_async_context(tts)
+        languages = tts.capabilities.languages
+        language = request.language or (languages[0] if languages else None)
+        speakable = make_speakable(language, lexicon=config.text.lexicon, urls=config.text.speak_urls)
+        try:
+            return await speak(tts, speakable(text), request, sink)
+        except AntiphonError as error:
+            _fail(error.message, error.hint, EXIT_NOTHING_SAID)
+
+
+async def speak(tts: TTS, text: str, request: TTSOptions, sink: Sink) -> float:
+    """Send a text's audio to a sink as it comes; the sink is opened with the first chunk.
+
+    :param tts: an entered engine.
+    :returns: seconds of audio; 0 where there was nothing to say, and the sink was not opened.
+    """
+    source: Any = tts.synthesize(text, request)
+    async with aclosing(source) as chunks:
+        first: SpeechChunk | None = await anext(chunks, None)
+        if first is None:
+            return 0.0
+        seconds = 0.0
+        with sink(first.frame.rate_hz) as write:
+            async for chunk in _prepended(first, chunks):
+                await asyncio.to_thread(write, chunk.frame.samples)
+                seconds += chunk.frame.duration_s
+        return seconds
+
+
+async def _prepended(first: SpeechChunk, rest: AsyncIterator[SpeechChunk]) -> AsyncIterator[SpeechChunk]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+# ------------------------------------------------------------------------------------------- sinks
+
+
+def _sink(out: str | None) -> Sink:
+    if out is None:
+        _sounddevice()  # say at once that there is no speaker, not when the voice is loaded
+        return _speaker
+    return _raw_stdout if out == "-" else partial(_wav_file, Path(out))
+
+
+@contextmanager
+def _wav_file(path: Path, rate_hz: int) -> Iterator[Write]:
+    """A WAV file that appears under its name when all of it is written."""
+    import soundfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with (
+            os.fdopen(handle, "w+b") as file,
+            soundfile.SoundFile(file, "w", rate_hz, 1, "PCM_16", format="WAV") as wav,
+        ):
+            yield lambda samples: wav.write(to_pcm16(samples))
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _raw_stdout(rate_hz: int) -> Iterator[Write]:
+    """16-bit little-endian mono samples to stdout, each chunk as it comes."""
+    typer.echo(f"raw PCM: {rate_hz} Hz, 16-bit little-endian, mono", err=True)
+    stream = sys.stdout.buffer
+
+    def write(samples: Samples) -> None:
+        stream.write(to_pcm16(samples).astype("<i2").tobytes())
+        stream.flush()
+
+    yield write
+
+
+@contextmanager
+def _speaker(rate_hz: int) -> Iterator[Write]:
+    """This machine's speaker; writing waits while it plays."""
+    sounddevice = _sounddevice()
+    try:
+        with sounddevice.OutputStream(rate_hz, channels=1, dtype="float32") as stream:
+            yield lambda samples: stream.write(np.ascontiguousarray(samples.reshape(-1, 1)))
+            stream.stop()  # waits until all has been heard
+    except sounddevice.PortAudioError as error:
+        raise AudioInputError(f"no usable speaker: {error}", hint="write a file instead: --out FILE.wav") from error
+
+
+def _sounddevice() -> Any:
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise EngineUnavailable(
+            f"playing needs the package sounddevice and the PortAudio library ({error})",
+            hint='pip install "antiphon[mic]" (and on Debian: apt install libportaudio2), '
+            "or write a file: --out FILE.wav",
+        ) from error
+    return sounddevice
+
+
+def _fail(message: str, hint: str = "", code: int = EXIT_NOT_STARTED) -> NoReturn:
+    typer.echo(f"error: {message}" + (f"\n  {hint}" if hint else ""), err=True)
+    raise typer.Exit(code)
