@@ -17,7 +17,7 @@ import numpy as np
 from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
 from antiphon.engines.errors import EngineTimeout
 from antiphon.engines.protocols import TTS, SpeechChunk, ToolCall, TTSOptions, Usage
-from antiphon.pipeline.errors import StageError
+from antiphon.pipeline.errors import StageError, WorkflowError
 from antiphon.pipeline.events import AudioStarted, Spoken, TextDeltaEvent, ToolCallEvent, ToolResultEvent
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.workflow import ToolResult, WorkflowEvent
@@ -121,7 +121,10 @@ class Reply:
                 group.create_task(_guarded("workflow", self._split(texts, pieces), pieces)),
                 group.create_task(_guarded("tts", self._synthesize(pieces, chunks), chunks)),
             ]
-            failure = await self._play(chunks)
+            try:
+                failure = await self._play(chunks)
+            except StageError as error:  # of the caller's own code on the way out; a transport's failure is none
+                failure = _Failure(error)
             for task in upstream:
                 task.cancel()
         await self.transport.drain()
@@ -186,11 +189,16 @@ class Reply:
             self.emit(ToolCallEvent, call_id=event.id, name=event.name, arguments=event.arguments)
         elif isinstance(event, ToolResult):
             self.emit(ToolResultEvent, call_id=event.call_id, name=event.name, output=event.output)
-        else:
+        elif isinstance(event, Usage):
             self.usage = Usage(
                 self.usage.input_tokens + event.input_tokens,
                 self.usage.output_tokens + event.output_tokens,
                 self.usage.cached_tokens + event.cached_tokens,
+            )
+        else:
+            raise WorkflowError(
+                f"the workflow gave a {type(event).__name__}",
+                hint="yield str pieces, and the events of antiphon.pipeline.workflow",
             )
 
     # ------------------------------------------------------------------------ pieces -> chunks

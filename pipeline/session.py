@@ -47,7 +47,7 @@ from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.reply import Emit, Reply
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.transports.base import Transport
-from antiphon.pipeline.workflow import TurnContext, Workflow
+from antiphon.pipeline.workflow import TurnContext, Workflow, WorkflowEvent, pieces
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Session:
                 if self.settings.greeting and self._transport.capabilities.greets:
                     self._start_saying(_once(self.settings.greeting))
                 elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
-                    self._start_saying(on_start())
+                    self._start_saying(pieces(on_start))
                 await self._listen()
             finally:
                 for task in [*self._runs, *self._asking, *([ticker] if ticker else [])]:
@@ -327,7 +327,7 @@ class Session:
         reply = self._reply(run, emit, heard.language)
         user = Item(id=new_id(), role="user", text=heard.text, turn=run.turn)
         try:
-            await reply.speak(self._workflow.respond(context))
+            await reply.speak(pieces(lambda: self._workflow.respond(context)))
         finally:
             if run.committed.is_set():
                 self._remember(run, user, reply, emit)
@@ -380,7 +380,8 @@ class Session:
         if reply.text:
             unheard = reply.text[len(said) :]
             self.conversation.add(Item(id=new_id(), role="assistant", text=said, unheard=unheard, turn=run.turn))
-            emit(TranscriptEvent, role="assistant", text=said, final=True)
+            if said:
+                emit(TranscriptEvent, role="assistant", text=said, final=True)
 
     def _end(self, run: _Run, emit: Emit, status: TurnStatus, reply: Reply | None) -> None:
         times = reply.times if reply is not None else None
@@ -423,7 +424,7 @@ class Session:
             logger.warning("the apology could not be spoken", extra={"session": self.id, "turn": run.turn})
         self._end(run, emit, "failed", None)
 
-    def _start_saying(self, source: AsyncIterator[str]) -> None:
+    def _start_saying(self, source: AsyncIterator[str | WorkflowEvent]) -> None:
         """Say something that answers no turn."""
         assert self._group is not None
         run = _Run(0, 0, AudioFrame(np.empty(0, dtype=np.float32), self._intake.gate.rate_hz))

@@ -183,8 +183,9 @@ class VoicePipeline:
         config = path if isinstance(path, Config) else load_config(path, overrides=overrides)
         pipeline = cls(workflow=workflow, config=config)
         if settings is not None:
-            known = isinstance(settings, VoicePipelineConfig)
-            pipeline.settings = settings if known else VoicePipelineConfig.from_mapping(settings)
+            if not isinstance(settings, VoicePipelineConfig):
+                settings = VoicePipelineConfig.from_mapping(settings)
+            pipeline.settings = settings
         return pipeline
 
     async def __aenter__(self) -> Self:
@@ -244,7 +245,7 @@ class VoicePipeline:
         assert self._loading is not None
         async with self._loading:
             if self._assembly is None:
-                needs_llm = self._workflow is None or hasattr(self._workflow, "bind_llm")
+                needs_llm = None if self._workflow is None else hasattr(self._workflow, "bind_llm")
                 assembly = Assembly(self.config, replacements=dict(self._replacements), needs_llm=needs_llm)
                 self._assembly = await assembly.__aenter__()
             return self._assembly

@@ -253,6 +253,10 @@ def _known_fields(kind: Any, values: Mapping[str, Any], *, within: str = "", hin
     return dict(values)
 
 
+def _words(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
+
+
 class CallableSplitter:
     """A user's text splitter as a :class:`~antiphon.pipeline.reply.Splitter`."""
 
@@ -267,8 +271,10 @@ class CallableSplitter:
             self._kept = whole
             return []
         self._kept = rest
-        # White space that the user's splitter strips stays with the piece before it.
-        return [whole[: len(whole) - len(rest)] if rest and whole.endswith(rest) else spoken]
+        # Space and punctuation that the user's splitter strips stay with the piece before them: pieces join to the
+        # text. A splitter that changes words is taken at its word.
+        piece = whole.removesuffix(rest)
+        return [piece if _words(piece) == _words(spoken) else spoken]
 
     def stall(self) -> list[str]:
         return []

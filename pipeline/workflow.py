@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -117,7 +117,7 @@ class _Adapted:
     def __init__(
         self,
         run: RunFunction,
-        on_start: Callable[[], AsyncIterator[str]] | None = None,
+        on_start: Callable[[], Any] | None = None,
         bind_llm: Callable[[LLM], None] | None = None,
     ) -> None:
         self._run = run
@@ -125,25 +125,29 @@ class _Adapted:
         if bind_llm is not None:
             self.bind_llm = bind_llm
 
-    async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
-        answer = self._run(turn.transcript)
-        if inspect.isawaitable(answer):
-            answer = await _text(answer)
-        if isinstance(answer, str):
-            yield answer
-            return
-        if not hasattr(answer, "__aiter__"):
-            raise WorkflowError(
-                f"the workflow gave a {type(answer).__name__}, not text",
-                hint="return a str from a coroutine, or yield str pieces from an async generator",
-            )
-        async with _closing(answer):
-            async for piece in answer:
-                yield piece
+    def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
+        return pieces(lambda: self._run(turn.transcript))
 
 
-async def _text(answer: Awaitable[Any]) -> Any:
-    return await answer
+async def pieces(ask: Callable[[], Any]) -> AsyncIterator[str | WorkflowEvent]:
+    """What a user's function answers, piece by piece, whatever its form; also what it raises comes out of here.
+
+    :raises WorkflowError: the answer is neither text nor an async iterator of it.
+    """
+    answer = ask()
+    if inspect.isawaitable(answer):
+        answer = await answer
+    if isinstance(answer, str):
+        yield answer
+        return
+    if not hasattr(answer, "__aiter__"):
+        raise WorkflowError(
+            f"the workflow gave a {type(answer).__name__}, not text",
+            hint="return a str from a coroutine, or yield str pieces from an async generator",
+        )
+    async with _closing(answer):
+        async for piece in answer:
+            yield piece
 
 
 class _closing:
@@ -167,7 +171,12 @@ def as_workflow(thing: Any) -> Workflow:
     :raises WorkflowError: it has none of the known forms.
     """
     if isinstance(thing, type):
-        thing = thing()
+        try:
+            thing = thing()
+        except TypeError as error:
+            raise WorkflowError(
+                f"{thing.__name__} cannot be made without arguments: {error}", hint="give an object of it"
+            ) from error
     if hasattr(thing, "respond") and hasattr(thing, "speculative"):
         workflow: Workflow = thing
         return workflow
@@ -175,7 +184,10 @@ def as_workflow(thing: Any) -> Workflow:
         return _Adapted(thing.run, getattr(thing, "on_start", None), getattr(thing, "bind_llm", None))
     if callable(thing):
         return _Adapted(thing)
+    is_agent = type(thing).__module__.partition(".")[0] == "agents"
     raise WorkflowError(
         f"{type(thing).__name__} is no workflow",
-        hint="give a class with run(transcription), an async generator function, or a coroutine function of one text",
+        hint="wrap it: SingleAgentVoiceWorkflow(agent)"
+        if is_agent
+        else "give a class with run(transcription), an async generator function, or a coroutine function of one text",
     )
