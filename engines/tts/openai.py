@@ -12,7 +12,8 @@ import numpy as np
 from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
 from antiphon.engines.config import option
 from antiphon.engines.openai_client import Exchange, OpenAIEngine, OpenAIOptions, invalid
-from antiphon.engines.protocols import SpeechChunk, TTSCapabilities, TTSOptions
+from antiphon.engines.protocols import TTS, SpeechChunk, TTSCapabilities, TTSOptions
+from antiphon.engines.tts.cache import TTSCacheOptions, with_cache
 from antiphon.engines.tts.openai_audio import AudioDecoder, UnreadableAudio
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _SECONDS_PER_CHAR = 0.065
 """A first guess, for English; each answer improves it."""
 
 
-class OpenAITTSOptions(OpenAIOptions):
+class OpenAITTSOptions(OpenAIOptions, TTSCacheOptions):
     """Options of the TTS engine `openai`."""
 
     model: str = option("gpt-4o-mini-tts", "Model name, as the server lists it.", min_length=1)
@@ -44,13 +45,15 @@ class OpenAITTSOptions(OpenAIOptions):
     )
 
 
-def create(options: OpenAITTSOptions, context: EngineContext) -> OpenAITTS:
-    """The engine, not yet entered."""
-    return OpenAITTS(options, context)
+def create(options: OpenAITTSOptions, context: EngineContext) -> TTS:
+    """The engine, behind its cache; not yet entered."""
+    return with_cache(OpenAITTS(options, context), options)
 
 
 class OpenAITTS(OpenAIEngine):
     """Streams speech; one HTTP request a text."""
+
+    uses_context = False
 
     def __init__(self, options: OpenAITTSOptions, context: EngineContext) -> None:
         super().__init__("tts", options, context)

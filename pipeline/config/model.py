@@ -173,7 +173,7 @@ class GateConfig(Section):
         le=2000,
     )
     start_window_ms: float = option(
-        192.0, "How far back `start_ms` is counted, so that a short dip does not matter.", unit="ms", ge=0, le=4000
+        320.0, "How far back `start_ms` is counted, so that a short dip does not matter.", unit="ms", ge=0, le=4000
     )
     pre_roll_ms: float = option(
         300.0,

@@ -99,7 +99,7 @@ def test_short_and_long_texts(text: str) -> None:
 
 def test_the_share_of_characters_follows_the_time_once_the_pace_is_known() -> None:
     async def main() -> None:
-        async with engine(server, sample_rate_hz=8000) as tts:
+        async with engine(server, sample_rate_hz=8000, cache_mb=0) as tts:
             for _ in range(25):
                 chunks = await collect(tts.synthesize(TEXT))
             ends = [(chunk.frame.end_s / chunks[-1].frame.end_s, chunk.char_end / len(TEXT)) for chunk in chunks]

@@ -38,7 +38,7 @@ def test_a_shipped_file_is_whole_and_says_what_it_is_for(name: str) -> None:
     source = find_source(name)
     tree = parse(source.text, name, FOLDER, [])
     assert tree is not None
-    assert {*STAGES, "workflow", "session"} == set(tree.entries)
+    assert {*STAGES, "workflow", "session"} == set(tree.entries) - {"gate"}
     assert source.text.startswith("# ")
     assert all(len(line) <= 120 for line in source.text.splitlines())
 
@@ -59,7 +59,7 @@ def test_tiny_has_the_smallest_models() -> None:
 def test_webrtcvad_is_local_with_another_vad() -> None:
     config, local = load("webrtcvad.yaml"), load("local.yaml")
     assert config.vad.engine == "webrtcvad"
-    assert config.model_copy(update={"vad": local.vad}) == local
+    assert config.model_copy(update={"vad": local.vad, "gate": local.gate}) == local
 
 
 def test_multilingual_detects_the_language_and_has_voices_by_it() -> None:
