@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from antiphon.engines.audio import AudioFrame, resample
+from antiphon.engines.dotted import load_dotted
 from antiphon.engines.errors import AntiphonError, EngineLoadFailed
 from antiphon.engines.fallback import FallbackEvent, FallbackLLM, FallbackSTT, FallbackTTS, Link
 from antiphon.engines.host import EngineHost
@@ -23,7 +24,7 @@ from antiphon.engines.models.catalog import Catalog
 from antiphon.engines.models.store import ModelStore, antiphon_home
 from antiphon.engines.net import forbid_network
 from antiphon.engines.protocols import LLM, Stage
-from antiphon.engines.registry import EngineContext, load_dotted
+from antiphon.engines.registry import EngineContext
 from antiphon.pipeline.config import Config, EngineBlock
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import WorkflowError
@@ -58,6 +59,8 @@ class Assembly:
     """Engines of the caller's own, in place of the configured ones; entered and left like those."""
     needs_llm: bool | None = None
     """None: if the configured workflow does."""
+    text_only: bool = False
+    """Load the LLM alone, for conversations in text: there are no `engines`, and so no sessions."""
     on_fallback: Callable[[FallbackEvent], None] | None = None
     host: EngineHost = field(default_factory=EngineHost)
     engines: Engines | None = None
@@ -106,14 +109,16 @@ class Assembly:
         made = {
             stage: self.replacements.get(stage) or self._make(stage, chain, context)
             for stage, chain in blocks.items()
-            if chain
+            if chain and (stage == "llm" or not self.text_only)
         }
         results = await asyncio.gather(*(self._enter(stage, made[stage]) for stage in made), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        detector = made["turn"]
         self.llm = made.get("llm")
+        if self.text_only:
+            return
+        detector = made["turn"]
         voices = config.tts[0].voices
         self.engines = Engines(
             vad=made["vad"],

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from antiphon.pipeline.cli import config, engines, models
+from antiphon.pipeline.cli.chat import chat
+from antiphon.pipeline.cli.doctor import doctor
 from antiphon.pipeline.cli.run import run
 from antiphon.pipeline.cli.transcribe import transcribe
 
@@ -19,7 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
+app.command()(chat)
 app.command()(transcribe)
+app.command()(doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(engines.app, name="engines")
 app.add_typer(config.app, name="config")
