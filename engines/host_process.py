@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from antiphon.engines.crash_hints import explain, how_it_ended
+from antiphon.engines.dotted import load_dotted
 from antiphon.engines.errors import EngineCrashed, EngineFailed, EngineTimeout, EngineUnavailable
 from antiphon.engines.host_child import LOADING
 from antiphon.engines.worker import Runtime, abandoned
@@ -374,8 +375,6 @@ class _Trier:
     """The runtime of :func:`try_in_child`."""
 
     def __init__(self, target: str) -> None:
-        from antiphon.engines.registry import load_dotted
-
         self._function = load_dotted(target)
 
     def run(self, *args: Any) -> Any:

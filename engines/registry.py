@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from antiphon.engines.config import EngineOptions
+from antiphon.engines.dotted import load_dotted
 from antiphon.engines.errors import EngineUnavailable, UnknownEngine
 from antiphon.engines.host import EngineHost
 from antiphon.engines.models.store import ModelStore
@@ -121,31 +121,6 @@ BUILTINS: tuple[EngineSpec, ...] = (
 )  # fmt: skip
 
 
-def load_dotted(path: str) -> Any:
-    """Import "package.module:attribute" or "package.module:Class.attribute" (or "package.module.attribute").
-
-    :raises ImportError: the module or the attribute does not exist; the message names the part that is missing.
-    """
-    module_name, _, attribute = _split_dotted(path).partition(":")
-    if not module_name or not attribute or module_name.startswith("."):
-        raise ImportError(f"'{path}' is no dotted path: write package.module:Name")
-    found: Any = importlib.import_module(module_name)
-    try:
-        for name in attribute.split("."):
-            found = getattr(found, name)
-    except AttributeError:
-        raise ImportError(f"module '{module_name}' has no '{attribute}'") from None
-    return found
-
-
-def _split_dotted(path: str) -> str:
-    """The path with a colon between the module and what is in it."""
-    if ":" in path:
-        return path
-    module_name, _, attribute = path.rpartition(".")
-    return f"{module_name}:{attribute}"
-
-
 @cache
 def specs() -> Mapping[tuple[Stage, str], EngineSpec]:
     """All registered engines: the built-ins and the entry points of group "antiphon.engines".
@@ -195,7 +170,11 @@ def find(stage: Stage, name: str) -> EngineSpec:
             raise UnknownEngine(f"the {stage} engine '{name}' cannot be imported: {error}") from error
         if isinstance(target, EngineSpec):
             return target
-        options = f"{_split_dotted(name)}.Options" if getattr(target, "Options", None) else "antiphon.engines.config:EngineOptions"
+        options = (
+            f"{split_dotted(name)}.Options"
+            if getattr(target, "Options", None)
+            else "antiphon.engines.config:EngineOptions"
+        )
         return EngineSpec(stage, name, (target.__doc__ or "").strip().split("\n")[0], options, name)
     near = difflib.get_close_matches(name, names(stage), 1)
     suggestion = f"; did you mean '{near[0]}'?" if near else ""

@@ -12,11 +12,12 @@ import pytest
 from toy_engines import REMOTE, Needy, Plain, Toy, ToyOptions
 
 from antiphon.engines.config import EngineOptions
+from antiphon.engines.dotted import load_dotted
 from antiphon.engines.errors import EngineUnavailable, UnknownEngine
 from antiphon.engines.host import EngineHost
 from antiphon.engines.models.store import ModelStore
 from antiphon.engines.protocols import STAGES
-from antiphon.engines.registry import BUILTINS, EngineContext, EngineSpec, find, load_dotted, names, specs
+from antiphon.engines.registry import BUILTINS, EngineContext, EngineSpec, find, names, specs
 
 BY_NAME = [pytest.param(spec, id=f"{spec.stage}.{spec.name}") for spec in BUILTINS]
 
@@ -86,7 +87,8 @@ def test_modules_of_engines_import_without_their_packages() -> None:
     code = (
         "import sys\n"
         f"for name in {heavy}: sys.modules[name] = None\n"
-        "from antiphon.engines.registry import BUILTINS, load_dotted\n"
+        "from antiphon.engines.dotted import load_dotted\n"
+        "from antiphon.engines.registry import BUILTINS\n"
         "for spec in BUILTINS:\n"
         "    spec.options_class()\n"
         "    load_dotted(spec.factory)\n"
