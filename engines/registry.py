@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from antiphon.engines.config import EngineOptions
-from antiphon.engines.dotted import load_dotted
+from antiphon.engines.dotted import load_dotted, split_dotted
 from antiphon.engines.errors import EngineUnavailable, UnknownEngine
 from antiphon.engines.host import EngineHost
 from antiphon.engines.models.store import ModelStore
@@ -32,7 +32,7 @@ class EngineContext:
 
 
 Factory = Callable[[Any, EngineContext], Any]
-"""(options, context) -> engine, not yet entered. Heavy imports belong inside it, or inside the engine's `__aenter__`."""
+"""(options, context) -> engine, not yet entered. Heavy imports belong inside it, or in the engine's `__aenter__`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +170,8 @@ def find(stage: Stage, name: str) -> EngineSpec:
             raise UnknownEngine(f"the {stage} engine '{name}' cannot be imported: {error}") from error
         if isinstance(target, EngineSpec):
             return target
-        options = (
-            f"{split_dotted(name)}.Options"
-            if getattr(target, "Options", None)
-            else "antiphon.engines.config:EngineOptions"
-        )
+        own = getattr(target, "Options", None) is not None
+        options = f"{split_dotted(name)}.Options" if own else "antiphon.engines.config:EngineOptions"
         return EngineSpec(stage, name, (target.__doc__ or "").strip().split("\n")[0], options, name)
     near = difflib.get_close_matches(name, names(stage), 1)
     suggestion = f"; did you mean '{near[0]}'?" if near else ""
