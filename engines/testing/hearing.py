@@ -51,6 +51,9 @@ class ScriptedVAD:
         self.streams: list[ScriptedVADStream] = []
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise EngineFailed("the vad engine 'scripted' is entered already", stage="vad", engine="scripted",
+                               retryable=False)  # fmt: skip
         self._entered = True
         return self
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 import numpy as np
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.errors import EngineFailed
+from antiphon.engines.errors import EngineFailed, EngineRequestInvalid
 from antiphon.engines.protocols import (
     Finish,
     LLMCapabilities,
@@ -143,6 +143,9 @@ class ScriptedTTS(ScriptedEngine[Speak, TTSCall]):
         self.require_entered()
         if not any(character.isalnum() for character in text):
             return
+        speed = 1.0 if options.speed is None else options.speed
+        if not 0.1 <= speed <= 10:
+            raise EngineRequestInvalid(f"the speed is within 0.1 and 10, not {speed:g}", stage="tts", engine=self.name)
         call = TTSCall(began_s=now_s(), text=text, options=options)
         self.calls.append(call)
         with timed(call):
@@ -152,7 +155,7 @@ class ScriptedTTS(ScriptedEngine[Speak, TTSCall]):
                 raise UnexpectedCall(f"tts '{self.name}' was to speak {step.text!r}, but was asked for {text!r}")
             first_s = self._first_delay_s if step.first_delay_s is None else step.first_delay_s
             later_s = self._chunk_delay_s if step.chunk_delay_s is None else step.chunk_delay_s
-            for chunk in self._chunks(text, self.seconds_per_char / (options.speed or 1.0)):
+            for chunk in self._chunks(text, self.seconds_per_char / speed):
                 await asyncio.sleep(later_s if call.chunks else first_s)
                 self._break_if(step, call.chunks)
                 call.chunks += 1

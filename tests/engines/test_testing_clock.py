@@ -77,14 +77,18 @@ def test_asyncio_timeouts_follow_the_virtual_clock() -> None:
 def test_the_clock_waits_for_worker_threads() -> None:
     """A timer that is due must not overtake a thread that is still at work."""
 
+    def work() -> str:
+        time.sleep(0.05)
+        return "from the thread"
+
     async def main() -> tuple[str, float]:
         loop = asyncio.get_running_loop()
         timer = asyncio.create_task(asyncio.sleep(0.001))
-        result = await asyncio.to_thread(lambda: time.sleep(0.05) or "from the thread")
+        result = await asyncio.to_thread(work)
         assert not timer.done()
         before_s = loop.time()
         await timer
-        return str(result), before_s
+        return result, before_s
 
     assert run_virtual(main()) == ("from the thread", 0.0)
 
@@ -94,7 +98,12 @@ def test_hold_waits_for_a_thread_of_ones_own() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualClockLoop)
         done = asyncio.Event()
-        thread = threading.Thread(target=lambda: (time.sleep(0.05), loop.call_soon_threadsafe(done.set)))
+
+        def work() -> None:
+            time.sleep(0.05)
+            loop.call_soon_threadsafe(done.set)
+
+        thread = threading.Thread(target=work)
         with loop.hold():
             thread.start()
             async with asyncio.timeout(0.001):
