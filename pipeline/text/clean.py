@@ -14,13 +14,14 @@ nothing."""
 _SPOKEN_SYMBOLS = "°"
 _MAPPED = {
     "\u00a0": " ", "\u202f": " ", "\u2007": " ", "\u2028": "\n", "\u2029": "\n\n", "\t": " ", "\r": "\n", "\f": "\n",
-    "\v": "\n", "\u0085": "\n", "‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"', "«": '"',
-    "»": '"', "‹": '"', "›": '"', "′": "'", "″": '"', "−": "-", "‐": "-", "‑": "-", "‒": "–", "―": "—", "﹣": "-",
-    "℃": "°C", "℉": "°F", "№": "No. ", "⁄": "/", "…": "...", "µ": "μ", "×": "×", "⋅": "·", "∙": "·",
+    "\v": "\n", "\u0085": "\n", "‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"',
+    "«": '"', "»": '"', "‹": '"', "›": '"', "「": '"', "」": '"', "『": '"', "』": '"', "′": "'", "″": '"', "−": "-",
+    "‐": "-", "‑": "-", "‒": "–", "―": "—", "﹣": "-", "℃": "°C", "℉": "°F", "№": "No. ", "⁄": "/", "…": "...",
+    "µ": "μ", "⋅": "·", "∙": "·",
     "½": " 1/2", "⅓": " 1/3", "⅔": " 2/3", "¼": " 1/4", "¾": " 3/4", "⅕": " 1/5", "⅛": " 1/8", "⅜": " 3/8", "⅝": " 5/8",
-    "⅞": " 7/8", "（": PAUSE, "）": PAUSE, "【": PAUSE, "】": PAUSE, "「": '"', "」": '"', "『": '"', "』": '"',
-    "→": PAUSE, "←": PAUSE, "⇒": PAUSE, "➜": PAUSE, "➔": PAUSE, "⟶": PAUSE, "•": PAUSE, "‣": PAUSE, "◦": PAUSE,
-    "▪": PAUSE, "●": PAUSE, "■": PAUSE, "·": "·",
+    "⅞": " 7/8", "（": PAUSE, "）": PAUSE,
+    "→": PAUSE, "←": PAUSE, "⇒": PAUSE, "➜": PAUSE, "➔": PAUSE, "⟶": PAUSE, "•": PAUSE,
+    "‣": PAUSE, "◦": PAUSE, "▪": PAUSE, "●": PAUSE, "■": PAUSE,
 }  # fmt: skip
 _DROPPED = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "So", "Me"))
 
@@ -41,9 +42,13 @@ class _Table(dict[int, str | None]):
 
 _TABLE = _Table({ord(char): text for char, text in _MAPPED.items()})
 _TABLE[0x0A] = "\n"
-_TABLE[0x200C] = "\u200c"  # joiners: part of the spelling of Persian and the scripts of India; elsewhere taken out below
+_TABLE[0x200C] = (
+    "\u200c"  # joiners: part of the spelling of Persian and the scripts of India; elsewhere taken out below
+)
 _TABLE[0x200D] = "\u200d"
-_BARE_JOINER = re.compile(r"(?<![\u0600-\u08ff\u0900-\u0dff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u08ff\u0900-\u0dff])")
+_BARE_JOINER = re.compile(
+    r"(?<![\u0600-\u08ff\u0900-\u0dff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u08ff\u0900-\u0dff])"
+)
 _EMOJI = re.compile(r"[#*0-9]\ufe0f?\u20e3")
 _SPACES = re.compile(r" {2,}")
 _LINES = re.compile(r"\n(?: ?\n)+")
@@ -101,7 +106,7 @@ def _one_mark(found: re.Match[str]) -> str:
         return run[-1] if glued and run[-1] == "." else ""
     marks = run.replace(PAUSE, "").replace(" ", "")
     if not marks:
-        return ", " if following else ""
+        return ", " if following and text[found.start() - 1] not in "。！？、，；：" else ""
     if marks == "..." and not following:
         return marks
     if len(run) == 1:

@@ -103,13 +103,22 @@ def _decade(found: re.Match[str]) -> str:
     return f"{words_below_hundred(int(century))} {plural}"
 
 
+def _spoken_year(year: str) -> str:
+    """ "1883" as "eighteen eighty-three"; years from 2000 on are read well as numbers."""
+    century, rest = int(year[:2]), int(year[2:])
+    if century >= 20:
+        return year
+    last = "hundred" if rest == 0 else (words_below_hundred(rest) if rest > 9 else f"oh {_ONES[rest]}")
+    return f"{words_below_hundred(century)} {last}"
+
+
 def _year(found: re.Match[str]) -> str:
-    century, rest = int(found.group(2)), int(found.group(3))
-    if rest == 0:
-        spoken = "hundred"
-    else:
-        spoken = words_below_hundred(rest) if rest > 9 else f"oh {_ONES[rest]}"
-    return f"{found.group(1)}{words_below_hundred(century)} {spoken}"
+    return found.group(1) + _spoken_year(found.group(2))
+
+
+def _years(found: re.Match[str]) -> str:
+    lead, first, joint, second = found.groups()
+    return f"{lead or ''}{_spoken_year(first)}{' to ' if joint.strip() in '-–' else joint}{_spoken_year(second)}"
 
 
 _MONTH = "|".join([*MONTHS, *(f"{month[:3]}\\.?" for month in MONTHS), "Sept\\.?"])
@@ -117,7 +126,10 @@ _YEAR_BEFORE = (
     rf"(?:\b(?:[Ii]n|[Ss]ince|[Uu]ntil|[Cc]irca|[Yy]ear|[Bb]y|[Dd]uring|[Ff]rom|early|late|mid|of) |"
     rf"\b(?:{_MONTH}),? (?:\d{{1,2}}(?:st|nd|rd|th)?,? )?|\()"
 )
-_YEAR_AFTER = r"(?=[.,;:!?)\"']*(?:$|\s(?:and|or|to|by|with|when|as|after|before|until|the|in|at|on|for|but|he|she|it|they|was|were|is|a)\b)|[,.;:!?)]\s|\s?[-–] ?\d{4}\b)"
+_YEAR_AFTER = (
+    r"(?=[.,;:!?)\"']{0,4}(?:$|\s(?:and|or|to|by|with|when|as|after|before|until|the|in|at|on|for|but|he|she|it|they|"
+    r"was|were|is|a)\b)|[,.;:!?)]\s)"
+)
 
 
 # ---------------------------------------------------------------------------- money and units
@@ -164,22 +176,23 @@ def _money_after(found: re.Match[str]) -> str:
 
 
 _UNITS = {
-    "km/h": "kilometer* per hour", "kph": "kilometer* per hour", "mph": "mile* per hour", "m/s": "meter* per second",
-    "m/s²": "meter* per second squared", "km": "kilometer*", "m": "meter*", "cm": "centimeter*", "mm": "millimeter*",
-    "nm": "nanometer*", "μm": "micrometer*", "km²": "square kilometer*", "m²": "square meter*", "cm²": "square centimeter*",
-    "m³": "cubic meter*", "cm³": "cubic centimeter*", "ft²": "square feet", "sq ft": "square feet", "sq. ft.": "square feet",
-    "mi": "mile*", "ft": "feet", "ft.": "feet", "yd": "yard*", "kg": "kilogram*", "g": "gram*", "mg": "milligram*",
-    "μg": "microgram*", "lb": "pound*", "lbs": "pound*", "lbs.": "pound*", "oz": "ounce*", "oz.": "ounce*", "L": "liter*",
-    "l": "liter*", "ml": "milliliter*", "mL": "milliliter*", "cl": "centiliter*", "tsp": "teaspoon*", "tbsp": "tablespoon*",
-    "°C": "degree* Celsius", "°F": "degree* Fahrenheit", "° C": "degree* Celsius", "° F": "degree* Fahrenheit",
-    "KB": "kilobyte*", "kB": "kilobyte*", "MB": "megabyte*", "GB": "gigabyte*", "TB": "terabyte*", "KiB": "kibibyte*",
-    "MiB": "mebibyte*", "GiB": "gibibyte*", "kbps": "kilobit* per second", "Mbps": "megabit* per second",
-    "Gbps": "gigabit* per second", "MB/s": "megabyte* per second", "GB/s": "gigabyte* per second", "Hz": "hertz",
-    "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz", "W": "watt*", "kW": "kilowatt*", "MW": "megawatt*",
-    "kWh": "kilowatt hour*", "V": "volt*", "mA": "milliamp*", "mAh": "milliamp hour*", "ms": "millisecond*",
-    "μs": "microsecond*", "sec": "second*", "min": "minute*", "hr": "hour*", "hrs": "hour*", "h": "hour*",
-    "dB": "decibel*", "kcal": "kilocalorie*", "kPa": "kilopascal*", "hPa": "hectopascal*", "rpm": "R P M", "fps": "frames per second",
-    "px": "pixel*", "ha": "hectare*",
+    "km/h": "kilometer* per hour", "kph": "kilometer* per hour", "mph": "mile* per hour",
+    "m/s": "meter* per second", "m/s²": "meter* per second squared", "km": "kilometer*", "m": "meter*",
+    "cm": "centimeter*", "mm": "millimeter*", "nm": "nanometer*", "μm": "micrometer*", "km²": "square kilometer*",
+    "m²": "square meter*", "cm²": "square centimeter*", "m³": "cubic meter*", "cm³": "cubic centimeter*",
+    "ft²": "square feet", "sq ft": "square feet", "sq. ft.": "square feet", "mi": "mile*", "ft": "feet",
+    "ft.": "feet", "yd": "yard*", "kg": "kilogram*", "g": "gram*", "mg": "milligram*", "μg": "microgram*",
+    "lb": "pound*", "lbs": "pound*", "lbs.": "pound*", "oz": "ounce*", "oz.": "ounce*", "L": "liter*",
+    "l": "liter*", "ml": "milliliter*", "mL": "milliliter*", "cl": "centiliter*", "tsp": "teaspoon*",
+    "tbsp": "tablespoon*", "°C": "degree* Celsius", "°F": "degree* Fahrenheit", "° C": "degree* Celsius",
+    "° F": "degree* Fahrenheit", "KB": "kilobyte*", "kB": "kilobyte*", "MB": "megabyte*", "GB": "gigabyte*",
+    "TB": "terabyte*", "KiB": "kibibyte*", "MiB": "mebibyte*", "GiB": "gibibyte*", "kbps": "kilobit* per second",
+    "Mbps": "megabit* per second", "Gbps": "gigabit* per second", "MB/s": "megabyte* per second",
+    "GB/s": "gigabyte* per second", "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz",
+    "W": "watt*", "kW": "kilowatt*", "MW": "megawatt*", "kWh": "kilowatt hour*", "V": "volt*", "mA": "milliamp*",
+    "mAh": "milliamp hour*", "ms": "millisecond*", "μs": "microsecond*", "sec": "second*", "min": "minute*",
+    "hr": "hour*", "hrs": "hour*", "h": "hour*", "dB": "decibel*", "kcal": "kilocalorie*", "kPa": "kilopascal*",
+    "hPa": "hectopascal*", "rpm": "R P M", "fps": "frames per second", "px": "pixel*", "ha": "hectare*",
 }  # fmt: skip
 _SINGULAR = {"feet": "foot", "square feet": "square foot"}
 _UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
@@ -241,8 +254,8 @@ def number_rules(day_first: bool) -> list[Rule]:
     return [
         (
             re.compile(
-                r"(?<![\w-])(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?"
-                r"(?![\w-])"
+                r"(?<![\w-])(\d{4})-(\d{2})-(\d{2})"
+                r"(?:[T ](\d{2}):(\d{2})(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![\w-])"
             ),
             _iso_date,
         ),
@@ -262,11 +275,16 @@ def number_rules(day_first: bool) -> list[Rule]:
         (re.compile(r"(?<![\w.])[vV](?=\d{1,4}\.\d|\d{1,2}\b(?! ?[\w%]))"), "version "),
         (re.compile(r"(?<!\w)(1[1-9]|20)(\d)0'?s\b"), _decade),
         (re.compile(r"(?<![\w.,$€£])()'?([2-9])0'?s\b"), _decade),
-        (re.compile(rf"({_YEAR_BEFORE})(1[1-9])(\d\d){_YEAR_AFTER}"), _year),
+        (re.compile(r"(?<![\w.,/-])()(1[1-9]\d\d)( ?[-–] ?)(1[1-9]\d\d|20\d\d)(?![\w/-])"), _years),
+        (re.compile(r"\b([Ff]rom |[Bb]etween )(1[1-9]\d\d)( to | and )(1[1-9]\d\d|20\d\d)\b"), _years),
+        (re.compile(rf"({_YEAR_BEFORE})(1[1-9]\d\d){_YEAR_AFTER}"), _year),
         (re.compile(rf"(?<![\w.,-])({NUMBER})(%?) ?– ?(?=-?\d)"), r"\1\2 to "),
-        (re.compile(rf"(?<![\w.,-])({NUMBER})(%?)-(?={NUMBER}(?![\w-]|[.,]\d)|{NUMBER} ?(?:{_UNIT})(?!\w))"), r"\1\2 to "),
+        (
+            re.compile(rf"(?<![\w.,-])({NUMBER})(%?)-(?={NUMBER}(?![\w-]|[.,]\d)|{NUMBER} ?(?:{_UNIT})(?!\w))"),
+            r"\1\2 to ",
+        ),
         (re.compile(rf"(?<![\w,])(?<!\d\.)(-?{NUMBER})( ?|-)({_UNIT})(?!\w)"), _unit),
-        (re.compile(r"(?<![\w.,])(\d{1,6}) ?[x×] ?(?=\d)"), r"\1 by "),
+        (re.compile(r"(?<![\w.,])(\d{1,6})(?: ?x ?|×)(?=\d)"), r"\1 by "),
         (re.compile(r"(?<![\w])(\d{1,6}(?:\.\d{1,4})?)[x×](?!\w)"), r"\1 times"),
         (re.compile(r"(?<![\w.])\.(?=\d)"), "0."),
         (re.compile(r"(?<![\w.])(\d{1,2})'(\d{1,2})\""), r"\1 foot \2"),

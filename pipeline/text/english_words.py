@@ -21,8 +21,9 @@ _PLAIN = {
 }  # fmt: skip
 _NUMBERED = {
     "No": "number", "no": "number", "Nos": "numbers", "Fig": "figure", "fig": "figure", "Figs": "figures",
-    "figs": "figures", "p": "page", "pp": "pages", "vol": "volume", "Vol": "volume", "ch": "chapter", "Ch": "chapter",
-    "sec": "section", "Sec": "section", "ver": "version", "eq": "equation", "Eq": "equation", "ca": "about", "c": "about",
+    "figs": "figures", "p": "page", "pp": "pages", "vol": "volume", "Vol": "volume", "ch": "chapter",
+    "Ch": "chapter", "sec": "section", "Sec": "section", "ver": "version", "eq": "equation", "Eq": "equation",
+    "ca": "about", "c": "about",
 }  # fmt: skip
 _SHORT_MONTHS = {month[:3]: month for month in MONTHS} | {"Sept": "September"}
 _DAYS = {
@@ -47,6 +48,8 @@ _SIGNS = {
     "≤": "is at most", "≥": "is at least", "≠": "is not equal to", "≈": "is about", "±": "plus or minus",
     "÷": "divided by", "√": "the square root of", "∞": "infinity", "π": "pi",
 }  # fmt: skip
+
+_SUPERSCRIPT = {ord(char): str(digit) for digit, char in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
 
 
 def _roman_value(text: str) -> int:
@@ -79,7 +82,9 @@ def _acronym(found: re.Match[str]) -> str:
     """ "U.S. Army": a full stop there would be a pause. The last one of a piece stays."""
     letters = found.group().replace(".", "")
     rest = found.string[found.end() :]
-    return (letters if letters in ("US", "USA", "UK", "EU") else " ".join(letters)) + ("" if rest.strip(" \n\"')") else ".")
+    return (letters if letters in ("US", "USA", "UK", "EU") else " ".join(letters)) + (
+        "" if rest.strip(" \n\"')") else "."
+    )
 
 
 def _street(found: re.Match[str]) -> str:
@@ -143,10 +148,13 @@ SIGN_RULES: list[Rule] = [
     (re.compile(r"(?<=\w) ?× ?(?=\w)"), " times "),
     (re.compile(r"(?<=\d) ?/ ?(?=\d)| / (?=\w)"), " over "),
     (re.compile(r" ?& ?"), " and "),
-    (re.compile(r"(?<![\w/.~])(?:[~.]{0,2}/)?[\w.-]{1,64}(?:/[\w.-]{1,64}){1,20}/?|(?<![\w/.~])[~.]{0,2}/\w[\w.-]{0,64}"), _slashes),
+    (
+        re.compile(
+            r"(?<![\w/.~])(?:[~.]{0,2}/)?[\w.-]{1,64}(?:/[\w.-]{1,64}){1,20}/?|(?<![\w/.~])[~.]{0,2}/\w[\w.-]{0,64}"
+        ),
+        _slashes,
+    ),
     (re.compile(r"::"), " "),
     (re.compile(r" ?[·] ?"), f"{PAUSE} "),
 ]
 """After the numbers."""
-
-_SUPERSCRIPT = {ord(char): str(digit) for digit, char in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}

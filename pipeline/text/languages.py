@@ -31,7 +31,7 @@ WORDS: dict[str, Words] = {
 }
 _UNKNOWN = Words()
 
-_MONEY_BEFORE = re.compile(r"(-?)([$€£¥₹]) ?(\d[\d.,' ]{0,24}\d|\d)")
+_MONEY_BEFORE = re.compile(r"(-?)([$€£¥₹]) ?(\d{1,3}(?:[.,' ]\d{3}){1,6}(?:[.,]\d{1,2})?|\d{1,18}(?:[.,]\d{1,6})?)")
 
 
 def words_of(language: str | None) -> Words:
@@ -50,5 +50,5 @@ def neutral_rules(language: str | None) -> list[Rule]:
         rules.append((re.compile(r"(?<=\d) ?km/h\b"), f" {words.km_per_hour}"))
         rules.append((re.compile(r" ?& ?"), f" {words.ampersand} "))
     rules.append((re.compile(r"#(?=\w)|(?<!\S)~(?=\d)"), ""))
-    rules.append((re.compile(r"(?<=[^\W\d_])/(?=[^\W\d_])"), " "))
+    rules.append((re.compile(r"(?<=[^\W\d_]{3})/(?=[^\W\d_]{3})"), " "))
     return rules

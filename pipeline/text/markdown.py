@@ -1,13 +1,16 @@
 """Takes markdown and HTML out of a text, piece by piece; a code block or a link may span pieces. Linear.
 
 What a reader's eye gets from layout becomes a line break here, which :func:`~antiphon.pipeline.text.clean.tidy` turns
-into a pause. A mark without its partner is dropped alone: it swallows no text (but an unclosed code block, as everywhere,
-runs to the end).
+into a pause. A mark without its partner is dropped alone: it swallows no text. (But an unclosed code block runs to the
+end, as everywhere.)
 """
 
 from __future__ import annotations
 
+import html
 import re
+
+from antiphon.pipeline.text.clean import PAUSE, clean
 
 _FENCE = re.compile(
     r"(?:> ?)*(?:[-*+] )? *(`{3,}|~{3,}) *[\w+#.:/-]{0,40}(?: *\{[^`\n]{0,200}|(?: +[\w-]{1,40}=[^`\n]{0,200})?) *"
@@ -21,28 +24,32 @@ _BULLET = re.compile(r" *[-*+–] +(?:\[[ xX]\] )?")
 _CHECKBOX = re.compile(r" *\[[ xX]\] ")
 _NUMBER = re.compile(r" *(\d{1,3})[.)] +(?=\S)")
 
-_IMAGE = re.compile(r"!\[([^\[\]\n]{0,300})\]\(([^()\s]{0,2000})(?:\([^()\s]{0,100}\)[^()\s]{0,200})?(?: \"[^\"\n]{0,200}\")?\)")
-_LINK = re.compile(r"\[([^\[\]\n]{0,500})\]\([^()\s]{0,2000}(?:\([^()\s]{0,100}\)[^()\s]{0,200})?(?: \"[^\"\n]{0,200}\")?\)")
+_DESTINATION = r"[^()\s]{0,2000}(?:\([^()\s]{0,100}\)[^()\s]{0,200})?(?: \"[^\"\n]{0,200}\")?"
+_IMAGE = re.compile(rf"!\[([^\[\]\n]{{0,300}})\]\({_DESTINATION}\)")
+_LINK = re.compile(rf"\[([^\[\]\n]{{0,500}})\]\({_DESTINATION}\)")
 _REFERENCE = re.compile(r"(?<=\[)([^\[\]\n]{1,500})\]\[[^\[\]\n]{0,100}\]")
-_CITATION = re.compile(r" ?\[\^?\d{1,3}(?:[,–-] ?\d{1,3}){0,5}\]|【[^【】\n]{0,60}】")
+_CITATION = re.compile(r" ?\[\^?\d{1,3}(?:[,–-] ?\d{1,3}){0,5}\]|【[^【】\n]{0,60}†[^【】\n]{0,60}】")
 _TARGET = re.compile(r"\]\([^()\s]{0,2000}\)")
 _OPEN_TARGET = re.compile(r"\]\([^()\s]{0,2000}$")
 _REST_OF_TARGET = re.compile(r"[^()\s]{0,2000}\)?")
 _AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>")
 _COMMENT = re.compile(r"<!--|-->")
+_ATTRIBUTES = r"(?:\s[^<>=]{1,100}=[^<>]{0,400})? ?/?"
 _BREAK_TAG = re.compile(
-    r"</?(?:br|p|li|ul|ol|div|tr|table|h[1-6]|hr|blockquote|pre|section|article)(?:\s[^<>]{0,300})?/?>", re.I
+    rf"</?(?:br|p|li|ul|ol|div|tr|table|h[1-6]|hr|blockquote|pre|section|article){_ATTRIBUTES}>", re.I
 )
 _TAG = re.compile(
     r"</?(?:a|abbr|b|big|button|center|cite|code|del|details|dd|dfn|dl|dt|em|font|i|img|input|ins|kbd|label|main|mark|"
     r"nav|q|s|samp|script|small|span|strike|strong|style|sub|summary|sup|tbody|td|th|thead|tt|u|var|wbr)"
-    r"(?:\s[^<>]{0,300})?/?>",
+    rf"{_ATTRIBUTES}>",
     re.I,
 )
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_MATH = re.compile(r"(?<![\w$])\$([^\s\d$][^$\n]{0,100})\$(?![\w$])")
 _MATH_FENCE = re.compile(r"\\[()\[\]]|\$\$")
 _FRACTION = re.compile(r"\\d?frac\{([^{}]{1,60})\}\{([^{}]{1,60})\}")
 _ROOT = re.compile(r"\\sqrt\{([^{}]{1,60})\}")
-_COMMAND = re.compile(r"\\([a-zA-Z]{2,20})\b ?")
+_COMMAND = re.compile(r"\\([a-zA-Z]{2,20})(?![a-zA-Z])")
 _COMMANDS = {
     "times": "×", "cdot": "×", "div": "÷", "leq": "≤", "le": "≤", "geq": "≥", "ge": "≥", "neq": "≠", "ne": "≠",
     "approx": "≈", "pm": "±", "to": "→", "rightarrow": "→", "left": "", "right": "", "text": "", "mathrm": "",
@@ -134,6 +141,10 @@ class Markdown:
         if "<" in text or "-->" in text:
             text = _AUTOLINK.sub(r"\1", text)
             text = _TAG.sub("", _BREAK_TAG.sub("\n", _COMMENT.sub("", text)))
+        if "&" in text:
+            text = _ENTITY.sub(lambda found: clean(html.unescape(found.group())), text)
+        if "$" in text:
+            text = _MATH.sub(r"\1", text)
         if "[" in text or "]" in text or "【" in text:
             text = self._without_links(text)
         return _CELL.sub(", ", text) if "|" in text else text
@@ -145,12 +156,12 @@ class Markdown:
         if opened := _OPEN_TARGET.search(text, max(0, len(text) - 2100)):
             self._in_target = True
             text = text[: opened.start()]
-        return text.replace("[", "").replace("]", "")
+        return text.replace("[", "").replace("]", "").replace("【", PAUSE).replace("】", PAUSE)
 
 
 def _unescape(text: str) -> str:
     text = _FRACTION.sub(r"\1 / \2", _MATH_FENCE.sub("", text))
-    text = _COMMAND.sub(lambda found: _COMMANDS.get(found.group(1), f"{found.group(1)} "), _ROOT.sub(r"√ \1 ", text))
+    text = _COMMAND.sub(lambda found: _COMMANDS.get(found.group(1), found.group(1)), _ROOT.sub(r"√ \1 ", text))
     return _ESCAPE.sub(r"\1", text)
 
 
@@ -170,7 +181,7 @@ def strip_emphasis(text: str) -> str:
     if "~" in text:
         text = _STRIKE.sub("", text)
     if "*" in text:
-        text = _STARS.sub("", _MULTIPLY.sub("×", _POWER.sub("^", text)))
+        text = _STARS.sub("", _MULTIPLY.sub(" × ", _POWER.sub("^", text)))
     if "==" in text:
         text = _HIGHLIGHT.sub("", text)
     if "_" in text:

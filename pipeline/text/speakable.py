@@ -8,22 +8,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from antiphon.pipeline.text.boundaries import language_code
 from antiphon.pipeline.text.clean import LEXICON_MARK, PAUSE, URL_MARK, clean, tidy
 from antiphon.pipeline.text.english_numbers import Rule, number_rules
 from antiphon.pipeline.text.english_words import SIGN_RULES, WORD_RULES
 from antiphon.pipeline.text.languages import neutral_rules, words_of
 from antiphon.pipeline.text.lexicon import Lexicon
 from antiphon.pipeline.text.markdown import Markdown, strip_emphasis
-from antiphon.pipeline.text.splitter import language_code
 from antiphon.pipeline.text.urls import check_style, protect_urls
 
 _OPTIONAL_PLURAL = re.compile(r"(?<=[^\W\d_])\((s|es)\)")
 _CALL = re.compile(r"(?<=\w)\(\)")
 _PARENTHESIS = re.compile(r" ?[()] ?")
 _BRACES = re.compile(r"[{}]")
-_ARROW = re.compile(r" ?(?:[-=]{1,2}>|<[-=]{1,2}) ?")
-_DASH = re.compile(rf"(?<=[^\s\d{PAUSE}]) ?— ?|(?<=\d) ?—(?!\d) ?| (?:-{{1,3}}|–) |(?<=[^\W\d_])--(?=[^\W\d_])|^ ?[-–—]{{1,3}} | [-–—]{{1,3}}$|^—|\n[-–—]{{1,3}} ")
-_LOOSE = re.compile(rf"(?<![\w{URL_MARK}{LEXICON_MARK}])[#\\^|<>~$](?![\w])|[\\|]|\$(?!\d)(?<!\d\$)")
+_ARROW = re.compile(r" ?(?:<?(?:-{1,2}|={1,2})>|<-{1,2}(?![\d.])|<==) ?")
+_DASH = re.compile(
+    r" ?— ?(?!\d)|(?<!\d) ?— ?| (?:-{1,3}|–) |(?<=[^\W\d_])--(?=[^\W\d_])|(?:^|(?<=\n)) ?[-–]{1,3} | [-–]{1,3}$"
+)
+_LOOSE = re.compile(rf"(?<![\w{URL_MARK}{LEXICON_MARK}])[#^<>~](?!\w)|[\\|]|(?<!\d)(?<!\d )\$(?!\d)")
+"""Signs that belong to nothing."""
 
 
 class Speakable:

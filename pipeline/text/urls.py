@@ -21,7 +21,8 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 _BARE = re.compile(
-    rf"(?<![\w@./-])(?:{_LABEL}\.){{1,4}}(?:{_TLD})(?![\w-])(?!\.\w)(?::\d{{1,5}})?(?:/{_BODY}{{0,2000}})?", re.IGNORECASE
+    rf"(?<![\w@./-])(?:{_LABEL}\.){{1,4}}(?:{_TLD})(?![\w-])(?!\.\w)(?::\d{{1,5}})?(?:/{_BODY}{{0,2000}})?",
+    re.IGNORECASE,
 )
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,5}[a-zA-Z]{2,24}(?![\w-])")
 _SCHEME = re.compile(r"[a-z]+:(?://)?", re.IGNORECASE)
@@ -38,7 +39,7 @@ def check_style(style: str) -> UrlStyle:
     """:raises ValueError: no such style."""
     for known in ("domain", "full", "skip"):
         if style == known:
-            return known  # type: ignore[return-value]
+            return known
     raise ValueError(f"urls: found '{style}'; allowed: {', '.join(_STYLES)}")
 
 
