@@ -110,7 +110,8 @@ class LlamaCppLLM:
 
     @property
     def capabilities(self) -> LLMCapabilities:
-        return LLMCapabilities(tools=True, json_schema=True, prefill=True, local=True, cancel_granularity_ms=250.0)
+        # The granularity is one prompt batch of the default size on one slow core; while answering it is one token.
+        return LLMCapabilities(tools=True, json_schema=True, prefill=True, local=True, cancel_granularity_ms=500.0)
 
     async def __aenter__(self) -> LlamaCppLLM:
         """Load and warm.
