@@ -33,7 +33,7 @@ class Step:
 
 
 def waterfall(timings: Mapping[str, float | None]) -> list[Step]:
-    """The steps of one turn; their parts sum to the last `done_ms`.
+    """The steps of one turn; their parts sum to the latest `done_ms`.
 
     :param timings: the `timings` of a `turn_ended` event.
     :returns: nothing where the end of speech is unknown.
@@ -65,13 +65,17 @@ def render(steps: list[Step], width: int = 40) -> list[str]:
     if not steps or whole_ms <= 0:
         return []
     lines = []
+    shown_ms = 0
     for step in steps:
         begin = round(width * min(max(step.start_ms, 0.0), whole_ms) / whole_ms)
         length = max(1, round(width * step.part_ms / whole_ms)) if step.part_ms > 0 else 0
         begin = min(begin, width - length)
         mark = "█" * length if length else "·"
         bar = (" " * begin + mark).ljust(width)[:width] if length else (" " * max(0, begin - 1) + mark).ljust(width)
-        part = f"{step.part_ms:6.0f} ms" if step.part_ms > 0 else "   hidden"
+        # Rounded at the edges, not part by part: so the printed parts sum to the printed whole.
+        printed_ms = round(step.done_ms) - shown_ms if step.part_ms > 0 else 0
+        shown_ms += printed_ms
+        part = f"{printed_ms:6d} ms" if step.part_ms > 0 else "   hidden"
         lines.append(f"  {step.name:<13}{bar} {part}")
     lines.append(f"  {'sum':<13}{' ' * width} {whole_ms:6.0f} ms from the last speech sample")
     return lines
