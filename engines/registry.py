@@ -111,7 +111,7 @@ BUILTINS: tuple[EngineSpec, ...] = (
     _builtin("stt", "openai", "Transcription at any base URL that speaks OpenAI's audio API.", "openai",
              "OpenAISTTOptions", extra="cloud", packages=("openai",), licence="Apache-2.0", local=False),
     _builtin("llm", "llama_cpp", "A GGUF model in this process, by llama.cpp.", "llama_cpp",
-             "LlamaCppOptions", packages=("llama_cpp",), licence="MIT"),
+             "LlamaCppOptions", packages=("llama_cpp", "jinja2", "json_repair"), licence="MIT"),
     _builtin("llm", "openai", "Chat completions at any base URL: vLLM, llama-server, Ollama, the vendor.", "openai",
              "OpenAILLMOptions", extra="cloud", packages=("openai",), licence="Apache-2.0", local=False),
     _builtin("tts", "piper", "Piper voices (VITS, ONNX), cut and sliced for early audio.", "piper",
