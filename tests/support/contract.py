@@ -118,6 +118,7 @@ BROKEN: dict[str, str] = {
     "test_entering_twice_is_refused_and_harms_nothing[vad-silero]": _TWICE,
     "test_entering_twice_is_refused_and_harms_nothing[llm-llama_cpp]": f"{_TWICE}: the first worker is never released",
     "test_entering_twice_is_refused_and_harms_nothing[tts-piper]": f"{_TWICE}: the first worker is never released",
+    "test_it_works_inside_only_and_can_be_entered_again[tts-openai]": "it speaks from its cache after leaving too",
     **{
         f"test_entering_can_be_cancelled[{stage}-openai]": "the client of a cancelled entering stays"
         for stage in ("stt", "llm", "tts")
