@@ -74,6 +74,7 @@ class Gate:
         self._ring: deque[tuple[AudioFrame, bool]] = deque(
             maxlen=self._windows(self.settings.pre_roll_ms) + self._recent
         )
+        self._first_speech_s = 0.0
         self._last_speech_end_s = 0.0
         self._silent_windows = 0
 
@@ -132,7 +133,8 @@ class Gate:
         self._ring.clear()
         self.speaking = True
         self._silent_windows = 0
-        self._last_speech_end_s = max(first, frame.end_s - self._vad.hidden_hangover_ms / 1000)
+        self._first_speech_s = first
+        self._speech_until(frame)
         audio = AudioFrame(np.concatenate([window.samples for window in kept]), self.rate_hz, kept[0].start_s)
         return SpeechOpened(first, audio)
 
@@ -142,7 +144,7 @@ class Gate:
         if not is_silent:
             self._silent_windows = 0
             self._ring.clear()
-            self._last_speech_end_s = frame.end_s - self._vad.hidden_hangover_ms / 1000
+            self._speech_until(frame)
             return None
         self._ring.append((frame, False))
         self._silent_windows += 1
@@ -150,3 +152,7 @@ class Gate:
             return None
         self.speaking = False
         return SpeechClosed(self._last_speech_end_s)
+
+    def _speech_until(self, frame: AudioFrame) -> None:
+        """The engine says speech for this window: it may still be holding on to what has ended."""
+        self._last_speech_end_s = max(self._first_speech_s, frame.end_s - self._vad.hidden_hangover_ms / 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -159,7 +160,7 @@ def test_turns_are_bounded_and_kept_whole(turns: int, limit: int) -> None:
 @given(st.integers(4, 40))
 def test_the_prompts_beginning_changes_rarely(limit: int) -> None:
     beginnings = [contents(dialogue(turns), max_turns=limit)[0] for turns in range(limit, 4 * limit)]
-    changes = sum(1 for before, after in zip(beginnings, beginnings[1:], strict=False) if before != after)
+    changes = sum(1 for before, after in pairwise(beginnings) if before != after)
     assert changes <= 3 * limit / max(1, limit // 4) + 1
 
 

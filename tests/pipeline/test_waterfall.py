@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,7 @@ def test_the_parts_sum_to_the_whole(times: dict[str, float | None], zero_s: floa
     assert len(steps) == sum(1 for at_s in times.values() if at_s is not None)
     # bars that count neither overlap nor leave a gap
     edges = [(step.start_ms, step.done_ms) for step in steps if step.part_ms > 0]
-    assert all(after[0] == pytest.approx(before[1], abs=1e-6) for before, after in zip(edges, edges[1:], strict=False))
+    assert all(after[0] == pytest.approx(before[1], abs=1e-6) for before, after in pairwise(edges))
 
 
 def test_nothing_without_the_end_of_speech() -> None:
