@@ -133,7 +133,7 @@ def test_it_opens_again_and_again() -> None:
         (GateSettings(start_ms=32), "...#....", [("opened", 3), ("closed", 4)]),
         (GateSettings(stop_ms=0), "####.###....", [("opened", 0), ("closed", 4), ("opened", 5), ("closed", 8)]),
         (GateSettings(stop_ms=160), "####....####.....", [("opened", 0), ("closed", 12)]),
-        (GateSettings(start_ms=320, start_window_ms=320), "#" * 9 + "." + "#" * 10 + "...", [("opened", 10), ("closed", 20)]),
+        (GateSettings(start_ms=320, start_window_ms=320), "#########.##########...", [("opened", 10), ("closed", 20)]),
     ],
 )  # fmt: skip
 def test_settings(settings: GateSettings, text: str, expected: list[tuple[str, int]]) -> None:
