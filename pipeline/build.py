@@ -138,9 +138,9 @@ class Assembly:
 
     def _make(self, stage: Stage, chain: Sequence[EngineBlock], context: EngineContext) -> Any:
         if len(chain) == 1:
-            return chain[0].spec.create(chain[0].options, context)
+            return _create(chain[0], context)
         links = [
-            Link(f"{index + 1}:{block.engine}", block.spec.create(block.options, context), self._deadline_s(block))
+            Link(f"{index + 1}:{block.engine}", _create(block, context), self._deadline_s(block))
             for index, block in enumerate(chain)
         ]
         return _CHAINS[stage](links, on_event=self._on_fallback)
@@ -278,6 +278,15 @@ class Assembly:
         if adjust is not None:
             adjust(self, arguments)
         return Session(**arguments)
+
+
+def _create(block: EngineBlock, context: EngineContext) -> Any:
+    """The engine of a block; the voices that `tts.voices` names are loaded with it."""
+    options = block.options
+    more = getattr(options, "more_voices", None)
+    if block.voices and more is not None:
+        options = options.model_copy(update={"more_voices": tuple(dict.fromkeys([*more, *block.voices.values()]))})
+    return block.spec.create(options, context)
 
 
 def _workflow_target(config: Config) -> Any:

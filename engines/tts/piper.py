@@ -43,6 +43,10 @@ class PiperOptions(TTSCacheOptions):
     voice: str = option(
         "en_US-joe-medium", "The voice: a catalog name, or the path of a NAME.onnx with NAME.onnx.json.", model=True
     )
+    more_voices: tuple[str, ...] = option(
+        (),
+        "Voices loaded besides, by catalog name or path, that a request may ask for; those of `voices` are added.",
+    )
     speaker: int | str | None = option(None, "Name or number of the speaker, for voices that have several.")
     speed: float = option(1.0, "Pace: 1 is the voice's own, 2 twice as fast.", ge=MIN_SPEED, le=MAX_SPEED)
     noise_scale: float = option(
@@ -131,7 +135,9 @@ class PiperTTS:
             streaming=main.facts.sliced if main else True,
             word_times=main.facts.word_times if main else True,
             languages=None if voice.language == "und" else (voice.language,),
-            voices=tuple(dict.fromkeys((self._options.voice, voice.name, *voice.speakers, *self._installed))),
+            voices=tuple(
+                dict.fromkeys((self._options.voice, voice.name, *voice.speakers, *self._others, *self._installed))
+            ),
             cancel_granularity_ms=main.facts.slice_cost_ms if main else _CANCEL_GUESS_MS,
         )
 
@@ -144,6 +150,13 @@ class PiperTTS:
         self._main = await self._open(self._options.voice)
         self._config = self._main.files.config
         self._installed = await asyncio.to_thread(installed_voices, self._context.models)
+        try:
+            for reference in self._options.more_voices:
+                if reference != self._options.voice:
+                    self._others[reference] = await self._open(reference)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
@@ -210,7 +223,7 @@ class PiperTTS:
             return main, config.speaker_id(self._options.speaker)
         if asked in config.speakers:
             return main, config.speaker_id(asked)
-        if asked in self._installed:
+        if asked in self._others or asked in self._installed:
             voice = self._others.get(asked)
             if voice is None:
                 voice = await self._open(asked)
