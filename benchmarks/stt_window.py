@@ -23,7 +23,8 @@ import typer
 
 from antiphon.engines.audio import Samples
 from antiphon.engines.models.store import ModelStore
-from antiphon.engines.stt.whisper_runtime import DecodeRequest, Piece, WhisperRuntime
+from antiphon.engines.stt.whisper_runtime import WhisperRuntime
+from antiphon.engines.stt.whisper_values import DecodeRequest, Piece
 from antiphon.engines.stt.whisper_window import FULL_WINDOW_S, RATE_HZ, WindowPolicy, policy_for
 from antiphon.pipeline.audio_file import read_audio
 

@@ -20,10 +20,11 @@ from antiphon.engines.audio import AudioFrame, Samples, to_mono_float32
 from antiphon.engines.config import EngineOptions, option
 from antiphon.engines.errors import EngineFailed, EngineLoadFailed, EngineRequestInvalid
 from antiphon.engines.host import Worker
-from antiphon.engines.protocols import ModelFiles, STTCapabilities, STTOptions, Transcript, Word
+from antiphon.engines.protocols import ModelFiles, STTCapabilities, STTOptions, Transcript
 from antiphon.engines.registry import EngineContext
 from antiphon.engines.stt.whisper_filter import FilterLimits
-from antiphon.engines.stt.whisper_runtime import ENGINE, DecodeRequest, ModelFacts, Piece, WhisperRuntime
+from antiphon.engines.stt.whisper_runtime import ENGINE, WhisperRuntime
+from antiphon.engines.stt.whisper_values import DecodeRequest, ModelFacts, Piece, merge
 from antiphon.engines.stt.whisper_window import RATE_HZ, WindowPolicy, policy_for
 
 _DEFAULTS = STTOptions()
@@ -178,13 +179,11 @@ class FasterWhisper:
         if audio.rate_hz != RATE_HZ or len(samples) > longest_s * RATE_HZ:
             samples, cuts = await worker.call("prepare", samples, audio.rate_hz, longest_s)
         pieces: list[Piece] = []
-        weights: list[int] = []
         for start, end in cuts:
             piece: Piece = await worker.call("decode", samples[start:end], replace(request, offset_s=start / RATE_HZ))
             pieces.append(piece)
-            weights.append(end - start)
             request = self._next(request, piece)
-        return _join(pieces, weights, request.word_times)
+        return _transcript(merge(pieces) if pieces else Piece(words=() if request.word_times else None))
 
     def _request(self, options: STTOptions, facts: ModelFacts) -> DecodeRequest:
         mine = self._options
@@ -261,22 +260,15 @@ def _safe_prefix(agreed: str | None) -> str:
     return " ".join(words).rstrip(".,;:!?…。！？、 ")
 
 
-def _join(pieces: list[Piece], weights: list[int], word_times: bool) -> Transcript:
-    """One transcript of all pieces; probabilities weighted by the tokens or the time that they speak of."""
-    heard = [p for p in pieces if p.text]
-    decoded = [(p, w) for p, w in zip(pieces, weights, strict=True) if p.no_speech is not None]
-    tokens = sum(p.tokens for p, _ in decoded)
-    time = sum(w for _, w in decoded)
-    first = max(heard or pieces, key=lambda p: p.tokens, default=Piece())
-    words: list[Word] = [word for p in heard for word in p.words or ()]
+def _transcript(piece: Piece) -> Transcript:
     return Transcript(
-        text=" ".join(p.text for p in heard),
-        language=first.language,
-        language_probability=first.language_probability,
-        words=tuple(words) if word_times else None,
-        no_speech_probability=sum((p.no_speech or 0.0) * w for p, w in decoded) / time if time else None,
-        average_logprob=sum((p.logprob or 0.0) * p.tokens for p, _ in decoded) / tokens if tokens else None,
-        rejected_text=" ".join(p.rejected_text for p in pieces if p.rejected_text),
+        text=piece.text,
+        language=piece.language,
+        language_probability=piece.language_probability,
+        words=piece.words,
+        no_speech_probability=piece.no_speech,
+        average_logprob=piece.logprob,
+        rejected_text=piece.rejected_text,
     )
 
 

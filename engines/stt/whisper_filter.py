@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from antiphon.engines.audio import Samples
 
@@ -20,6 +21,8 @@ SILENT_DBFS = -65.0
 _FLOOR_DBFS = -120.0
 _STEADY_DB = 5.0  # speech moves by 7 dB and more within a word, hum and tones by less than 2
 _QUIET_DBFS = -50.0
+_ACTIVE_DB = 15.0  # below the loud frames
+_UNREAD_FRAMES = 40  # 0.8 s of loud audio after the last word
 _DOUBTFUL = 0.8  # of the no-speech threshold: from there on a low log-probability is enough
 _CONFIDENT_LOGPROB = -0.3
 _HOPELESS_LOGPROB = -2.2
@@ -85,17 +88,39 @@ class Evidence:
     acoustics: Acoustics
 
 
+def _levels(samples: Samples, hop: int) -> NDArray[np.float64]:
+    """RMS level of each `hop` samples, in dBFS."""
+    frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
+    power = np.square(frames, dtype=np.float64).mean(axis=1)
+    return np.asarray(10.0 * np.log10(np.maximum(power, 10.0 ** (_FLOOR_DBFS / 10.0))))
+
+
 def measure(samples: Samples, rate_hz: int = 16_000) -> Acoustics:
     """Levels of a piece of audio; shorter than a frame counts as one frame, none as silence."""
     if not len(samples):
         return Acoustics(_FLOOR_DBFS, 0.0, 0.0)
     hop = min(rate_hz // 50, len(samples))
-    frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
-    power = np.square(frames, dtype=np.float64).mean(axis=1)
-    level = 10.0 * np.log10(np.maximum(power, 10.0 ** (_FLOOR_DBFS / 10.0)))
+    level = _levels(samples, hop)
     low, high = np.percentile(level, [10, 95])
-    active = float(np.count_nonzero(level > high - 15.0)) * hop / rate_hz
+    active = float(np.count_nonzero(level > high - _ACTIVE_DB)) * hop / rate_hz
     return Acoustics(float(level.max()), float(high - low), active)
+
+
+def unread_from(samples: Samples, heard_s: float, rate_hz: int = 16_000) -> float | None:
+    """Where the audio goes on after the last word that was decoded, or None where (almost) nothing follows.
+
+    :param heard_s: the end of the last word.
+    :returns: a place in the pause before the audio goes on, in seconds.
+    """
+    hop = rate_hz // 50
+    if len(samples) < hop:
+        return None
+    level = _levels(samples, hop)
+    first = round((heard_s + 0.1) * 50)
+    loud = np.flatnonzero(level[first:] > float(np.percentile(level, 95)) - _ACTIVE_DB)
+    if len(loud) < _UNREAD_FRAMES:
+        return None
+    return (first + max(0, int(loud[0]) - 5)) / 50
 
 
 def rejection(evidence: Evidence, limits: FilterLimits) -> str | None:

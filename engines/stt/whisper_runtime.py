@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from antiphon.engines.errors import EngineFailed, EngineLoadFailed, EngineReques
 from antiphon.engines.host import abandoned
 from antiphon.engines.protocols import Word
 from antiphon.engines.stt import whisper_loops as loops
-from antiphon.engines.stt.whisper_filter import Acoustics, Evidence, FilterLimits, measure, rejection
+from antiphon.engines.stt.whisper_filter import Acoustics, Evidence, measure, rejection, unread_from
 from antiphon.engines.stt.whisper_mel import BandMatrix
+from antiphon.engines.stt.whisper_values import DecodeRequest, ModelFacts, Piece, merge
 from antiphon.engines.stt.whisper_window import (
     FULL_WINDOW_S,
     MAX_TOKENS,
@@ -26,7 +27,7 @@ from antiphon.engines.stt.whisper_window import (
     cut_quiet,
     token_cap,
 )
-from antiphon.engines.stt.whisper_words import align, tighten
+from antiphon.engines.stt.whisper_words import align, shifted, tighten
 
 logger = logging.getLogger(__name__)
 
@@ -34,51 +35,11 @@ ENGINE = "faster_whisper"
 _MAX_PROMPT_TOKENS = 223
 _MIN_SAMPLES = 160
 """Less than 10 ms holds no sound that could be a word."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a loaded model can do."""
-
-    multilingual: bool
-    languages: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeRequest:
-    """How to decode one piece of audio."""
-
-    policy: WindowPolicy
-    limits: FilterLimits = field(default_factory=FilterLimits)
-    language: str | None = None
-    """None: detect it."""
-    prompt: str = ""
-    hotwords: str = ""
-    prefix: str = ""
-    """Text that the piece begins with."""
-    word_times: bool = False
-    max_tokens: int | None = None
-    offset_s: float = 0.0
-    """Added to word times."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What was heard in one piece of audio."""
-
-    text: str = ""
-    rejected_text: str = ""
-    rejected_because: str = ""
-    language: str | None = None
-    language_probability: float | None = None
-    no_speech: float | None = None
-    logprob: float | None = None
-    tokens: int = 0
-    words: tuple[Word, ...] | None = None
-    window_s: float = 0.0
-    attempts: int = 0
-    looped: bool = False
-    """Some attempt looked like a loop."""
+_SPLIT_S = 10.0
+"""Longer audio is not rejected as a whole: its parts are heard one by one."""
+_SUSPECT_S = 3.0
+_SPARSE_WORDS_PER_S = 2.5
+"""Fewer words in a second of loud audio: the decoder may have broken off after a sentence, as it does now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +113,8 @@ class WhisperRuntime:
 
         :raises EngineFailed: the library failed.
         """
-        acoustics = measure(samples)
-        if acoustics.silent or len(samples) < _MIN_SAMPLES:
-            return Piece(language=request.language, words=() if request.word_times else None)
         try:
-            return self._decode(samples, acoustics, request)
+            return merge(list(self._pieces(samples, request)))
         except (RuntimeError, ValueError) as error:
             raise EngineFailed(f"Whisper failed: {error}", stage="stt", engine=ENGINE) from error
 
@@ -165,7 +123,35 @@ class WhisperRuntime:
 
     # ---------------------------------------------------------------------------------- decoding
 
-    def _decode(self, samples: Samples, acoustics: Acoustics, request: DecodeRequest) -> Piece:
+    def _pieces(self, samples: Samples, request: DecodeRequest) -> Iterator[Piece]:
+        """The piece; or, where the decoder broke off or all was rejected, the smaller pieces that it is made of."""
+        duration_s = len(samples) / RATE_HZ
+        acoustics = measure(samples)
+        if acoustics.silent or len(samples) < _MIN_SAMPLES:
+            yield Piece(language=request.language, words=() if request.word_times else None, duration_s=duration_s)
+            return
+        piece, read_s = self._decode(samples, acoustics, request)
+        cuts: list[tuple[int, int]] = []
+        if piece.rejected_text and duration_s > _SPLIT_S:
+            cuts = cut_quiet(samples, duration_s * 0.6)
+        elif read_s < duration_s:
+            yield replace(piece, duration_s=read_s)
+            cuts = [(round(read_s * RATE_HZ), len(samples))]
+        if not cuts or abandoned():
+            yield replace(piece, duration_s=duration_s)
+            return
+        for start, end in cuts:
+            rest = replace(
+                request,
+                prefix="",
+                offset_s=request.offset_s + start / RATE_HZ,
+                language=request.language or piece.language,
+            )
+            yield from self._pieces(samples[start:end], rest)
+
+    def _decode(self, samples: Samples, acoustics: Acoustics, request: DecodeRequest) -> tuple[Piece, float]:
+        """One piece of text, and how much of the audio it speaks of, in seconds."""
+        duration_s = len(samples) / RATE_HZ
         tried, text, looped = self._guarded(samples, acoustics, request)
         if request.language is None:
             request = replace(request, language=tried[-1].language)
@@ -178,10 +164,16 @@ class WhisperRuntime:
                 # Whether it is speech stays judged on the short window, which tells that better.
                 tried, text = [*tried, full], full.text
         attempt = tried[-1]
-        words: tuple[Word, ...] | None = None
-        if request.word_times:
-            words = () if verdict else self._words(attempt, text, samples, request.offset_s)
-        return Piece(
+        words: tuple[Word, ...] = ()
+        read_s = duration_s
+        if verdict is None:
+            sparse = len(text.split()) < _SPARSE_WORDS_PER_S * acoustics.active_s
+            suspect = sparse and duration_s > _SUSPECT_S and request.max_tokens is None
+            if request.word_times or suspect:
+                words = self._words(attempt, text, samples)
+            if suspect and words:
+                read_s = unread_from(samples, words[-1].end_s) or duration_s
+        piece = Piece(
             text="" if verdict else text,
             rejected_text=text if verdict else "",
             rejected_because=verdict or "",
@@ -190,11 +182,12 @@ class WhisperRuntime:
             no_speech=judged.no_speech,
             logprob=attempt.logprob,
             tokens=len(attempt.tokens),
-            words=words,
+            words=shifted(words, request.offset_s) if request.word_times else None,
             window_s=attempt.window_s,
             attempts=len(tried),
             looped=looped or len(tried) > 1,
         )
+        return piece, read_s
 
     def _guarded(
         self, samples: Samples, acoustics: Acoustics, request: DecodeRequest
@@ -278,16 +271,13 @@ class WhisperRuntime:
             said += tokenizer.encode(" " + request.prompt.strip())[-room:]
         return [tokenizer.sot_prev, *said] if said else []
 
-    def _words(self, attempt: _Attempt, text: str, samples: Samples, offset_s: float) -> tuple[Word, ...]:
+    def _words(self, attempt: _Attempt, text: str, samples: Samples) -> tuple[Word, ...]:
         tokens: Sequence[int] = attempt.tokens
         if text != attempt.text:  # a collapsed loop: align what is left of it
             tokens = attempt.tokenizer.encode(" " + text)
         duration_s = len(samples) / RATE_HZ
         found = align(self._model, attempt.encoded, attempt.tokenizer, tokens, duration_s, attempt.window_s)
-        return tuple(
-            replace(word, start_s=round(word.start_s + offset_s, 3), end_s=round(word.end_s + offset_s, 3))
-            for word in tighten(found, samples)
-        )
+        return tighten(found, samples)
 
     # ---------------------------------------------------------------------------------- loading
 
@@ -339,4 +329,4 @@ class WhisperRuntime:
             )
 
 
-__all__ = ["FULL_WINDOW_S", "DecodeRequest", "ModelFacts", "Piece", "WhisperRuntime"]
+__all__ = ["DecodeRequest", "ModelFacts", "Piece", "WhisperRuntime"]

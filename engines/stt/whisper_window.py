@@ -23,6 +23,8 @@ RETRY_WINDOW_S = 10.0
 """The first fallback, well under half the cost of the full window."""
 MAX_TOKENS = 224
 """Half of the decoder's position table; the other half is for the prompt."""
+PIECE_S = 12.0
+"""Pieces of long audio: with longer ones there are more word errors and more breaking off, with no less work."""
 MIN_MARGIN_S = 1.28
 """Silence after the last sample of a piece of long audio: without any, the decoder often loops."""
 
@@ -53,8 +55,8 @@ class WindowPolicy:
 
     @property
     def longest_piece_s(self) -> float:
-        """Longer audio is cut into pieces of at most this length."""
-        return FULL_WINDOW_S - max(self.margin_s, MIN_MARGIN_S)
+        """Longer audio is cut into pieces of at most this length: what fits the floor, and 12 s in any case."""
+        return min(max(PIECE_S, self.floor_s - self.margin_s), FULL_WINDOW_S - max(self.margin_s, MIN_MARGIN_S))
 
     @property
     def warm_windows(self) -> tuple[float, ...]:
@@ -64,7 +66,7 @@ class WindowPolicy:
 
 MEASURED: Mapping[str, WindowPolicy] = {
     "tiny.en": WindowPolicy(8.0, 1.28),
-    "base": WindowPolicy(10.0, 1.28, retry_logprob=-0.75),
+    "base": WindowPolicy(8.0, 1.28, retry_logprob=-0.65),
 }
 """Windows found by the sweep in docs/engines-stt.md. Any other model gets the full window until it is measured."""
 
@@ -75,14 +77,16 @@ def policy_for(
     """The window of a model: as configured, else the catalog's, else the measured table's, else the full 30 s.
 
     :param model: the model's name, as in the catalog or a path.
-    :param metadata: the catalog's facts; `encoder_window_s` and `encoder_margin_s` count here.
+    :param metadata: the catalog's facts; `encoder_window_s`, `encoder_margin_s` and `encoder_retry_logprob`
+        count here.
     """
     stem = model.replace("\\", "/").rstrip("/").split("/")[-1].split("@")[0].lower()
     size = stem.removeprefix("faster-").removeprefix("whisper-")
     known = MEASURED.get(size, WindowPolicy())
     floor = next(v for v in (floor_s, metadata.get("encoder_window_s"), known.floor_s) if v is not None)
     margin = next(v for v in (margin_s, metadata.get("encoder_margin_s"), known.margin_s) if v is not None)
-    return WindowPolicy(float(floor), float(margin), known.retry_logprob)
+    retry = metadata.get("encoder_retry_logprob", known.retry_logprob)
+    return WindowPolicy(float(floor), float(margin), retry)
 
 
 def token_cap(duration_s: float, language: str | None, limit: int | None = None) -> int:

@@ -16,6 +16,7 @@ FRAME_S = 0.02
 _LONGEST_WORD_S = 3.0
 _PAUSE_DB = 25.0
 """So far below the loud frames is a pause."""
+_INNER = "-'’"  # "ill-disposed", "it's": one word
 _OPENING = "\"'“¿([{-"
 
 
@@ -68,6 +69,9 @@ def group_words(
             elif out:
                 out[-1] = Word(out[-1].text + bare, out[-1].start_s, out[-1].end_s, out[-1].probability)
             continue
+        if out and not text.startswith(" ") and bare[0] in _INNER:
+            out[-1] = replace(out[-1], text=out[-1].text + bare, end_s=min(end, end_s))
+            continue
         end = min(end, begin + _LONGEST_WORD_S, end_s)
         probability = float(sum(chosen) / len(chosen)) if len(chosen) else None
         begin = min(begin, end)
@@ -97,6 +101,14 @@ def tighten(words: Sequence[Word], samples: Samples, rate_hz: int = 16_000) -> t
             word = replace(word, start_s=min(start, word.end_s), end_s=max(end, min(start, word.end_s)))
         out.append(word)
     return tuple(out)
+
+
+def shifted(words: Sequence[Word], offset_s: float) -> tuple[Word, ...]:
+    """The words that much later, times rounded to milliseconds."""
+    return tuple(
+        replace(word, start_s=round(word.start_s + offset_s, 3), end_s=round(word.end_s + offset_s, 3))
+        for word in words
+    )
 
 
 def align(

@@ -12,7 +12,8 @@ import pytest
 from antiphon.benchmarks.stt_window import FULL, Clip, Row, load_clips, score_window
 from antiphon.engines.audio import resample
 from antiphon.engines.models.store import ModelStore
-from antiphon.engines.stt.whisper_runtime import DecodeRequest, WhisperRuntime
+from antiphon.engines.stt.whisper_runtime import WhisperRuntime
+from antiphon.engines.stt.whisper_values import DecodeRequest
 from antiphon.engines.stt.whisper_window import WindowPolicy, policy_for
 from antiphon.pipeline.audio_file import read_audio
 

@@ -15,17 +15,16 @@ from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import EngineFailed, EngineRequestInvalid, ModelMissing
 from antiphon.engines.host import EngineHost
 from antiphon.engines.models.store import ModelStore
-from antiphon.engines.protocols import STTOptions, Transcript
+from antiphon.engines.protocols import STTOptions, Word
 from antiphon.engines.registry import EngineContext, find
 from antiphon.engines.stt.faster_whisper import (
     FasterWhisper,
     FasterWhisperOptions,
-    _join,
     _language,
     _safe_prefix,
     create,
 )
-from antiphon.engines.stt.whisper_runtime import ModelFacts, Piece
+from antiphon.engines.stt.whisper_values import ModelFacts, Piece, merge
 
 
 class NoModels:
@@ -151,26 +150,26 @@ def test_the_end_of_an_agreed_prefix_is_not_forced(agreed: str | None, prefix: s
     assert _safe_prefix(agreed) == prefix
 
 
-def test_nothing_heard_joins_to_an_empty_transcript() -> None:
-    assert _join([], [], False) == Transcript("")
-    silent = _join([Piece(), Piece()], [10, 10], True)
-    assert (silent.text, silent.words, silent.no_speech_probability) == ("", (), None)
+def test_nothing_merges_to_nothing() -> None:
+    assert merge([]) == Piece()
+    silent = merge([Piece(words=(), duration_s=1.0), Piece(words=(), duration_s=2.0)])
+    assert (silent.text, silent.words, silent.no_speech, silent.duration_s) == ("", (), None, 3.0)
 
 
-def test_pieces_join_in_order_and_weighted() -> None:
+def test_pieces_merge_in_order_and_weighted() -> None:
+    one, two = Word("one", 0.0, 0.5), Word("three.", 3.0, 3.5)
     pieces = [
-        Piece(text="one two", tokens=3, logprob=-0.1, no_speech=0.0, language="en", language_probability=0.9),
-        Piece(rejected_text="you", tokens=1, logprob=-0.5, no_speech=0.8, language="cy", language_probability=0.2),
-        Piece(),
-        Piece(text="three.", tokens=2, logprob=-0.4, no_speech=0.2, language="en", language_probability=0.8),
+        Piece("one", tokens=3, logprob=-0.1, no_speech=0.0, language="en", words=(one,), duration_s=1.0),
+        Piece(rejected_text="you", tokens=1, logprob=-0.5, no_speech=0.8, language="cy", words=(), duration_s=1.0),
+        Piece(duration_s=1.0),
+        Piece("three.", tokens=2, logprob=-0.4, no_speech=0.2, language="en", words=(two,), duration_s=2.0),
     ]
-    joined = _join(pieces, [100, 100, 100, 200], False)
-    assert joined.text == "one two three."
-    assert joined.rejected_text == "you"
-    assert (joined.language, joined.language_probability) == ("en", 0.9)
-    assert joined.average_logprob == pytest.approx((-0.3 - 0.5 - 0.8) / 6)
-    assert joined.no_speech_probability == pytest.approx((80 + 40) / 400)
-    assert joined.words is None
+    merged = merge(pieces)
+    assert (merged.text, merged.rejected_text, merged.language) == ("one three.", "you", "en")
+    assert merged.words == (one, two)
+    assert merged.logprob == pytest.approx((-0.3 - 0.5 - 0.8) / 6)
+    assert merged.no_speech == pytest.approx((0.8 + 0.4) / 4)
+    assert merged.duration_s == 5.0
 
 
 def test_default_request_options_ask_for_nothing() -> None:
