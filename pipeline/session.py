@@ -197,9 +197,8 @@ class Session:
             case turns.PauseTurn(turn, revision, at_s):
                 self._paused_s = asyncio.get_running_loop().time()
                 if self._speculates:
-                    run = self._start_run(turn, revision, at_s)
-                    self._speculation = run
-                    run.outbox.append(self._event(Speculated, turn=turn, revision=revision))
+                    self._speculation = self._start_run(turn, revision, at_s)
+                    self._send(self._event(Speculated, turn=turn, revision=revision))
             case turns.CommitTurn():
                 self._commit(action)
 
@@ -227,14 +226,11 @@ class Session:
             run = self._start_run(action.turn, action.revision, self._intake.gate.last_speech_s)
         run.reason = action.reason
         run.commit_s = asyncio.get_running_loop().time()
-        held, run.outbox = run.outbox, []
-        for event in held[:1]:  # Speculated comes before Committed, the rest after it
-            if isinstance(event, Speculated):
-                self._send(held.pop(0))
         fields = {"reason": action.reason, "end_probability": action.end_probability}
         self._send(self._event(Committed, turn=action.turn, revision=action.revision, **fields))
-        for event in held:
+        for event in run.outbox:
             self._send(event)
+        run.outbox.clear()
         run.committed.set()
 
     def _drop(self, reason: str) -> bool:
@@ -243,9 +239,6 @@ class Session:
         if run is None or run.task is None:
             return False
         run.task.cancel()
-        for event in run.outbox[:1]:
-            if isinstance(event, Speculated):
-                self._send(event)
         self._send(self._event(Dropped, turn=run.turn, revision=run.revision, reason=reason))
         return True
 
@@ -311,7 +304,10 @@ class Session:
             emit(Dropped, reason="no_speech")
             self._end(run, emit, "no_speech", None)
             return
-        emit(TranscriptEvent, role="user", text=heard.text, final=True, language=heard.language)
+        said = {"role": "user", "text": heard.text, "language": heard.language}
+        if not run.committed.is_set():  # the user may go on: what is heard so far is shown, and not yet counted on
+            self._send(self._event(TranscriptEvent, turn=run.turn, revision=run.revision, final=False, **said))
+        emit(TranscriptEvent, final=True, **said)
         await run.floor.wait()
         if not self._workflow.speculative:
             await run.committed.wait()

@@ -106,7 +106,8 @@ class StreamedAudioResult:
 
     def _on_event(self, event: Event) -> None:
         at: dict[str, Any] = {"turn": event.turn, "t_s": event.t_s, "audio_s": event.audio_s}
-        begins = isinstance(event, ErrorEvent) or (isinstance(event, TranscriptEvent) and event.role == "user")
+        heard = isinstance(event, TranscriptEvent) and event.role == "user" and event.final
+        begins = heard or isinstance(event, ErrorEvent)
         if begins and event.turn and event.turn not in self._started:
             self._started.add(event.turn)
             self._put(VoiceStreamEventLifecycle(event="turn_started", **at))

@@ -58,10 +58,10 @@ class Conversation:
     def on_event(self, event: Event) -> None:
         record = self._open.setdefault(event.turn, TurnRecord(event.turn))
         match event:
-            case TranscriptEvent(role="user", text=text):
+            case TranscriptEvent(role="user", text=text, final=True):
                 record.user = text
                 self._print("You", text, "bold cyan")
-            case TranscriptEvent(text=text):
+            case TranscriptEvent(role="assistant", text=text):
                 record.assistant = text
                 self._print("Antiphon", text, "bold green")
             case ToolCallEvent(name=name, arguments=arguments):

@@ -19,6 +19,7 @@ def test_one_question_one_answer() -> None:
         "speech_started",
         "speech_stopped",
         "speculated",
+        "transcript",
         "committed",
         "transcript",
         "text_delta",
@@ -27,6 +28,11 @@ def test_one_question_one_answer() -> None:
         "spoken",
         "transcript",
         "turn_ended",
+    ]
+    heard = [event.to_dict() for event in rig.of("transcript")][:2]
+    assert [(event["text"], event["final"]) for event in heard] == [
+        ("What time is it?", False),
+        ("What time is it?", True),
     ]
     assert rig.transport.played
     ended = rig.of("turn_ended")[0].to_dict()
