@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from antiphon.engines.errors import AntiphonError, EngineCrashed, EngineTimeout, EngineUnavailable, ModelError
+from antiphon.engines.errors import (
+    AntiphonError,
+    EngineCrashed,
+    EngineTimeout,
+    EngineUnavailable,
+    ModelCorrupt,
+    ModelError,
+    UnknownModel,
+)
 from antiphon.engines.host_process import Trial, try_in_child
 from antiphon.engines.models.store import ModelStore
 from antiphon.engines.registry import EngineSpec
@@ -22,6 +31,8 @@ from antiphon.pipeline.config import Config, EngineBlock
 from antiphon.pipeline.machine import Machine, disk_free_bytes, this_machine
 from antiphon.pipeline.needs import NeededModel, block_paths, needed_models
 from antiphon.pipeline.trial import AUDIO_DEVICES, TRY_BLOCK, Tried
+
+logger = logging.getLogger(__name__)
 
 CORE_PACKAGES = ("numpy", "soxr", "soundfile")
 """Import names of the native packages that every configuration needs."""
@@ -62,6 +73,8 @@ class ModelFinding:
     reference: str
     keys: tuple[str, ...]
     state: State
+    condition: str
+    """"verified", "not here", "damaged" or "unknown"."""
     size_bytes: int | None
     directory: str
 
@@ -214,10 +227,12 @@ class Checkup:
     def _model(self, model: NeededModel, error: ModelError | None) -> ModelFinding:
         if error is not None:
             entry = self.store.find(self.store.key(model.reference))
-            return ModelFinding(model.reference, model.keys, "missing", entry.size if entry else None, "")
+            condition = {ModelCorrupt: "damaged", UnknownModel: "unknown"}.get(type(error), "not here")
+            size = entry.size if entry else None
+            return ModelFinding(model.reference, model.keys, "missing", condition, size, "")
         files = self.store.resolve(model.reference)
         size = sum(Path(path).stat().st_size for path in files.files.values())
-        return ModelFinding(model.reference, model.keys, "ok", size, files.directory)
+        return ModelFinding(model.reference, model.keys, "ok", "verified", size, files.directory)
 
     def _try(self, path: str, block: EngineBlock) -> EngineFinding:
         try:
@@ -227,6 +242,7 @@ class Checkup:
             return EngineFinding(path, block.engine, "failed", None, 0.0)
         if trial.error is None:
             return EngineFinding(path, block.engine, "ok", trial.value, trial.seconds)
+        logger.info("the engine did not pass its trial", extra={"path": path}, exc_info=trial.error)
         missing = isinstance(trial.error, EngineUnavailable | ModelError)
         message, todo = explain_trial(path, block.engine, trial, self.timeout_s)
         self._report(path, message, todo, missing=missing)
@@ -246,8 +262,8 @@ def explain_trial(path: str, engine: str, trial: Trial, timeout_s: float) -> tup
     if isinstance(error, EngineCrashed):
         how = error.message.partition("): ")[2] or error.message
         todo = trial.explanation or "Try another version of the package; what it wrote last may say more."
-        tail = trial.output.splitlines()[:_OUTPUT_LINES]
-        written = "\nIt wrote:\n" + "\n".join(f"  {line}" for line in tail) if tail else ""
+        where = _where_it_crashed(trial.output)
+        written = "\nIt was at:\n" + "\n".join(f"  {line}" for line in where) if where else ""
         return f"{engine} crashed: {how}", todo + written
     if isinstance(error, EngineTimeout) and not error.stage:  # the trial's own; an engine's names its stage
         todo = f"Is the machine busy, or the model too large for it? antiphon doctor --timeout {2 * timeout_s:g}"
@@ -255,6 +271,16 @@ def explain_trial(path: str, engine: str, trial: Trial, timeout_s: float) -> tup
     if isinstance(error, AntiphonError):
         return error.message, error.hint or f"antiphon engines show {path.partition('.')[0]}.{engine}"
     return f"{type(error).__name__}: {error}", "This is not expected; antiphon -v doctor shows more."
+
+
+def _where_it_crashed(output: str) -> list[str]:
+    """The top of the crashed thread's trace, as Python's fault handler wrote it; else the last lines of anything."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    for index, line in enumerate(lines):
+        if line.startswith("Current thread"):
+            frames = [frame for frame in lines[index + 1 :] if frame.startswith("File ")]
+            return frames[:_OUTPUT_LINES] or lines[-_OUTPUT_LINES:]
+    return lines[-_OUTPUT_LINES:]
 
 
 def _package(name: str, needed_by: Sequence[str], spec: EngineSpec | None) -> PackageFinding:

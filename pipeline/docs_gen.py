@@ -13,6 +13,7 @@ from antiphon.engines.protocols import STAGES
 from antiphon.engines.registry import BUILTINS, EngineSpec
 from antiphon.pipeline.config.model import SECTIONS, block_keys
 from antiphon.pipeline.config.reference import OptionFacts, option_facts
+from antiphon.pipeline.docs_cli import cli_page, events_page
 
 _NOTE = "<!-- Generated from the code by `python -m antiphon.pipeline.docs_gen`. Do not edit. -->\n"
 
@@ -80,7 +81,12 @@ def engines_page() -> str:
     return "\n".join(parts)
 
 
-PAGES: dict[str, Callable[[], str]] = {"config.md": config_page, "engines.md": engines_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": lambda: f"{_NOTE}\n{cli_page()}",
+    "config.md": config_page,
+    "engines.md": engines_page,
+    "events.md": lambda: f"{_NOTE}\n{events_page()}",
+}
 """File name in docs/reference/ to the function that makes its text."""
 
 

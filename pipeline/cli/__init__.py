@@ -11,6 +11,7 @@ from antiphon.pipeline.cli import config, engines, models
 from antiphon.pipeline.cli.chat import chat
 from antiphon.pipeline.cli.doctor import doctor
 from antiphon.pipeline.cli.run import run
+from antiphon.pipeline.cli.say import say
 from antiphon.pipeline.cli.transcribe import transcribe
 
 app = typer.Typer(
@@ -19,9 +20,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 app.command()(run)
 app.command()(chat)
+app.command()(say)
 app.command()(transcribe)
 app.command()(doctor)
 app.add_typer(models.app, name="models")

@@ -26,12 +26,12 @@ EXIT_CODES = {
     EXIT_MISSING: "a package or a model is missing; the message has the command that brings it",
     EXIT_INTERRUPTED: "stopped with Ctrl-C",
 }
-"""Exit codes of `run`, `chat`, `say` and `doctor`."""
+"""Exit codes of `run`, `chat`, `say`, `transcribe` and `doctor`."""
 
 ConfigArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[CONFIG]",
+        metavar="CONFIG",
         help="A YAML file, or the name of a packaged one such as tiny.yaml. Without it: local.yaml.",
         show_default=False,
     ),
@@ -54,8 +54,8 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except AntiphonError as error:
             typer.echo(f"error: {error.message}", err=True)
-            if error.hint:
-                typer.echo(f"  {error.hint}", err=True)
+            for line in error.hint.splitlines():
+                typer.echo(f"  {line}", err=True)
             raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None

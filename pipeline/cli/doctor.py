@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from antiphon.pipeline.checkup import (
@@ -52,7 +54,8 @@ def doctor(
     loaded = load_config(config, overrides=overrides or ())
     checkup = Checkup(loaded, config, overrides or (), timeout)
     report = _Report(config or "local.yaml", checkup, None if as_json else Console(highlight=False))
-    found = report.run()
+    with _quiet_hosts():
+        found = report.run()
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     if code := exit_code(checkup.problems):
@@ -81,6 +84,7 @@ class _Report:
         with self._console.status("looking for microphone and speaker"):
             audio = checkup.audio()
         self._audio(audio)
+        workflow = self._workflow()
         engines = self._engines()
         notes = checkup.notes(machine, models)
         self._summary(checkup.problems, notes)
@@ -96,6 +100,7 @@ class _Report:
             "packages": [asdict(one) for one in packages],
             "models": [asdict(one) for one in models],
             "audio": asdict(audio),
+            "workflow": asdict(workflow) if workflow is not None else None,
             "engines": [asdict(one) for one in engines],
             "notes": notes,
             "problems": [asdict(one) for one in checkup.problems],
@@ -107,9 +112,8 @@ class _Report:
         self._console.print(Text(f"\n{text}", "bold"))
 
     def _fact(self, name: str, value: str) -> None:
-        self._console.print(
-            Padding(_two_columns(Text(name, "dim"), 12, value, self._console.width), (0, 0, 0, _INDENT))
-        )
+        lines = _folded(value, self._console.width - 12 - _INDENT)
+        self._console.print(Text.assemble(" " * _INDENT, (f"{name:<12}", "dim"), _under(lines, 12 + _INDENT)))
 
     def _machine(self, machine: Machine) -> None:
         self._heading("machine")
@@ -134,8 +138,7 @@ class _Report:
         self._heading("models")
         for finding in findings:
             size = f"{finding.size_bytes / 1e6:,.1f} MB" if finding.size_bytes is not None else ""
-            state = "verified" if finding.state == "ok" else "not here"
-            about = Text.assemble(f"{size:>10}  {state}", (f"  {', '.join(finding.keys)}", "dim"))
+            about = Text.assemble(f"{size:>10}  {finding.condition:<8}", (f"  {', '.join(finding.keys)}", "dim"))
             self._row(finding.state, finding.reference, about, wide=28)
         if not findings:
             self._console.print(Text("  none are needed", "dim"))
@@ -147,42 +150,44 @@ class _Report:
                 self._row("ok", name, Text(device))
         if finding.note:
             note = f"{finding.note}; only needed to talk live, recordings work without"
-            self._console.print(
-                Padding(_two_columns(Text("-", "dim"), 8, note, self._console.width), (0, 0, 0, _INDENT))
-            )
+            lines = _folded(note, self._console.width - 10 - 1)
+            self._row("skipped", lines[0], Text("".join(f"\n{'':<10}{line}" for line in lines[1:])), wide=0)
+
+    def _workflow(self) -> EngineFinding | None:
+        finding = self._checkup.workflow()
+        if finding is not None:
+            self._heading("workflow")
+            self._row(finding.state, finding.engine, Text(""))
+        return finding
 
     def _engines(self) -> list[EngineFinding]:
         self._heading("engines, each tried once")
-        head = f"{'':<10}{'':<7}{'':<{_NAME_WIDE}}{'load':>9}{'call':>9}{'memory':>8}"
+        head = f"{'':<17}{'':<{_NAME_WIDE}}{'load':>9}{'call':>9}{'memory':>8}"
         self._console.print(Text(head, "dim"))
-        findings = []
-        workflow = self._checkup.workflow()
+        findings: list[EngineFinding] = []
         trials = self._checkup.engines()
         while True:
             with self._console.status("trying the next engine"):
                 finding = next(trials, None)
             if finding is None:
-                break
+                return findings
             self._engine(finding)
             findings.append(finding)
-        if workflow is not None:
-            self._engine(workflow)
-            findings.append(workflow)
-        return findings
 
     def _engine(self, finding: EngineFinding) -> None:
         mark, style = _MARKS[finding.state]
         line = Text.assemble("  ", (f"{mark:<8}", style), f"{finding.path:<7}", f"{finding.engine:<{_NAME_WIDE}}")
-        if len(finding.engine) >= _NAME_WIDE:
-            self._console.print(line)
-            line = Text(" " * (17 + _NAME_WIDE))
         if finding.tried is not None:
             tried = finding.tried
+            if len(finding.engine) >= _NAME_WIDE:
+                self._console.print(line)
+                line = Text(" " * (17 + _NAME_WIDE))
             line.append(f"{_time(tried.load_s):>9}{_time(tried.call_s):>9}{f'{tried.memory_mb:.0f} MB':>8}")
-            self._console.print(line)
-            line = Text(f"{'':<17}{tried.what}", "dim")
+            line.append(f"\n{'':<17}{tried.what}", "dim")
         elif finding.state == "skipped":
             line.append("  not tried: see above", "dim")
+        else:
+            line.append("  see below", "dim")
         self._console.print(line)
 
     def _summary(self, problems: Sequence[Problem], notes: Sequence[str]) -> None:
@@ -193,23 +198,44 @@ class _Report:
             return
         self._heading("1 problem" if len(problems) == 1 else f"{len(problems)} problems")
         for number, problem in enumerate(problems, 1):
-            self._console.print(
-                Padding(Text.assemble(f"{number}. ", (problem.where, "bold red"), f": {problem.message}"), (0, 0, 0, 2))
-            )
+            lines = _folded(f"{problem.where}: {problem.message}", self._console.width - 5)
+            self._console.print(Text.assemble((f"{number:>3}. ", "bold red"), _under(lines, 5)))
             for line in problem.todo.splitlines():
-                # Commands are to be copied: they are not folded at the width of the screen.
-                self._console.print(Text(f"     {line}", "cyan"), soft_wrap=True)
+                self._console.print(Text(_indented(line, self._console.width), "cyan"), soft_wrap=True)
 
     def _row(self, state: str, name: str, about: Text, *, wide: int = 20) -> None:
         mark, style = _MARKS[state]
-        self._console.print(Text.assemble("  ", (f"{mark:<8}", style), f"{name:<{wide}} ", about))
+        self._console.print(Text.assemble("  ", (f"{mark:<8}", style), f"{name:<{wide}}", " " if about else "", about))
 
 
-def _two_columns(name: Text, wide: int, value: str, width: int) -> Text:
-    """`value` beside `name`, its further lines under its first."""
-    lines = Text(value).wrap(Console(width=width), max(20, width - wide - _INDENT))
-    joined = Text("\n" + " " * wide).join(lines)
-    return Text.assemble(name, " " * (wide - len(name)), joined)
+def _folded(text: str, width: int) -> list[str]:
+    """Lines of whole words; what is longer than a line (a path, an address) stays whole."""
+    return textwrap.wrap(text, max(20, width), break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _under(lines: Sequence[str], indent: int) -> Text:
+    """The first line as it is, the others under it."""
+    return Text(("\n" + " " * indent).join(lines))
+
+
+def _indented(line: str, width: int) -> str:
+    """What to do: sentences are folded, commands stay whole, to be copied."""
+    if line.startswith((" ", "pip ", "antiphon ")):
+        return f"     {line}"
+    return "\n".join(f"     {part}" for part in _folded(line, width - 5))
+
+
+@contextmanager
+def _quiet_hosts() -> Iterator[None]:
+    """A crash is what the doctor is there for: its report says it, and the log need not."""
+    logger = logging.getLogger("antiphon.engines.host_process")
+    before = logger.level
+    if not logging.getLogger().isEnabledFor(logging.INFO):
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _cores(cores: float) -> str:

@@ -37,7 +37,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-_Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Catalog names, or hub:owner/name@revision.")]
+_Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Catalog names, or hub:owner/name@revision.")]
 
 
 @app.callback()
@@ -98,7 +98,11 @@ def list_models(ctx: typer.Context, as_json: _Json = False) -> None:
 
 @app.command()
 @_explained
-def show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")], as_json: _Json = False) -> None:
+def show(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A catalog name, or hub:owner/name@revision.")],
+    as_json: _Json = False,
+) -> None:
     """Everything that is known of one model: facts, files, sources, state."""
     store: ModelStore = ctx.obj()
     entry = store.entry(name)
@@ -123,9 +127,7 @@ def show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")
 @_explained
 def pull_models(
     ctx: typer.Context,
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Catalog names or hub references.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Catalog names or hub references.")] = None,
     configs: Annotated[
         list[str] | None,
         typer.Option(
@@ -180,7 +182,7 @@ def _wanted(
 @_explained
 def verify(
     ctx: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all that are here.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Default: all that are here.")] = None,
     as_json: _Json = False,
 ) -> None:
     """Hash every file again. Exit code 1 if one is missing or wrong."""
@@ -225,7 +227,7 @@ def verify(
 @_explained
 def path(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A catalog name, or hub:owner/name@revision.")],
     file: Annotated[str | None, typer.Option(help="One file of it instead of its folder.")] = None,
     as_json: _Json = False,
 ) -> None:

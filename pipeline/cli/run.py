@@ -54,8 +54,10 @@ def run(
     """Talk with the configured pipeline, or let it answer recordings.
 
     With --in: each recording is played to the pipeline in real time; its end ends the turn. Without: microphone and
-    speaker. Exit codes: 0 done; 1 an input could not be used or a turn failed; 2 wrong usage or configuration;
-    3 a package or model is missing; 130 stopped with Ctrl-C.
+    speaker.
+
+    Exit codes: 0 done; 1 an input could not be used or a turn failed; 2 wrong usage or configuration; 3 a package or
+    a model is missing; 130 stopped with Ctrl-C.
     """
     loaded = load_config(config, overrides=overrides or ())
     paths = _paths(inputs or [])

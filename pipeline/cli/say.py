@@ -10,25 +10,23 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from antiphon.engines.audio import Samples, to_pcm16
-from antiphon.engines.errors import AntiphonError, EngineUnavailable
+from antiphon.engines.errors import EngineUnavailable
 from antiphon.engines.fallback import FallbackTTS, Link
 from antiphon.engines.host import EngineHost
 from antiphon.engines.net import forbid_network
 from antiphon.engines.protocols import TTS, SpeechChunk, TTSOptions
 from antiphon.engines.registry import EngineContext
 from antiphon.pipeline.build import make_store
+from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained
 from antiphon.pipeline.config import Config, load_config, packaged_names
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.text import make_speakable
-
-EXIT_NOTHING_SAID = 1
-EXIT_NOT_STARTED = 2
 
 Write = Callable[[Samples], None]
 Sink = Callable[[int], AbstractContextManager[Write]]
@@ -57,6 +55,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str | None, str]:
     return None, " ".join(arguments)
 
 
+@explained
 def say(
     arguments: Annotated[
         list[str],
@@ -71,32 +70,29 @@ def say(
     voice: Annotated[str | None, typer.Option(help="Voice or speaker, by name.")] = None,
     speed: Annotated[float | None, typer.Option(help="Pace; 1 is the voice's own.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of the text, as a code such as de.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the configuration.")
-    ] = None,
+    overrides: SetOption = None,
 ) -> None:
     """Say a text with the configured voice.
 
-    With `--out -` the rate of the samples is told on stderr. Exit code 0: said; 1: nothing, or not all, could be said;
-    2: nothing could be started.
+    With `--out -` the rate of the samples is told on stderr.
+
+    Exit codes: 0 said; 1 nothing, or not all, could be said; 2 wrong usage or configuration; 3 a package or a model is
+    missing; 130 stopped with Ctrl-C.
     """
     source, text = split_arguments(arguments)
     if text == "-":
         text = sys.stdin.read()
+    config = load_config(source, overrides=tuple(overrides or ()))
+    request = TTSOptions(voice=voice, speed=speed, language=language)
     try:
-        config = load_config(source, overrides=tuple(overrides or ()))
-        request = TTSOptions(voice=voice, speed=speed, language=language)
         seconds = asyncio.run(_run(config, text, request, _sink(out)))
-    except AntiphonError as error:
-        _fail(error.message, error.hint)
     except BrokenPipeError:  # whoever read the samples has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(EXIT_NOTHING_SAID) from None
+        raise typer.Exit(EXIT_FAILED) from None
     except OSError as error:
-        _fail(f"cannot write: {error}", "give another --out")
+        raise AudioInputError(f"cannot write: {error}", hint="give another --out") from error
     if not seconds:
-        typer.echo("error: the text has nothing that can be spoken", err=True)
-        raise typer.Exit(EXIT_NOTHING_SAID)
+        raise AudioInputError("the text has nothing that can be spoken")
     if out not in (None, "-"):
         typer.echo(f"{out}: {seconds:.1f} s")
 
@@ -113,10 +109,7 @@ async def _run(config: Config, text: str, request: TTSOptions, sink: Sink) -> fl
         languages = tts.capabilities.languages
         language = request.language or (languages[0] if languages else None)
         speakable = make_speakable(language, lexicon=config.text.lexicon, urls=config.text.speak_urls)
-        try:
-            return await speak(tts, speakable(text), request, sink)
-        except AntiphonError as error:
-            _fail(error.message, error.hint, EXIT_NOTHING_SAID)
+        return await speak(tts, speakable(text), request, sink)
 
 
 async def speak(tts: TTS, text: str, request: TTSOptions, sink: Sink) -> float:
@@ -211,8 +204,3 @@ def _sounddevice() -> Any:
             "or write a file: --out FILE.wav",
         ) from error
     return sounddevice
-
-
-def _fail(message: str, hint: str = "", code: int = EXIT_NOT_STARTED) -> NoReturn:
-    typer.echo(f"error: {message}" + (f"\n  {hint}" if hint else ""), err=True)
-    raise typer.Exit(code)

@@ -85,7 +85,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str | None, list[Path]]:
 @explained
 def transcribe(
     arguments: Annotated[
-        list[str], typer.Argument(metavar="[CONFIG] FILE...", help="A configuration (optional), then recordings.")
+        list[str], typer.Argument(metavar="[CONFIG] FILE", help="A configuration (optional), then recordings.")
     ],
     format: Annotated[OutputFormat, typer.Option(help="What to write.")] = OutputFormat.text,
     out: Annotated[
@@ -96,8 +96,10 @@ def transcribe(
 ) -> None:
     """Write down what is said in recordings (WAV, FLAC, OGG).
 
-    JSON is one object a recording, one line each. A recording that fails is named, the others are done all the same,
-    and the exit code is 1.
+    JSON is one object a recording, one line each. A recording that fails is named, the others are done all the same.
+
+    Exit codes: 0 done; 1 a recording could not be used or transcribed; 2 wrong usage or configuration; 3 a package or a
+    model is missing; 130 stopped with Ctrl-C.
     """
     source, paths = split_arguments(arguments)
     if not paths:

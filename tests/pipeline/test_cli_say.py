@@ -81,17 +81,17 @@ def test_what_the_voice_cannot_do(config: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "problem"),
+    ("arguments", "problem", "code"),
     [
-        (["--set", "tts.voice=no-such-voice", "--out", "x.wav"], "no-such-voice"),
-        (["--set", "tts.vioce=x", "--out", "x.wav"], "vioce"),
-        (["--out", "FOLDER"], "cannot write"),
+        (["--set", "tts.voice=no-such-voice", "--out", "x.wav"], "no-such-voice", 3),
+        (["--set", "tts.vioce=x", "--out", "x.wav"], "vioce", 2),
+        (["--out", "FOLDER"], "cannot write", 1),
     ],
 )
-def test_what_cannot_start(config: str, tmp_path: Path, arguments: list[str], problem: str) -> None:
+def test_what_cannot_start(config: str, tmp_path: Path, arguments: list[str], problem: str, code: int) -> None:
     filled = [str(tmp_path) if one == "FOLDER" else one for one in arguments]
     result = invoke(config, "Hello.", *filled)
-    assert result.exit_code == 2
+    assert result.exit_code == code
     assert problem in result.stderr and "Traceback" not in result.output
 
 
@@ -160,7 +160,7 @@ def test_the_speaker_plays(config: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_no_speaker(config: str, no_speaker: None) -> None:
     result = invoke(config, "Hello there.")
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert 'pip install "antiphon[mic]"' in result.stderr
 
 
