@@ -37,7 +37,7 @@ class Outcome:
 
     def texts(self, role: str) -> list[str]:
         found = [event.to_dict() for event in self.events if event.type == "transcript"]
-        return [event["text"] for event in found if event["role"] == role]
+        return [event["text"] for event in found if event["role"] == role and event["final"]]
 
     def statuses(self) -> list[str]:
         return [event.to_dict()["status"] for event in self.events if event.type == "turn_ended"]

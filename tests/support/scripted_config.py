@@ -119,4 +119,5 @@ def kinds(events: Sequence[VoiceStreamEvent]) -> list[str]:
 
 
 def texts(events: Sequence[VoiceStreamEvent], role: str) -> list[str]:
-    return [event.text for event in events if event.type == "voice_stream_event_transcript" and event.role == role]
+    heard = [event for event in events if event.type == "voice_stream_event_transcript"]
+    return [event.text for event in heard if event.role == role and event.final]
