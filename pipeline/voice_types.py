@@ -325,7 +325,7 @@ class VoiceStreamEventError(_At):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceStreamEventTranscript(_At):
-    """What one side said."""
+    """What one side said. Not `final`: what was heard so far of a turn that may go on; comes before "turn_started"."""
 
     role: Literal["user", "assistant"]
     text: str

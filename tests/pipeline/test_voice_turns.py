@@ -169,7 +169,7 @@ def test_a_live_stream_holds_many_turns() -> None:
     events = talked(script, 6.0)
     assert texts(events, "user") == ["One?", "Two?"]
     assert texts(events, "assistant") == ["First.", "Second."]
-    one = ["turn_started", "user", "audio", "spoken", "assistant", "turn_ended"]
+    one = ["user", "turn_started", "user", "audio", "spoken", "assistant", "turn_ended"]
     assert [kind for kind in kinds(events) if kind != "audio"] == [
         *([kind for kind in one if kind != "audio"] * 2),
         "session_ended",
