@@ -17,6 +17,10 @@ STEPS: tuple[tuple[str, str], ...] = (
 """Key in `Timings` and name, in the order of the chain."""
 
 
+BESIDE_THE_BARS = 26
+"""Columns that a line of :func:`render` has besides its bar."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One bar."""
@@ -77,5 +81,7 @@ def render(steps: list[Step], width: int = 40) -> list[str]:
         shown_ms += printed_ms
         part = f"{printed_ms:6d} ms" if step.part_ms > 0 else "   hidden"
         lines.append(f"  {step.name:<13}{bar} {part}")
-    lines.append(f"  {'sum':<13}{' ' * width} {whole_ms:6.0f} ms from the last speech sample")
+    since = "since the last speech sample"
+    since = since if len(since) <= width else ""
+    lines.append(f"  {'sum':<13}{since:<{width}} {whole_ms:6.0f} ms")
     return lines

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.table import Column, Table
 from rich.text import Text
 
 from antiphon.pipeline.events import (
@@ -17,7 +18,7 @@ from antiphon.pipeline.events import (
     TurnEnded,
     WarningEvent,
 )
-from antiphon.pipeline.waterfall import render, waterfall
+from antiphon.pipeline.waterfall import BESIDE_THE_BARS, render, waterfall
 
 
 @dataclass(slots=True)
@@ -76,9 +77,11 @@ class Conversation:
                 record.timings = dataclasses.asdict(event.timings)
                 self.turns.append(record)
                 if self._waterfalls:
-                    width = max(10, min(40, self._console.width - 60))
+                    width = max(10, min(40, self._console.width - BESIDE_THE_BARS))
                     for line in render(waterfall(record.timings), width):
                         self._console.print(Text(line, style="dim"))
 
     def _print(self, who: str, text: str, style: str) -> None:
-        self._console.print(Text.assemble((f"{who:>8} ", style), text))
+        row = Table.grid(Column(width=8, justify="right", style=style), Column(), padding=(0, 1, 0, 0), pad_edge=False)
+        row.add_row(who, Text(text))
+        self._console.print(row)

@@ -77,4 +77,4 @@ def test_it_looks_like_a_waterfall() -> None:
     assert [line.split()[0] for line in lines] == ["VAD", "commit", "STT", "first", "first", "first", "audible", "sum"]
     assert lines[0] == "  VAD stop     █████                             100 ms"
     assert lines[1] == "  commit            ███████████████              300 ms"
-    assert lines[2].endswith("hidden") and lines[-1].endswith("600 ms from the last speech sample")
+    assert lines[2].endswith("hidden") and lines[-1].endswith(" 600 ms")

@@ -1,0 +1,93 @@
+"""What `antiphon run` reads and where its replies go."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import typer
+
+from antiphon.engines.audio import AudioFrame
+from antiphon.pipeline.errors import AudioInputError
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+STDIN = "-"
+MIN_RATE_HZ, MAX_RATE_HZ = 8000, 48000
+
+
+def find_recordings(inputs: Sequence[str]) -> list[str]:
+    """The recordings that were named, each once; folders become the recordings in them.
+
+    :raises AudioInputError: a folder has none, or nothing of what was named is there.
+    """
+    found: list[str] = []
+    for given in inputs:
+        path = Path(given)
+        if given != STDIN and path.is_dir():
+            inside = sorted(str(one) for one in path.iterdir() if one.suffix.lower() in AUDIO_SUFFIXES)
+            if not inside:
+                raise AudioInputError(f"{given}: no recording in this folder", hint="WAV, FLAC and OGG files are read")
+            found.extend(inside)
+        else:
+            found.append(given)
+    if found.count(STDIN) > 1:
+        raise typer.BadParameter("standard input can be read only once")
+    if STDIN in found and sys.stdin.isatty():
+        raise typer.BadParameter("standard input is a terminal; pipe raw PCM into it (16 bit, mono, --rate HZ)")
+    if found and not any(path == STDIN or Path(path).exists() for path in found):
+        raise AudioInputError(f"{found[0]}: no such file", hint="check the path")
+    return list(dict.fromkeys(found))
+
+
+def reply_targets(paths: Sequence[str], out: Path | None) -> list[Path | None]:
+    """Where the reply to each recording goes: one file, or one of its name in a folder; same names get a number.
+
+    :raises typer.BadParameter: several recordings and one file; or a recording would be overwritten.
+    """
+    if out is None:
+        return [None] * len(paths)
+    if len(paths) == 1 and not out.is_dir():
+        targets = [out]
+    elif (out.exists() and not out.is_dir()) or (out.suffix.lower() in AUDIO_SUFFIXES and not out.exists()):
+        raise typer.BadParameter(f"--out {out} is a file; {len(paths)} recordings need a folder")
+    else:
+        targets = _named(paths, out)
+    read = {Path(path).resolve() for path in paths if path != STDIN}
+    for target in targets:
+        if target.resolve() in read:
+            raise typer.BadParameter(f"--out would overwrite the recording {target}")
+    return list(targets)
+
+
+def _named(paths: Sequence[str], folder: Path) -> list[Path]:
+    targets: list[Path] = []
+    for path in paths:
+        stem = "stdin" if path == STDIN else Path(path).stem
+        name, number = stem, 2
+        while folder / f"{name}.wav" in targets:
+            name, number = f"{stem}-{number}", number + 1
+        targets.append(folder / f"{name}.wav")
+    return targets
+
+
+async def raw_pcm(rate_hz: int) -> AsyncIterator[AudioFrame]:
+    """16-bit little-endian mono PCM from standard input, in chunks of 20 ms at most.
+
+    :raises AudioInputError: it ends in the middle of a sample.
+    """
+    size = 2 * (rate_hz // 50)
+    position = 0
+    rest = b""
+    while data := await asyncio.to_thread(os.read, sys.stdin.fileno(), size):  # as it comes, not when a buffer is full
+        data = rest + data
+        whole = len(data) // 2 * 2
+        data, rest = data[:whole], data[whole:]
+        samples = np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768.0
+        yield AudioFrame(samples, rate_hz, position / rate_hz)
+        position += len(samples)
+    if rest:
+        raise AudioInputError("standard input ended in the middle of a 16-bit sample", hint="is it really raw PCM?")
