@@ -16,7 +16,6 @@ _FENCE = re.compile(
     r"(?:> ?)*(?:[-*+] )? *(`{3,}|~{3,}) *[\w+#.:/-]{0,40}(?: *\{[^`\n]{0,200}|(?: +[\w-]{1,40}=[^`\n]{0,200})?) *"
 )
 _RULE = re.compile(r" *(?:[-_*=] ?){3,}")
-_TABLE_RULE = re.compile(r"[ |:+-]*\|[ |:+-]*-[ |:+-]*|[ |:+-]*-[ |:+-]*\|[ |:+-]*")
 _LINK_DEFINITION = re.compile(r" *\[[^\[\]]{1,100}\]: *(?:<|https?://|/|#)\S*.*")
 _QUOTE = re.compile(r" *(?:> ?)+(?=\S|$)")
 _HEADING = re.compile(r" *#{1,6} +(.*?)(?: #{1,6})? *")
@@ -104,7 +103,7 @@ class Markdown:
             return None, True
         if not begins:
             return line, False
-        if _RULE.fullmatch(line) or _TABLE_RULE.fullmatch(line) or _LINK_DEFINITION.fullmatch(line):
+        if _RULE.fullmatch(line) or _is_table_rule(line) or _LINK_DEFINITION.fullmatch(line):
             return None, True
         if quote := _QUOTE.match(line):
             line = line[quote.end() :]
@@ -157,6 +156,11 @@ class Markdown:
             self._in_target = True
             text = text[: opened.start()]
         return text.replace("[", "").replace("]", "").replace("【", PAUSE).replace("】", PAUSE)
+
+
+def _is_table_rule(line: str) -> bool:
+    """The line under a table's head: |---|:-:|."""
+    return "|" in line and "-" in line and not line.strip(" |:+-")
 
 
 def _unescape(text: str) -> str:

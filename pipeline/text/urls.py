@@ -15,16 +15,13 @@ _STYLES = ("domain", "full", "skip")
 _BODY = r"[^\s<>\"`|\ue000-\uf8ff\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]"
 _TLD = "com|org|net|io|dev|ai|app|edu|gov|info|co|uk|de|fr|es|it|nl|eu|at|ch|pl|se|jp|cn|in|br|ru|us|ca|au|me|tv|xyz"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-_URL = re.compile(
+_URL = (
     rf"(?<![\w@])(?:(?:https?|ftps?|wss?|file|ssh|git)://{_BODY}{{1,2000}}|mailto:{_BODY}{{1,500}}|"
-    rf"www\.{_BODY}{{1,2000}})",
-    re.IGNORECASE,
+    rf"www\.{_BODY}{{1,2000}})"
 )
-_BARE = re.compile(
-    rf"(?<![\w@./-])(?:{_LABEL}\.){{1,4}}(?:{_TLD})(?![\w-])(?!\.\w)(?::\d{{1,5}})?(?:/{_BODY}{{0,2000}})?",
-    re.IGNORECASE,
-)
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,5}[a-zA-Z]{2,24}(?![\w-])")
+_EMAIL = r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,5}[a-zA-Z]{2,24}(?![\w-])"
+_BARE = rf"(?<![\w@./-])(?:{_LABEL}\.){{1,4}}(?:{_TLD})(?![\w-])(?!\.\w)(?::\d{{1,5}})?(?:/{_BODY}{{0,2000}})?"
+_ADDRESS = re.compile(f"(?P<url>{_URL})|(?P<email>{_EMAIL})|(?P<bare>{_BARE})", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z]+:(?://)?", re.IGNORECASE)
 _TRAILING = ".,;:!?'\"*_~]}>\\"
 _SIGNS = {
@@ -46,23 +43,17 @@ def check_style(style: str) -> UrlStyle:
 def protect_urls(text: str, style: UrlStyle, english: bool, protect: Callable[[str], str]) -> str:
     """Put a mark in place of each URL and e-mail address; `protect` keeps its spoken form and returns the mark."""
 
-    def url(found: re.Match[str]) -> str:
-        body, rest = _split_trailing(found.group())
-        spoken = _spoken_url(body, style, english)
-        return (protect(spoken) if spoken else "") + rest
+    def spoken(found: re.Match[str]) -> str:
+        written = found.group()
+        if found.lastgroup == "email":
+            return protect(_spoken_email(written, english))
+        if found.lastgroup == "bare" and "/" not in written:
+            return protect(written)  # "example.com" alone is a name in a sentence: never skipped
+        body, rest = _split_trailing(written)
+        words = _spoken_url(body, style, english)
+        return (protect(words) if words else "") + rest
 
-    def bare(found: re.Match[str]) -> str:
-        """ "example.com" alone is a name in a sentence: never skipped."""
-        return url(found) if "/" in found.group() else protect(found.group())
-
-    def email(found: re.Match[str]) -> str:
-        return protect(_spoken_email(found.group(), english))
-
-    if "@" in text:
-        text = _EMAIL.sub(email, text)
-    if ":" in text or "www" in text or "WWW" in text:
-        text = _URL.sub(url, text)
-    return _BARE.sub(bare, text) if "." in text else text
+    return _ADDRESS.sub(spoken, text) if "." in text or ":" in text else text
 
 
 def _split_trailing(url: str) -> tuple[str, str]:
