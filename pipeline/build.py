@@ -33,7 +33,7 @@ from antiphon.pipeline.gate import GateSettings
 from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
-from antiphon.pipeline.text import make_speakable, make_splitter
+from antiphon.pipeline.text import Lexicon, make_speakable, make_splitter
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.workflow import ChatWorkflow, Workflow, as_workflow
 
@@ -244,9 +244,10 @@ class Assembly:
 
     def text_tools(self) -> TextTools:
         text = self.config.text
+        lexicon = Lexicon(text.lexicon)
         return TextTools(
             splitter=lambda language: make_splitter(language, first_clause=text.first_clause),
-            speakable=lambda language: make_speakable(language, lexicon=text.lexicon, urls=text.speak_urls),
+            speakable=lambda language: make_speakable(language, lexicon=lexicon, urls=text.speak_urls),
         )
 
     def session(

@@ -356,11 +356,15 @@ class Session:
                 emit(WarningEvent, code="no_voice_for_language", message=f"{message}; the reply stays text")
             else:
                 options = TTSOptions(voice=voice, speed=options.speed, language=language)
+        spoken = language
+        languages = self._engines.tts.capabilities.languages
+        if not voices and languages is not None and len(languages) == 1:
+            spoken = languages[0]  # one voice speaks everything: by the rules of its language
         return Reply(
             tts=tts,
             transport=self._transport,
-            splitter=self._text.splitter(language),
-            speakable=self._text.speakable(language),
+            splitter=self._text.splitter(spoken),
+            speakable=self._text.speakable(spoken),
             emit=emit,
             mark=run.turn,
             before_call=lambda: self._take_ticket(run),
