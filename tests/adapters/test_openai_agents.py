@@ -17,6 +17,8 @@ from antiphon.engines.protocols import ToolCall, Usage
 from antiphon.engines.testing import Reply, ScriptedLLM, run_virtual
 from antiphon.pipeline.errors import WorkflowError
 
+pytestmark = pytest.mark.interop
+
 
 def ask(workflow: SingleAgentVoiceWorkflow, *questions: str) -> list[str]:
     async def main() -> list[str]:

@@ -24,7 +24,7 @@ from antiphon.engines.models.store import ModelStore
 from antiphon.engines.protocols import Finish, LLMEvent, LLMOptions, Message, TextDelta
 from antiphon.engines.registry import EngineContext
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.interop]
 
 MODEL = "smollm2-135m-instruct"
 MESSAGES = [
