@@ -123,8 +123,11 @@ def unread_from(samples: Samples, heard_s: float, rate_hz: int = 16_000) -> floa
     return (first + max(0, int(loud[0]) - 5)) / 50
 
 
-def rejection(evidence: Evidence, limits: FilterLimits) -> str | None:
-    """Why a text is not what somebody said, or None where it is to be believed."""
+def rejection(evidence: Evidence, limits: FilterLimits, *, strict: bool = False) -> str | None:
+    """Why a text is not what somebody said, or None where it is to be believed.
+
+    :param strict: there is other reason for doubt, so a low log-probability alone is enough.
+    """
     if not any(c.isalnum() for c in evidence.text):
         return "no words"
     no_speech, logprob, acoustics = evidence.no_speech, evidence.logprob, evidence.acoustics
@@ -134,7 +137,7 @@ def rejection(evidence: Evidence, limits: FilterLimits) -> str | None:
         return "no speech"
     if no_speech > _DOUBTFUL * limits.no_speech and logprob < limits.logprob:
         return "no speech, low probability"
-    if logprob < _HOPELESS_LOGPROB:
+    if logprob < (limits.logprob if strict else _HOPELESS_LOGPROB):
         return "low probability"
     if evidence.looped and no_speech > _SUSPECT_NO_SPEECH:
         return "loop on doubtful speech"

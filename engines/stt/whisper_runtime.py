@@ -60,7 +60,12 @@ def _verdict(attempt: _Attempt, text: str, looped: bool, acoustics: Acoustics, r
     evidence = Evidence(
         text, len(attempt.tokens), attempt.logprob, attempt.no_speech, looped, attempt.window_s, acoustics
     )
-    return rejection(evidence, request.limits)
+    return rejection(evidence, request.limits, strict=request.strict)
+
+
+def _later(request: DecodeRequest, samples: int) -> DecodeRequest:
+    """The request for what begins so many samples later."""
+    return replace(request, offset_s=request.offset_s + samples / RATE_HZ)
 
 
 class WhisperRuntime:
@@ -131,23 +136,16 @@ class WhisperRuntime:
             yield Piece(language=request.language, words=() if request.word_times else None, duration_s=duration_s)
             return
         piece, read_s = self._decode(samples, acoustics, request)
-        cuts: list[tuple[int, int]] = []
-        if piece.rejected_text and duration_s > _SPLIT_S:
-            cuts = cut_quiet(samples, duration_s * 0.6)
-        elif read_s < duration_s:
+        if piece.rejected_text and duration_s > _SPLIT_S and not abandoned():
+            parts = replace(request, prefix="", strict=True)
+            for start, end in cut_quiet(samples, duration_s * 0.6):
+                yield from self._pieces(samples[start:end], _later(parts, start))
+        elif read_s < duration_s and not abandoned():
             yield replace(piece, duration_s=read_s)
-            cuts = [(round(read_s * RATE_HZ), len(samples))]
-        if not cuts or abandoned():
+            rest = replace(request, prefix="", language=piece.language)
+            yield from self._pieces(samples[round(read_s * RATE_HZ) :], _later(rest, round(read_s * RATE_HZ)))
+        else:
             yield replace(piece, duration_s=duration_s)
-            return
-        for start, end in cuts:
-            rest = replace(
-                request,
-                prefix="",
-                offset_s=request.offset_s + start / RATE_HZ,
-                language=request.language or piece.language,
-            )
-            yield from self._pieces(samples[start:end], rest)
 
     def _decode(self, samples: Samples, acoustics: Acoustics, request: DecodeRequest) -> tuple[Piece, float]:
         """One piece of text, and how much of the audio it speaks of, in seconds."""

@@ -66,6 +66,13 @@ def test_the_limits_are_used() -> None:
     assert rejection(noisy, FilterLimits(no_speech=0.95)) is None
 
 
+def test_where_there_is_other_doubt_a_low_probability_is_enough() -> None:
+    weak = replace(GOOD, logprob=-1.0)
+    assert rejection(weak, LIMITS) is None
+    assert rejection(weak, LIMITS, strict=True) == "low probability"
+    assert rejection(GOOD, LIMITS, strict=True) is None
+
+
 @given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(-4.0, 0.0))
 def test_more_no_speech_never_makes_a_text_more_credible(one: float, other: float, logprob: float) -> None:
     low, high = sorted((one, other))
