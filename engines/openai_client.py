@@ -14,8 +14,7 @@ import math
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from pydantic import field_validator
@@ -31,6 +30,7 @@ from antiphon.engines.errors import (
     OfflineForbidden,
 )
 from antiphon.engines.host import current_ticket
+from antiphon.engines.lifecycle import Loadable
 from antiphon.engines.net import is_loopback
 from antiphon.engines.openai_errors import Explainer
 from antiphon.engines.protocols import Stage
@@ -125,8 +125,8 @@ class Connection:
     def client(self) -> AsyncOpenAI:
         if self._client is None:
             raise EngineFailed(
-                f"the {self.stage} engine 'openai' is not loaded (use it inside `async with`)",
-                stage=self.stage, engine="openai", retryable=False,
+                f"the {self.stage} engine 'openai' is not entered", stage=self.stage, engine="openai",
+                hint="use it inside `async with engine:`", retryable=False,
             )  # fmt: skip
         return self._client
 
@@ -136,11 +136,6 @@ class Connection:
         :raises OfflineForbidden: `offline` is on and the base URL is not on this machine.
         :raises EngineUnavailable: no key was given, or the package is missing.
         """
-        if self._client is not None:
-            raise EngineFailed(
-                f"the {self.stage} engine 'openai' is loaded already", stage=self.stage, engine="openai",
-                retryable=False,
-            )  # fmt: skip
         if self._offline and not self.local:
             raise OfflineForbidden(
                 f"the {self.stage} engine 'openai' would connect to {self.url}, and the session is offline",
@@ -323,19 +318,19 @@ class Exchange(Generic[_T]):
         )
 
 
-class OpenAIEngine:
+class OpenAIEngine(Loadable):
     """Entering and leaving, the same for every stage."""
 
+    engine = "openai"
+
     def __init__(self, stage: Stage, options: OpenAIOptions, context: EngineContext) -> None:
+        self.stage = stage
         self._connection = Connection(stage, options, context)
 
-    async def __aenter__(self) -> Self:
+    async def _load(self) -> None:
         await self._connection.open()
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def _free(self) -> None:
         await self._connection.close()
 
 

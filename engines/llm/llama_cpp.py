@@ -9,20 +9,14 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
 from antiphon.engines.config import EngineOptions, option
-from antiphon.engines.errors import (
-    EngineFailed,
-    EngineLoadFailed,
-    EngineRequestInvalid,
-    EngineTimeout,
-    EngineUnavailable,
-)
-from antiphon.engines.host import Isolation, Worker, current_ticket
+from antiphon.engines.errors import EngineLoadFailed, EngineRequestInvalid, EngineTimeout, EngineUnavailable
+from antiphon.engines.host import Isolation, current_ticket
+from antiphon.engines.lifecycle import Hosted
 from antiphon.engines.llm.llama_constraints import LlamaRequest
 from antiphon.engines.llm.llama_runtime import LlamaConfig, load
 from antiphon.engines.llm.llama_sampler import Sampling
@@ -32,6 +26,7 @@ from antiphon.engines.protocols import (
     LLMOptions,
     Message,
     ModelFiles,
+    Stage,
     ToolSpec,
 )
 from antiphon.engines.registry import EngineContext
@@ -99,13 +94,16 @@ def create(options: LlamaCppOptions, context: EngineContext) -> LlamaCppLLM:
     return LlamaCppLLM(options, context)
 
 
-class LlamaCppLLM:
+class LlamaCppLLM(Hosted):
     """An :class:`~antiphon.engines.protocols.LLM` over a GGUF file. Loaded once for all engines that share it."""
 
+    stage: Stage = "llm"
+    engine = "llama_cpp"
+
     def __init__(self, options: LlamaCppOptions, context: EngineContext) -> None:
+        super().__init__(context.host)
         self._options = options
-        self._host, self._models, self._plan = context.host, context.models, context.plan
-        self._worker: Worker | None = None
+        self._models, self._plan = context.models, context.plan
         self._tools: OrderedDict[str, tuple[ToolSpec, ...]] = OrderedDict()
 
     @property
@@ -113,7 +111,7 @@ class LlamaCppLLM:
         # The granularity is one prompt batch of the default size on one slow core; while answering it is one token.
         return LLMCapabilities(tools=True, json_schema=True, prefill=True, local=True, cancel_granularity_ms=500.0)
 
-    async def __aenter__(self) -> LlamaCppLLM:
+    async def _load(self) -> None:
         """Load and warm.
 
         :raises EngineUnavailable: a package is missing.
@@ -132,14 +130,6 @@ class LlamaCppLLM:
         self._worker = await self._host.acquire(
             ("llm", "llama_cpp", config), partial(load, config), name="llama_cpp", isolation=self._options.isolation
         )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            await self._host.release(worker)
 
     async def stream(
         self,
@@ -192,16 +182,6 @@ class LlamaCppLLM:
             done, answers = await worker.call("prefill", tuple(messages), chosen, session_key, answers)
 
     # ---------------------------------------------------------------------------------- inside
-
-    def _entered(self) -> Worker:
-        if self._worker is None:
-            raise EngineFailed(
-                "the llm engine 'llama_cpp' is not open: use it inside `async with`",
-                stage="llm",
-                engine="llama_cpp",
-                retryable=False,
-            )
-        return self._worker
 
     def _config(self, path: str) -> LlamaConfig:
         options = self._options

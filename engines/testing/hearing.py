@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
 
 from antiphon.engines.audio import AudioFrame, Samples
-from antiphon.engines.errors import EngineFailed, EngineRequestInvalid
+from antiphon.engines.errors import EngineRequestInvalid
+from antiphon.engines.lifecycle import Loadable
 from antiphon.engines.protocols import EndpointPolicy, Stage, STTCapabilities, STTOptions, Transcript
 from antiphon.engines.testing.script import Answer, Heard, ScriptedEngine, STTCall, TurnCall, now_s, timed
 
@@ -17,11 +16,14 @@ _STT_CAPABILITIES = STTCapabilities(word_times=True)
 _STT_OPTIONS = STTOptions()
 
 
-class ScriptedVAD:
+class ScriptedVAD(Loadable):
     """Says "speech" inside given intervals of stream time, for every stream alike.
 
     A window is speech when its middle lies inside an interval (prolonged by the hidden hangover).
     """
+
+    stage: Stage = "vad"
+    engine = "scripted"
 
     def __init__(
         self,
@@ -40,7 +42,6 @@ class ScriptedVAD:
             first one opened) to its intervals.
         """
         self._speech: Callable[[int], Sequence[tuple[float, float]]] = speech if callable(speech) else lambda _: speech
-        self._entered = False
         self.rate_hz = rate_hz
         self.window_samples = window_samples
         self.threshold = threshold
@@ -50,22 +51,8 @@ class ScriptedVAD:
         self.silence_probability = silence_probability
         self.streams: list[ScriptedVADStream] = []
 
-    async def __aenter__(self) -> Self:
-        if self._entered:
-            raise EngineFailed("the vad engine 'scripted' is entered already", stage="vad", engine="scripted",
-                               retryable=False)  # fmt: skip
-        self._entered = True
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._entered = False
-
     def stream(self) -> ScriptedVADStream:
-        if not self._entered:
-            raise EngineFailed("the vad engine 'scripted' is not loaded", stage="vad", engine="scripted",
-                               hint="Use it inside `async with engine:`.", retryable=False)  # fmt: skip
+        self._require_entered()
         stream = ScriptedVADStream(self, tuple(self._speech(len(self.streams))))
         self.streams.append(stream)
         return stream
@@ -117,7 +104,7 @@ class ScriptedTurnDetector(ScriptedEngine[Answer, TurnCall]):
         self.policy = policy
 
     async def end_probability(self, audio: AudioFrame, text: str | None) -> float:
-        self.require_entered()
+        self._require_entered()
         call = TurnCall(began_s=now_s(), audio_s=audio.duration_s, text=text)
         self.calls.append(call)
         with timed(call):
@@ -147,7 +134,7 @@ class ScriptedSTT(ScriptedEngine[Heard, STTCall]):
         self.capabilities = capabilities
 
     async def transcribe(self, audio: AudioFrame, options: STTOptions = _STT_OPTIONS) -> Transcript:
-        self.require_entered()
+        self._require_entered()
         if audio.rate_hz != self.rate_hz:
             raise EngineRequestInvalid(
                 f"the audio has {audio.rate_hz} Hz, but the engine takes {self.rate_hz} Hz", stage="stt",

@@ -16,16 +16,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Generic, Literal, Self, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.errors import EngineFailed
 from antiphon.engines.host import Ticket, current_ticket
+from antiphon.engines.lifecycle import Loadable
 from antiphon.engines.protocols import (
     FinishReason,
     LLMOptions,
     Message,
-    Stage,
     STTOptions,
     ToolCall,
     ToolSpec,
@@ -167,10 +166,8 @@ StepT = TypeVar("StepT")
 CallT = TypeVar("CallT", bound=Call)
 
 
-class ScriptedEngine(Generic[StepT, CallT]):
+class ScriptedEngine(Loadable, Generic[StepT, CallT]):
     """What all scripted engines share: the script, the records, the life cycle."""
-
-    stage: Stage
 
     def __init__(
         self,
@@ -187,7 +184,7 @@ class ScriptedEngine(Generic[StepT, CallT]):
         :param load_s: how long entering takes.
         :param load_errors: what the first entries raise, one after the other.
         """
-        self.name = name
+        self.name = self.engine = name
         self.calls: list[CallT] = []
         """Every call, in the order in which they began."""
         self.loads = 0
@@ -199,22 +196,17 @@ class ScriptedEngine(Generic[StepT, CallT]):
         self._used = 0
         self._load_s = load_s
         self._load_errors = list(load_errors)
-        self._entered = False
 
-    async def __aenter__(self) -> Self:
-        if self._entered:
-            raise EngineFailed(f"'{self.name}' is entered already", stage=self.stage, engine=self.name, retryable=False)
+    async def _load(self) -> None:
         await asyncio.sleep(self._load_s)
         if self._load_errors:
             raise self._load_errors.pop(0)
-        self._entered = True
         self.loads += 1
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered = False
+        await super().__aexit__(kind, error, trace)
         if kind is None:
             self.assert_done()
 
@@ -235,16 +227,6 @@ class ScriptedEngine(Generic[StepT, CallT]):
         if self.unused and not callable(self._steps):
             rest = "; ".join(repr(step) for step in self._steps[self._used :])
             raise UnusedStep(f"{self.stage} '{self.name}': {self.unused} unused steps: {rest}")
-
-    def require_entered(self) -> None:
-        if not self._entered:
-            raise EngineFailed(
-                f"the {self.stage} engine '{self.name}' is not loaded",
-                stage=self.stage,
-                engine=self.name,
-                hint="Use it inside `async with engine:`.",
-                retryable=False,
-            )
 
     def take(self, call: CallT) -> StepT:
         """The call's step; raises it where it is an exception."""

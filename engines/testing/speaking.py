@@ -70,7 +70,7 @@ class ScriptedLLM(ScriptedEngine[Reply, LLMCall]):
         options: LLMOptions = _LLM_OPTIONS,
         session_key: str = "",
     ) -> AsyncIterator[LLMEvent]:
-        self.require_entered()
+        self._require_entered()
         call = LLMCall(began_s=now_s(), messages=tuple(messages), tools=tuple(tools), options=options,
                        session_key=session_key)  # fmt: skip
         self.calls.append(call)
@@ -96,7 +96,7 @@ class ScriptedLLM(ScriptedEngine[Reply, LLMCall]):
             raise reply.error or EngineFailed("a scripted failure", stage="llm", engine=self.name)
 
     async def prefill(self, messages: Sequence[Message], session_key: str = "") -> None:
-        self.require_entered()
+        self._require_entered()
         call = PrefillCall(began_s=now_s(), messages=tuple(messages), session_key=session_key)
         self.prefills.append(call)
         with timed(call):
@@ -140,7 +140,7 @@ class ScriptedTTS(ScriptedEngine[Speak, TTSCall]):
         self._chunk_delay_s = chunk_delay_s
 
     async def synthesize(self, text: str, options: TTSOptions = _TTS_OPTIONS) -> AsyncIterator[SpeechChunk]:
-        self.require_entered()
+        self._require_entered()
         if not any(character.isalnum() for character in text):
             return
         speed = 1.0 if options.speed is None else options.speed

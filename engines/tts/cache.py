@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.config import EngineOptions, option
+from antiphon.engines.errors import EngineFailed
 from antiphon.engines.protocols import TTS, SpeechChunk, TTSCapabilities, TTSOptions
 from antiphon.engines.tts.cache_disk import DiskCache
 
@@ -95,6 +96,7 @@ class CachedTTS:
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, tuple[SpeechChunk, ...]] = OrderedDict()
         self._statistics = CacheStatistics()
+        self._entered = False
 
     @property
     def rate_hz(self) -> int:
@@ -111,15 +113,24 @@ class CachedTTS:
 
     async def __aenter__(self) -> Self:
         await self.inner.__aenter__()
+        self._entered = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        self._entered = False
         return await self.inner.__aexit__(kind, error, trace)
 
     async def synthesize(self, text: str, options: TTSOptions = _AS_CONFIGURED) -> AsyncIterator[SpeechChunk]:
-        """Speak `text`, from the cache where it is there."""
+        """Speak `text`, from the cache where it is there.
+
+        :raises EngineFailed: the engine is not entered; the cache keeps what it has, and does not speak either.
+        :raises EngineError: what the engine raises.
+        """
+        if not self._entered:
+            name = getattr(self.inner, "engine", type(self.inner).__name__)
+            raise EngineFailed(f"the tts engine '{name}' is not entered", stage="tts", engine=name, retryable=False)
         key = self._key(text, options)
         kept = self._recall(key)
         if kept is None and self._disk is not None:

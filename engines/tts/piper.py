@@ -14,14 +14,15 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import field_validator
 
 from antiphon.engines.config import option
-from antiphon.engines.errors import EngineFailed, EngineRequestInvalid
-from antiphon.engines.protocols import TTS, SpeechChunk, TTSCapabilities, TTSOptions
+from antiphon.engines.errors import EngineRequestInvalid
+from antiphon.engines.host import Isolation
+from antiphon.engines.lifecycle import Loadable
+from antiphon.engines.protocols import TTS, SpeechChunk, Stage, TTSCapabilities, TTSOptions
 from antiphon.engines.registry import EngineContext
 from antiphon.engines.tts.cache import TTSCacheOptions, with_cache
 from antiphon.engines.tts.piper_chunks import SoundSettings, SpeechAssembler
@@ -46,6 +47,7 @@ class PiperOptions(TTSCacheOptions):
     more_voices: tuple[str, ...] = option(
         (),
         "Voices loaded besides, by catalog name or path, that a request may ask for; those of `voices` are added.",
+        model=True,
     )
     speaker: int | str | None = option(None, "Name or number of the speaker, for voices that have several.")
     speed: float = option(1.0, "Pace: 1 is the voice's own, 2 twice as fast.", ge=MIN_SPEED, le=MAX_SPEED)
@@ -75,6 +77,10 @@ class PiperOptions(TTSCacheOptions):
         "auto",
         "Frames decoded on each side of a slice and thrown away; auto takes what the voice needs.",
         unit="frames",
+    )
+    isolation: Isolation = option(
+        "thread",
+        "Where the voices run: process is safe from a crash of the network or espeak-ng, at some cost a slice.",
     )
 
     @field_validator("threads", "context_frames")
@@ -106,12 +112,14 @@ class _OpenVoice:
     facts: RuntimeFacts
 
 
-class PiperTTS:
+class PiperTTS(Loadable):
     """Piper voices: the configured one, and on request any other of the catalog that is in the store.
 
     All speak at the configured voice's rate.
     """
 
+    stage: Stage = "tts"
+    engine = ENGINE
     uses_context = False
     """`context_before` does not change the sound."""
 
@@ -146,22 +154,15 @@ class PiperTTS:
         """Changes with the configured voice's files."""
         return self._main.files.sha256 if self._main else ""
 
-    async def __aenter__(self) -> Self:
+    async def _load(self) -> None:
         self._main = await self._open(self._options.voice)
         self._config = self._main.files.config
         self._installed = await asyncio.to_thread(installed_voices, self._context.models)
-        try:
-            for reference in self._options.more_voices:
-                if reference != self._options.voice:
-                    self._others[reference] = await self._open(reference)
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
-        return self
+        for reference in self._options.more_voices:
+            if reference != self._options.voice:
+                self._others[reference] = await self._open(reference)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def _free(self) -> None:
         voices = [voice for voice in (self._main, *self._others.values()) if voice is not None]
         self._main, self._others = None, {}
         for voice in voices:
@@ -199,6 +200,7 @@ class PiperTTS:
             ("tts", ENGINE, files.paths.source, files.sha256, threads, options.slice_frames, context_frames),
             partial(PiperRuntime, files.config, files.paths, threads, options.slice_frames, context_frames),
             name=f"tts-piper-{files.config.name}",
+            isolation=options.isolation,
         )
         try:
             facts: RuntimeFacts = await worker.call("warm", self._prosody(files.config, speaker, _AS_CONFIGURED))
@@ -211,13 +213,7 @@ class PiperTTS:
         """The voice and the speaker that a request's `voice` names."""
         main = self._main
         if main is None:
-            raise EngineFailed(
-                "the piper engine is not open",
-                stage="tts",
-                engine=ENGINE,
-                retryable=False,
-                hint="use it in `async with`",
-            )
+            raise self._not_entered()
         config = main.files.config
         if asked is None or asked in (config.name, self._options.voice):
             return main, config.speaker_id(self._options.speaker)
@@ -227,6 +223,9 @@ class PiperTTS:
             voice = self._others.get(asked)
             if voice is None:
                 voice = await self._open(asked)
+                if self._main is not main:  # left meanwhile
+                    await self._context.host.release(voice.worker)
+                    raise self._not_entered()
                 if (earlier := self._others.get(asked)) is not None:  # two asked for it at once
                     await self._context.host.release(voice.worker)
                     voice = earlier

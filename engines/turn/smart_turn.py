@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,13 +16,13 @@ from pydantic import Field
 from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.engines.config import option
 from antiphon.engines.errors import EngineFailed, EngineLoadFailed, EngineRequestInvalid
+from antiphon.engines.lifecycle import Hosted
 from antiphon.engines.onnx_session import make_session, onnx_file
-from antiphon.engines.protocols import EndpointPolicy
+from antiphon.engines.protocols import EndpointPolicy, Stage
 from antiphon.engines.turn import features
 from antiphon.engines.turn.presets import PatienceOptions
 
 if TYPE_CHECKING:
-    from antiphon.engines.host import Worker
     from antiphon.engines.registry import EngineContext
 
 ENGINE = "smart_turn"
@@ -92,16 +91,18 @@ class SmartTurnRuntime:
         self._session = None
 
 
-class SmartTurnDetector:
+class SmartTurnDetector(Hosted):
     """The `smart_turn` engine."""
 
+    stage: Stage = "turn"
+    engine = ENGINE
+
     def __init__(self, options: SmartTurnOptions, context: EngineContext) -> None:
+        super().__init__(context.host)
         self._options = options
-        self._host = context.host
         self._models = context.models
         self._threads = context.plan.turn if options.threads == "auto" else options.threads
         self._policy = options.policy()
-        self._worker: Worker | None = None
 
     @property
     def policy(self) -> EndpointPolicy:
@@ -114,17 +115,9 @@ class SmartTurnDetector:
         :raises EngineRequestInvalid: no audio, another rate or shape, or samples that are no numbers.
         :raises EngineFailed: the engine is not entered, or broke.
         """
-        if self._worker is None:
-            raise EngineFailed(
-                f"the turn engine '{ENGINE}' is not entered", stage="turn", engine=ENGINE, retryable=False
-            )
-        return float(await self._worker.call("probability", _checked_tail(audio)))
+        return float(await self._entered().call("probability", _checked_tail(audio)))
 
-    async def __aenter__(self) -> Self:
-        if self._worker is not None:
-            raise EngineFailed(
-                f"the turn engine '{ENGINE}' is entered already", stage="turn", engine=ENGINE, retryable=False
-            )
+    async def _load(self) -> None:
         model = await asyncio.to_thread(self._models.resolve, self._options.model)
         path = onnx_file(model, stage="turn", engine=ENGINE)
         self._worker = await self._host.acquire(
@@ -132,14 +125,6 @@ class SmartTurnDetector:
             partial(SmartTurnRuntime, path, self._threads),
             name=f"turn {ENGINE}",
         )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._worker is not None:
-            worker, self._worker = self._worker, None
-            await self._host.release(worker)
 
 
 def _checked_tail(audio: AudioFrame) -> Samples:

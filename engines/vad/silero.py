@@ -7,7 +7,6 @@ speech probability of the window and the next state. https://github.com/snakers4
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -16,7 +15,9 @@ from pydantic import model_validator
 from antiphon.engines.audio import Samples
 from antiphon.engines.config import EngineOptions, option
 from antiphon.engines.errors import EngineFailed, EngineLoadFailed
+from antiphon.engines.lifecycle import Loadable
 from antiphon.engines.onnx_session import make_session, onnx_file
+from antiphon.engines.protocols import Stage
 from antiphon.engines.vad.window import checked_window
 
 if TYPE_CHECKING:
@@ -88,8 +89,11 @@ class SileroStream:
         self._state = np.zeros(_STATE_SHAPE, dtype=np.float32)
 
 
-class SileroVAD:
+class SileroVAD(Loadable):
     """The `silero` engine: one ONNX session, shared by all streams (ONNX Runtime allows concurrent runs)."""
+
+    stage: Stage = "vad"
+    engine = ENGINE
 
     def __init__(self, options: SileroOptions, context: EngineContext) -> None:
         self._options = options
@@ -125,19 +129,16 @@ class SileroVAD:
         :raises EngineFailed: the engine is not entered.
         """
         if self._session is None:
-            raise EngineFailed(f"the vad engine '{ENGINE}' is not entered", stage="vad", engine=ENGINE, retryable=False)
+            raise self._not_entered()
         return SileroStream(self._session, self.rate_hz)
 
-    async def __aenter__(self) -> Self:
-        self._session = await asyncio.to_thread(self._load)
-        return self
+    async def _load(self) -> None:
+        self._session = await asyncio.to_thread(self._loaded_session)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def _free(self) -> None:
         self._session = None
 
-    def _load(self) -> Any:
+    def _loaded_session(self) -> Any:
         path = onnx_file(self._models.resolve(self._options.model), stage="vad", engine=ENGINE)
         session = make_session(path, threads=1, stage="vad", engine=ENGINE)
         if (names := {node.name for node in session.get_inputs()}) != _INPUTS:

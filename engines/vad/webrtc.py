@@ -5,12 +5,12 @@ It says yes or no, not how sure it is, and holds a yes for a fixed number of fra
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from antiphon.engines.audio import Samples, to_pcm16
 from antiphon.engines.config import EngineOptions, option
-from antiphon.engines.errors import EngineFailed
+from antiphon.engines.lifecycle import Loadable
+from antiphon.engines.protocols import Stage
 from antiphon.engines.vad.window import checked_window
 
 if TYPE_CHECKING:
@@ -67,12 +67,14 @@ class WebRTCVADStream:
         self._vad = webrtcvad.Vad(self._mode)
 
 
-class WebRTCVAD:
+class WebRTCVAD(Loadable):
     """The `webrtcvad` engine. Holds no model: entering only checks that the package works."""
+
+    stage: Stage = "vad"
+    engine = ENGINE
 
     def __init__(self, options: WebRTCVADOptions) -> None:
         self._options = options
-        self._entered = False
 
     @property
     def rate_hz(self) -> int:
@@ -100,21 +102,13 @@ class WebRTCVAD:
 
         :raises EngineFailed: the engine is not entered.
         """
-        if not self._entered:
-            raise EngineFailed(f"the vad engine '{ENGINE}' is not entered", stage="vad", engine=ENGINE, retryable=False)
+        self._require_entered()
         return WebRTCVADStream(self._options.mode, self.window_samples, self.rate_hz)
 
-    async def __aenter__(self) -> Self:
+    async def _load(self) -> None:
         import webrtcvad
 
         webrtcvad.Vad(self._options.mode)
-        self._entered = True
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._entered = False
 
 
 def create(options: WebRTCVADOptions, context: EngineContext) -> WebRTCVAD:

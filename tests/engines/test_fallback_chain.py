@@ -250,7 +250,7 @@ def test_an_engine_that_does_not_load_is_loaded_later_without_delaying_anyone() 
             assert first.loads == 1
             assert await heard(stt) == "a"
         assert events.texts == ["load_failed a", "recovered a"]
-        with pytest.raises(EngineError, match="not loaded"):
+        with pytest.raises(EngineError, match="not entered"):
             await heard(first)
 
     run_virtual(main())

@@ -340,12 +340,12 @@ def run(work: Callable[[OpenAILLM], Awaitable[None]], settings: OpenAILLMOptions
 
 def test_must_be_entered_first_and_once() -> None:
     async def main(llm: OpenAILLM) -> None:
-        with pytest.raises(EngineFailed, match="not loaded"):
+        with pytest.raises(EngineFailed, match="not entered"):
             await anext(llm.stream(HELLO))
         async with llm:
-            with pytest.raises(EngineFailed, match="loaded already"):
+            with pytest.raises(EngineFailed, match="entered already"):
                 await llm.__aenter__()
-        with pytest.raises(EngineFailed, match="not loaded"):
+        with pytest.raises(EngineFailed, match="not entered"):
             await anext(llm.stream(HELLO))
         async with llm:  # again, after it was left
             pass

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -114,3 +116,13 @@ def test_stops_though_somebody_hangs_on() -> None:
         assert server._thread is not None and not server._thread.is_alive()
 
     asyncio.run(main())
+
+
+def test_a_client_that_leaves_while_it_sends_is_no_crash() -> None:
+    with OpenAIStandin() as server:
+        url = urllib.parse.urlsplit(server.base_url)
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 1000\r\n\r\n"
+        with socket.create_connection((url.hostname, url.port), timeout=10) as client:
+            client.sendall(head.encode() + b'{"model": ')
+        assert post(server, "/chat/completions", GOOD)[0] == 200
+        assert len(server.requests) == 1, "what never arrived as a whole was no request"

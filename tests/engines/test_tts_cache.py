@@ -72,7 +72,11 @@ async def collect(tts: CachedTTS, text: str, options: TTSOptions = PLAIN) -> lis
 
 
 def ask(tts: CachedTTS, text: str, options: TTSOptions = PLAIN) -> list[SpeechChunk]:
-    return asyncio.run(collect(tts, text, options))
+    async def body() -> list[SpeechChunk]:
+        async with tts:
+            return await collect(tts, text, options)
+
+    return asyncio.run(body())
 
 
 def same(one: list[SpeechChunk], other: list[SpeechChunk]) -> bool:
@@ -145,9 +149,10 @@ def test_only_what_was_spoken_to_the_end_is_kept(tmp_path: Path) -> None:
     tts = CachedTTS(inner, 1_000_000, tmp_path)
 
     async def leave_early() -> None:
-        stream = tts.synthesize("one two three")
-        await anext(stream)
-        await stream.aclose()  # type: ignore[attr-defined]
+        async with tts:
+            stream = tts.synthesize("one two three")
+            await anext(stream)
+            await stream.aclose()  # type: ignore[attr-defined]
 
     asyncio.run(leave_early())
     assert inner.closed == 1
@@ -189,9 +194,10 @@ def test_memory_stays_within_its_cap(requests: list[tuple[str, int]]) -> None:
     tts = CachedTTS(Speaker(samples=500), 9_000)
 
     async def body() -> None:
-        for letter, count in requests:
-            await collect(tts, " ".join([letter] * count))
-            assert tts.statistics.bytes <= 9_000
+        async with tts:
+            for letter, count in requests:
+                await collect(tts, " ".join([letter] * count))
+                assert tts.statistics.bytes <= 9_000
 
     asyncio.run(body())
     assert tts.statistics.hits + tts.statistics.misses == len(requests)
@@ -212,7 +218,8 @@ def test_many_at_once() -> None:
 
     async def body() -> None:
         texts = ["one two", "three", "one two", "four five six"] * 10
-        answers = await asyncio.gather(*(collect(tts, text) for text in texts))
+        async with tts:
+            answers = await asyncio.gather(*(collect(tts, text) for text in texts))
         for text, answer in zip(texts, answers, strict=True):
             assert [chunk.words[0].text for chunk in answer if chunk.words] == text.split()
 
@@ -359,3 +366,17 @@ class TestOptions:
             assert not inner.entered
 
         asyncio.run(body())
+
+    def test_outside_it_does_not_speak_even_what_it_knows(self) -> None:
+        inner = Speaker()
+        tts = CachedTTS(inner, 1_000_000)
+
+        async def body() -> None:
+            for _ in range(2):
+                with pytest.raises(EngineFailed, match="not entered"):
+                    await collect(tts, "one two")
+                async with tts:
+                    assert len(await collect(tts, "one two")) == 2
+
+        asyncio.run(body())
+        assert inner.calls == 1, "what it knows is kept for the next time"

@@ -458,7 +458,7 @@ class TestFiles:
         async def body() -> None:
             async with engine(voice) as tts:
                 pass
-            with pytest.raises(EngineFailed, match="is not open"):
+            with pytest.raises(EngineFailed, match="is not entered"):
                 await collect(tts, TEXT)
 
         run(body)

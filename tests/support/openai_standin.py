@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from openai.types.audio import SpeechCreateParams, Transcription, TranscriptionCreateParams, TranscriptionVerbose
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, CompletionCreateParams
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 Int16 = NDArray[np.int16]
 
@@ -254,6 +254,8 @@ class OpenAIStandin:
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await self._answer(scope, receive, send)
+        except ClientDisconnect:
+            return  # the client left while it sent its body: there is nobody to answer
         except Exception as crash:  # a script that is wrong (a reply function that raises, say)
             self._crashes.append(crash)
             raise
