@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from antiphon.engines.errors import EngineLoadFailed
 from antiphon.engines.tts.piper_voice import ENGINE, VoiceConfig
@@ -32,6 +34,16 @@ _WORD = re.compile(
 )
 
 _espeak_lock = threading.Lock()  # espeak-ng keeps its voice in global state
+
+
+@functools.cache
+def _espeak() -> Any:
+    """espeak-ng, pointed at its data. Once only: begun anew between two voices, it speaks garbage now and then."""
+    from piper import espeakbridge
+    from piper.phonemize_espeak import EspeakPhonemizer
+
+    EspeakPhonemizer()
+    return espeakbridge
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +143,10 @@ class Phonemizer:
         return whole, [[symbol for sentence in one for symbol in (*sentence, " ")] for one in alone]
 
     def _espeak(self, *texts: str) -> list[list[list[str]]]:
-        from piper import espeakbridge
-        from piper.phonemize_espeak import EspeakPhonemizer
-
         with _espeak_lock:
-            EspeakPhonemizer()  # points espeak-ng at its data
+            espeak = _espeak()
             try:
-                espeakbridge.set_voice(self._voice.espeak_voice)
+                espeak.set_voice(self._voice.espeak_voice)
             except RuntimeError as error:
                 raise EngineLoadFailed(
                     f"espeak-ng has no voice '{self._voice.espeak_voice}', which '{self._voice.name}' asks for",
@@ -145,7 +154,7 @@ class Phonemizer:
                     engine=ENGINE,
                     hint="the voice needs a newer piper-tts: pip install --upgrade piper-tts",
                 ) from error
-            clauses = [espeakbridge.get_phonemes(text) for text in texts]
+            clauses = [espeak.get_phonemes(text) for text in texts]
         return [self._sentences(one) for one in clauses]
 
     def _sentences(self, clauses: Sequence[tuple[str, str, bool]]) -> list[list[str]]:
