@@ -138,9 +138,9 @@ class Assembly:
 
     def _make(self, stage: Stage, chain: Sequence[EngineBlock], context: EngineContext) -> Any:
         if len(chain) == 1:
-            return _create(chain[0], context)
+            return create_engine(chain[0], context)
         links = [
-            Link(f"{index + 1}:{block.engine}", _create(block, context), self._deadline_s(block))
+            Link(f"{index + 1}:{block.engine}", create_engine(block, context), self._deadline_s(block))
             for index, block in enumerate(chain)
         ]
         return _CHAINS[stage](links, on_event=self._on_fallback)
@@ -281,7 +281,7 @@ class Assembly:
         return Session(**arguments)
 
 
-def _create(block: EngineBlock, context: EngineContext) -> Any:
+def create_engine(block: EngineBlock, context: EngineContext) -> Any:
     """The engine of a block; the voices that `tts.voices` names are loaded with it."""
     options = block.options
     more = getattr(options, "more_voices", None)

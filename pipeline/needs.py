@@ -24,8 +24,8 @@ class NeededModel:
 def needed_models(config: Config, store: ModelStore | None = None) -> list[NeededModel]:
     """Every model that the engines of a configuration name, each once, in the order of the chain.
 
-    Which options name a model, the engines say themselves (`option(..., model=True)`). A voice under `tts.voices` may
-    be a speaker of the configured voice instead: it counts where the store knows a model of that name.
+    Which options name models, the engines say themselves (`option(..., model=True)`). Where `voice` is one of them, so
+    are the voices under `tts.voices`.
 
     :param store: None: the one that the configuration names.
     :raises UnknownModel: a hub reference is malformed.
@@ -36,12 +36,11 @@ def needed_models(config: Config, store: ModelStore | None = None) -> list[Neede
         fields = type(block.options).model_fields.items()
         named = {name: info.alias or name for name, info in fields if _is_model(info.json_schema_extra)}
         for name, key in named.items():
-            if reference := getattr(block.options, name):
+            value = getattr(block.options, name)
+            for reference in value if isinstance(value, tuple | list) else [value] if value else []:
                 keys.setdefault(str(reference), []).append(f"{path}.{key}")
-        if "voice" in named:
-            for language, voice in block.voices.items():
-                if _pullable(voice, store):
-                    keys.setdefault(voice, []).append(f"{path}.voices.{language}")
+        for language, voice in block.voices.items() if "voice" in named else ():
+            keys.setdefault(voice, []).append(f"{path}.voices.{language}")
     return [NeededModel(reference, tuple(where), _pullable(reference, store)) for reference, where in keys.items()]
 
 

@@ -21,7 +21,7 @@ from antiphon.engines.host import EngineHost
 from antiphon.engines.net import forbid_network
 from antiphon.engines.protocols import Finish, LLMOptions, Message, TextDelta, TTSOptions
 from antiphon.engines.registry import EngineContext
-from antiphon.pipeline.build import make_store
+from antiphon.pipeline.build import create_engine, make_store
 from antiphon.pipeline.config import EngineBlock, load_config
 from antiphon.pipeline.needs import block_paths
 
@@ -60,7 +60,7 @@ async def try_block(source: str | None, overrides: Sequence[str], path: str) -> 
         stack.push_async_callback(host.close)
         context = EngineContext(host, make_store(config), offline=config.session.offline)
         began_s = time.perf_counter()
-        engine = await stack.enter_async_context(block.spec.create(block.options, context))
+        engine = await stack.enter_async_context(create_engine(block, context))
         load_s = time.perf_counter() - began_s
         call_s, what = await _CALLS[block.stage](engine, block)
         return Tried(load_s, call_s, what, _peak_memory_mb())

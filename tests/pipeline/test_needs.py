@@ -35,11 +35,14 @@ def test_the_models_of_the_shipped_configurations(store: ModelStore) -> None:
 
 
 def test_each_model_says_where_it_is_named(store: ModelStore) -> None:
-    config = extended("tts: {voices: {en: en_US-joe-medium, de: some speaker}}")
+    config = extended("tts: {voices: {en: en_US-joe-medium, de: some-voice}, more_voices: [third]}")
     keys = {model.reference: model.keys for model in needed_models(config, store)}
     assert keys["en_US-joe-medium"] == ("tts.voice", "tts.voices.en")
     assert keys["silero-vad"] == ("vad.model",)
-    assert "some speaker" not in keys  # it may be a speaker of the voice: the engine knows
+    assert keys["some-voice"] == ("tts.voices.de",)
+    assert keys["third"] == ("tts.more_voices",)
+    remote = extended("tts: {engine: openai, base_url: 'http://localhost:1/v1', voices: {en: alloy}}")
+    assert "alloy" not in models_of(remote, store), "a server's voice is no model of the store"
 
 
 def test_every_block_of_a_chain_counts(store: ModelStore) -> None:
@@ -71,5 +74,5 @@ def test_every_local_engine_with_a_model_or_voice_says_so() -> None:
             for name, info in fields.items()
             if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("model_reference")
         }
-        expected = {"voice"} if "voice" in fields else {"model"} & fields.keys()
+        expected = {"voice", "more_voices"} if "voice" in fields else {"model"} & fields.keys()
         assert marked == (expected if spec.local else set()), spec.name
