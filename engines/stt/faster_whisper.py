@@ -11,17 +11,18 @@ import difflib
 import functools
 import os
 from dataclasses import replace
-from types import TracebackType
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from antiphon.engines.audio import AudioFrame, Samples, to_mono_float32
+from antiphon.engines.audio import AudioFrame
 from antiphon.engines.config import EngineOptions, option
-from antiphon.engines.errors import EngineFailed, EngineLoadFailed, EngineRequestInvalid
-from antiphon.engines.host import Worker
-from antiphon.engines.protocols import ModelFiles, STTCapabilities, STTOptions, Transcript
+from antiphon.engines.errors import EngineRequestInvalid
+from antiphon.engines.host import Isolation
+from antiphon.engines.lifecycle import Hosted
+from antiphon.engines.protocols import ModelFiles, Stage, STTCapabilities, STTOptions, Transcript
 from antiphon.engines.registry import EngineContext
+from antiphon.engines.stt.samples import checked_samples
 from antiphon.engines.stt.whisper_filter import FilterLimits
 from antiphon.engines.stt.whisper_runtime import ENGINE, WhisperRuntime
 from antiphon.engines.stt.whisper_values import DecodeRequest, ModelFacts, Piece, merge
@@ -89,6 +90,9 @@ class FasterWhisperOptions(EngineOptions):
     compression_ratio_threshold: float = option(
         2.4, "A text that compresses better than this is taken for a loop.", unit="ratio", gt=1.0
     )
+    isolation: Isolation = option(
+        "thread", "Where the model runs: process is safe from a crash of CTranslate2, at some cost a request."
+    )
 
 
 def create(options: FasterWhisperOptions, context: EngineContext) -> FasterWhisper:
@@ -96,13 +100,16 @@ def create(options: FasterWhisperOptions, context: EngineContext) -> FasterWhisp
     return FasterWhisper(options, context)
 
 
-class FasterWhisper:
+class FasterWhisper(Hosted):
     """An STT engine; see :class:`antiphon.engines.protocols.STT`."""
 
+    stage: Stage = "stt"
+    engine = ENGINE
+
     def __init__(self, options: FasterWhisperOptions, context: EngineContext) -> None:
+        super().__init__(context.host)
         self._options = options
         self._context = context
-        self._worker: Worker | None = None
         self._facts: ModelFacts | None = None
         self._policy = WindowPolicy()
         self._limits = FilterLimits(
@@ -126,39 +133,28 @@ class FasterWhisper:
         """The encoder window in use."""
         return self._policy
 
-    async def __aenter__(self) -> FasterWhisper:
+    async def _load(self) -> None:
         """Load the model (or share the one that is loaded) and warm its windows.
 
         :raises ModelMissing, UnknownModel: from the store.
         :raises EngineLoadFailed: the files, the device or the compute type cannot be used.
         :raises EngineRequestInvalid: the model does not speak the configured language.
         """
-        if self._worker is not None:
-            raise EngineLoadFailed("the engine was entered twice", stage="stt", engine=ENGINE)
         options = self._options
         files = await asyncio.to_thread(self._context.models.resolve, options.model)  # may hash the files
         self._policy = policy_for(options.model, files.metadata, options.window_floor_s, options.window_margin_s)
         path = _model_folder(files)
         threads = self._context.plan.stt if options.threads == "auto" else options.threads
         arguments = (path, options.device, options.compute_type, threads)
-        host = self._context.host
-        worker = await host.acquire((ENGINE, *arguments), functools.partial(WhisperRuntime, *arguments), name=ENGINE)
-        try:
-            facts: ModelFacts = await worker.call("facts")
-            language = _language(options.language, facts, options.model)
-            await worker.call("warm", self._policy.warm_windows, language)
-        except BaseException:
-            await host.release(worker)
-            raise
-        self._facts, self._worker = facts, worker
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            await self._context.host.release(worker)
+        self._worker = worker = await self._host.acquire(
+            (ENGINE, *arguments),
+            functools.partial(WhisperRuntime, *arguments),
+            name=ENGINE,
+            isolation=options.isolation,
+        )
+        self._facts = facts = await worker.call("facts")
+        language = _language(options.language, facts, options.model)
+        await worker.call("warm", self._policy.warm_windows, language)
 
     async def transcribe(self, audio: AudioFrame, options: STTOptions = _DEFAULTS) -> Transcript:
         """Transcribe a finished piece of audio of any length and rate; silence and noise give an empty text.
@@ -171,9 +167,9 @@ class FasterWhisper:
         """
         worker, facts = self._worker, self._facts
         if worker is None or facts is None:
-            raise EngineFailed("the engine is not entered, or was closed", stage="stt", engine=ENGINE, retryable=False)
+            raise self._not_entered()
         request = self._request(options, facts)
-        samples = _checked(audio)
+        samples = checked_samples(audio, engine=ENGINE)
         cuts = [(0, len(samples))]
         longest_s = self._policy.longest_piece_s
         if audio.rate_hz != RATE_HZ or len(samples) > longest_s * RATE_HZ:
@@ -192,8 +188,8 @@ class FasterWhisper:
             policy=self._policy,
             limits=self._limits,
             language=_language(options.language or mine.language, facts, mine.model),
-            prompt=mine.prompt if options.prompt is None else options.prompt,
-            hotwords=mine.hotwords if options.hotwords is None else options.hotwords,
+            prompt=_whole(mine.prompt if options.prompt is None else options.prompt),
+            hotwords=_whole(mine.hotwords if options.hotwords is None else options.hotwords),
             prefix=_safe_prefix(options.agreed_prefix),
             word_times=options.word_times or mine.word_times,
             max_tokens=min(limits) if limits else None,
@@ -208,13 +204,9 @@ class FasterWhisper:
         return replace(request, prefix="", prompt=carried)
 
 
-def _checked(audio: AudioFrame) -> Samples:
-    if audio.rate_hz <= 0:
-        raise EngineRequestInvalid(f"audio at {audio.rate_hz} Hz is no audio", stage="stt", engine=ENGINE)
-    try:
-        return to_mono_float32(audio.samples)
-    except ValueError as error:
-        raise EngineRequestInvalid(str(error), stage="stt", engine=ENGINE) from error
+def _whole(text: str) -> str:
+    """The text without halves of characters (lone surrogates), which the tokenizer refuses."""
+    return text.encode("utf-8", "ignore").decode("utf-8")
 
 
 def _model_folder(files: ModelFiles) -> str:
@@ -256,7 +248,7 @@ def _safe_prefix(agreed: str | None) -> str:
 
     Forcing a word that was cut in half, or a full stop in the middle, makes the decoder stop or loop.
     """
-    words = (agreed or "").split()[:-1]
+    words = _whole(agreed or "").split()[:-1]
     return " ".join(words).rstrip(".,;:!?…。！？、 ")
 
 

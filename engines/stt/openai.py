@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from antiphon.engines.audio import AudioFrame, Samples, to_mono_float32, to_pcm16
+from antiphon.engines.audio import AudioFrame, Samples, to_pcm16
 from antiphon.engines.config import option
 from antiphon.engines.errors import EngineFailed
 from antiphon.engines.openai_client import OpenAIEngine, OpenAIOptions
 from antiphon.engines.openai_errors import names_field
 from antiphon.engines.protocols import STTCapabilities, STTOptions, Transcript, Word
 from antiphon.engines.stt.openai_languages import language_code
+from antiphon.engines.stt.samples import checked_samples
 
 if TYPE_CHECKING:
     from antiphon.engines.registry import EngineContext
@@ -84,7 +85,7 @@ class OpenAISTT(OpenAIEngine):
 
         :raises EngineError: see :mod:`antiphon.engines.errors`.
         """
-        samples = to_mono_float32(audio.samples)
+        samples = checked_samples(audio, engine=self.engine)
         too_short = audio.duration_s * 1000.0 < self._options.min_audio_ms
         if too_short or not len(samples) or float(np.max(np.abs(samples))) < _SILENT_PEAK:
             return Transcript("")

@@ -8,18 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contract import Opened, cancelled_after, cases, expect_known_breaks, noise, opened, ours, silence, use
+from contract import Opened, cancelled_after, cases, noise, opened, ours, silence, use
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import EngineError
 from antiphon.engines.protocols import STT, VAD, STTOptions, Transcript, TurnDetector
 
 ODD_TEXTS = [None, "", " ", "hello", "x" * 100_000, "\x00\ud800\U0001f600", "今日は"]
-
-
-@pytest.fixture(autouse=True)
-def known_breaks(request: pytest.FixtureRequest) -> None:
-    expect_known_breaks(request)
 
 
 # ------------------------------------------------------------------------------------------------ VAD

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from contract import Case, Make, cases, expect_known_breaks, run, use
+from contract import Case, Make, cases, run, use
 
 from antiphon.engines.errors import EngineError
 from antiphon.engines.host import EngineHost
@@ -14,11 +14,6 @@ from antiphon.engines.protocols import STAGES
 
 # (What a process of its own changes is tested with the engine host.)
 ALL = pytest.mark.parametrize("case", [case for case in cases(*STAGES, loads=True) if "process" not in str(case.id)])
-
-
-@pytest.fixture(autouse=True)
-def known_breaks(request: pytest.FixtureRequest) -> None:
-    expect_known_breaks(request)
 
 
 async def refused(case: Case, engine: Any) -> None:

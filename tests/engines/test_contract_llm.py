@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 
 import pytest
-from contract import Opened, cancelled_after, cases, collected, expect_known_breaks, first_then_closed, opened, ours
+from contract import Opened, cancelled_after, cases, collected, first_then_closed, opened, ours
 
 from antiphon.engines.protocols import (
     LLM,
@@ -19,11 +19,6 @@ from antiphon.engines.protocols import (
     ToolSpec,
     Usage,
 )
-
-
-@pytest.fixture(autouse=True)
-def known_breaks(request: pytest.FixtureRequest) -> None:
-    expect_known_breaks(request)
 
 
 def ask(word: str) -> list[Message]:

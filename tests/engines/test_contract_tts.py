@@ -7,16 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-from contract import Opened, cancelled_after, cases, collected, expect_known_breaks, first_then_closed, opened, ours
+from contract import Opened, cancelled_after, cases, collected, first_then_closed, opened, ours
 
 from antiphon.engines.protocols import TTS, SpeechChunk, TTSOptions
 
 TEXT = "Well, hello there. The bridge opened in 1883, and it is 486 metres long."
-
-
-@pytest.fixture(autouse=True)
-def known_breaks(request: pytest.FixtureRequest) -> None:
-    expect_known_breaks(request)
 
 
 @pytest.fixture(scope="module", params=cases("tts"))

@@ -85,6 +85,12 @@ CASES: tuple[Case, ...] = (
     Case("turn", "smart_turn", _local("turn", "smart_turn"), real=True),
     Case("stt", "scripted", _scripted(lambda: ScriptedSTT(lambda _: Heard("", 0.005)))),
     Case("stt", "faster_whisper", _local("stt", "faster_whisper", model="whisper-tiny.en"), real=True),
+    Case(
+        "stt",
+        "faster_whisper-process",
+        _local("stt", "faster_whisper", model="whisper-tiny.en", isolation="process"),
+        real=True,
+    ),
     Case("stt", "openai", partial(_openai, "stt")),
     Case(
         "llm", "scripted", _scripted(lambda: ScriptedLLM(lambda _: Reply.of("Well, hello there.", delta_delay_s=0.005)))
@@ -94,6 +100,7 @@ CASES: tuple[Case, ...] = (
     Case("llm", "openai", partial(_openai, "llm")),
     Case("tts", "scripted", _scripted(lambda: ScriptedTTS(chunk_delay_s=0.001))),
     Case("tts", "piper", _local("tts", "piper", voice="en_US-joe-medium"), real=True),
+    Case("tts", "piper-process", _local("tts", "piper", voice="en_US-joe-medium", isolation="process"), real=True),
     Case("tts", "openai", partial(_openai, "tts")),
 )
 
@@ -105,19 +112,6 @@ def cases(*stages: Stage, loads: bool = False) -> list[Any]:
         for case in CASES
         if case.stage in stages and case.loads >= loads
     ]
-
-
-BROKEN: dict[str, str] = {
-    "test_stt_odd_options_are_taken_or_refused[stt-faster_whisper]": "a TypeError for a prompt with half a character",
-    "test_stt_hears_or_refuses_whatever_it_is_given[stt-openai]": "a ZeroDivisionError for audio of 0 Hz",
-}
-"""Promises that are known to be broken, by the test's name. Once mended, the test fails until its line is gone."""
-
-
-def expect_known_breaks(request: pytest.FixtureRequest) -> None:
-    """For an autouse fixture of each contract test module."""
-    if reason := BROKEN.get(request.node.name):
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 # ---------------------------------------------------------------------------------------- running them
