@@ -38,6 +38,25 @@ _EXIT_INTRO = """\
 Of `run`, `chat`, `say`, `transcribe` and `doctor`:
 """
 
+_RECORDINGS = """\
+## What becomes of a recording
+
+Of `run --in` and `transcribe`. With several recordings, those that cannot be used are named, the others are answered,
+and the exit code is 1.
+
+| recording | what happens | exit code |
+| --- | --- | --- |
+| WAV, FLAC or OGG of 8 to 192 kHz, 16 or 24 bit or float, any number of channels up to 32 | heard as mono | `0` |
+| silent, or with noise only | no turn, no answer; `run` says so and writes an empty WAV | `0` |
+| clipped | heard, as well as can be | `0` |
+| cut off in the middle | heard as far as it goes, with a warning | `0` |
+| several turns with pauses between them | `run`: one answer for each | `0` |
+| a turn that goes on for longer than `session.max_turn_s` | ended there and answered; the rest is the next turn | `0` |
+| raw PCM on standard input that ends in the middle of a sample | heard, then named as an error | `1` |
+| a file of 0 bytes, a header without samples, a broken header, no audio at all, over 2 hours | refused by name | `1` |
+| a folder without recordings, a file that is not there | refused by name | `1` |
+"""
+
 _EVENTS_INTRO = """\
 # Events
 
@@ -95,6 +114,7 @@ def cli_page() -> str:
     assert app.registered_callback is not None and app.registered_callback.callback is not None
     parts = [_CLI_INTRO, _options(app.registered_callback.callback), _EXIT_INTRO]
     parts.append(_table(["code", "meaning"], [[f"`{code}`", meaning] for code, meaning in EXIT_CODES.items()]))
+    parts.append(_RECORDINGS)
     for command in app.registered_commands:
         parts.append(_described("antiphon", command, "##"))
     for group in app.registered_groups:
