@@ -100,7 +100,14 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'antiphon' has no attribute '{name}'")
-    return getattr(importlib.import_module(home), name)
+    try:
+        module = importlib.import_module(home)
+    except ModuleNotFoundError as error:
+        if home == "antiphon.adapters.openai_agents" and (error.name or "").partition(".")[0] in ("agents", "openai"):
+            needed = 'the Python package openai-agents: pip install "antiphon[agents]"'
+            raise ImportError(f"antiphon.{name} needs {needed}", name=error.name) from error
+        raise
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:
