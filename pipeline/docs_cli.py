@@ -52,7 +52,7 @@ and the exit code is 1.
 | cut off in the middle | heard as far as it goes, with a warning | `0` |
 | several turns with pauses between them | `run`: one answer for each | `0` |
 | a turn that goes on for longer than `session.max_turn_s` | ended there and answered; the rest is the next turn | `0` |
-| raw PCM on standard input that ends in the middle of a sample | an error at its end; a turn that is open then gets no answer | `1` |
+| raw PCM on standard input, ending in half a sample | an error at its end; an open turn gets no answer | `1` |
 | a file of 0 bytes, a header without samples, a broken header, no audio at all, over 2 hours | refused by name | `1` |
 | a folder without recordings, a file that is not there | refused by name | `1` |
 """
