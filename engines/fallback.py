@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -43,15 +44,16 @@ from antiphon.engines.protocols import (
 
 __all__ = ["FallbackEvent", "FallbackLLM", "FallbackSTT", "FallbackTTS", "Link", "OnEvent"]
 
+AudioEngineT = TypeVar("AudioEngineT", STT, TTS)
+
 _STT_OPTIONS = STTOptions()
 _LLM_OPTIONS = LLMOptions()
 _TTS_OPTIONS = TTSOptions()
 
 
-class FallbackSTT(Chain[STT]):
-    """A chain of STT engines. It takes audio at the rate of the first one loaded, and resamples for the others."""
+class _AudioChain(Chain[AudioEngineT]):
+    """A chain at one rate: that of the first engine that was loaded on entering."""
 
-    stage: Stage = "stt"
     _rate_hz = 0
 
     def _entered(self) -> None:
@@ -60,6 +62,12 @@ class FallbackSTT(Chain[STT]):
     @property
     def rate_hz(self) -> int:
         return self._rate_hz or self._lead.engine.rate_hz
+
+
+class FallbackSTT(_AudioChain[STT]):
+    """A chain of STT engines. It takes audio at the rate of the first one loaded, and resamples for the others."""
+
+    stage: Stage = "stt"
 
     @property
     def capabilities(self) -> STTCapabilities:
@@ -157,18 +165,10 @@ class FallbackLLM(Chain[LLM]):
                 return
 
 
-class FallbackTTS(Chain[TTS]):
+class FallbackTTS(_AudioChain[TTS]):
     """A chain of voices. All speak at the rate of the first one loaded; the others are resampled."""
 
     stage: Stage = "tts"
-    _rate_hz = 0
-
-    def _entered(self) -> None:
-        self._rate_hz = self._lead.engine.rate_hz
-
-    @property
-    def rate_hz(self) -> int:
-        return self._rate_hz or self._lead.engine.rate_hz
 
     @property
     def capabilities(self) -> TTSCapabilities:

@@ -7,8 +7,8 @@ import gc
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,7 @@ from antiphon.engines.dotted import load_dotted
 from antiphon.engines.errors import AntiphonError, EngineLoadFailed
 from antiphon.engines.fallback import FallbackEvent, FallbackLLM, FallbackSTT, FallbackTTS, Link
 from antiphon.engines.host import EngineHost
-from antiphon.engines.models.catalog import Catalog
-from antiphon.engines.models.store import ModelStore, antiphon_home
+from antiphon.engines.models.store import ModelStore, default_catalog
 from antiphon.engines.net import forbid_network
 from antiphon.engines.protocols import LLM, Stage
 from antiphon.engines.registry import EngineContext
@@ -44,9 +43,41 @@ _CHAINS: dict[str, Callable[..., Any]] = {"stt": FallbackSTT, "llm": FallbackLLM
 
 def make_store(config: Config) -> ModelStore:
     """The model store that a configuration names."""
-    own = antiphon_home() / "catalog.yaml"
-    paths = [*([own] if own.exists() else []), *config.models.catalogs]
-    return ModelStore(config.models.store, Catalog.load(paths))
+    return ModelStore(config.models.store, default_catalog(config.models.catalogs))
+
+
+@asynccontextmanager
+async def engine_context(config: Config) -> AsyncIterator[EngineContext]:
+    """What a configuration's engines share, for use without a session: host, models, and the network shut if offline.
+
+    Leave the engines first.
+    """
+    async with AsyncExitStack() as stack:
+        if config.session.offline:
+            stack.enter_context(forbid_network())
+        host = EngineHost()
+        stack.push_async_callback(host.close)
+        yield EngineContext(host, make_store(config), offline=config.session.offline)
+
+
+def make_engine(
+    blocks: Sequence[EngineBlock],
+    context: EngineContext,
+    *,
+    default_deadline_s: float | None = None,
+    on_event: Callable[[FallbackEvent], None] | None = None,
+) -> Any:
+    """The engine of a stage, or the chain of them, not yet entered.
+
+    :param default_deadline_s: for the engines of a chain whose blocks name none; None: no limit.
+    """
+    if len(blocks) == 1:
+        return create_engine(blocks[0], context)
+    links = [
+        Link(f"{number}:{block.engine}", create_engine(block, context), block.deadline_s or default_deadline_s)
+        for number, block in enumerate(blocks, 1)
+    ]
+    return _CHAINS[blocks[0].stage](links, on_event=on_event)
 
 
 @dataclass(slots=True)
@@ -137,18 +168,9 @@ class Assembly:
         return self.config.workflow.kind == "chat" or hasattr(_workflow_target(self.config), "bind_llm")
 
     def _make(self, stage: Stage, chain: Sequence[EngineBlock], context: EngineContext) -> Any:
-        if len(chain) == 1:
-            return create_engine(chain[0], context)
-        links = [
-            Link(f"{index + 1}:{block.engine}", create_engine(block, context), self._deadline_s(block))
-            for index, block in enumerate(chain)
-        ]
-        return _CHAINS[stage](links, on_event=self._on_fallback)
-
-    def _deadline_s(self, block: EngineBlock) -> float:
         session = self.config.session
-        default_s = session.stt_deadline_s if block.stage == "stt" else session.answer_deadline_s
-        return block.deadline_s or default_s
+        deadline_s = session.stt_deadline_s if stage == "stt" else session.answer_deadline_s
+        return make_engine(chain, context, default_deadline_s=deadline_s, on_event=self._on_fallback)
 
     def _on_fallback(self, event: FallbackEvent) -> None:
         if self.on_fallback is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,8 @@ import numpy as np
 
 from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.engines.errors import EngineFailed
-from antiphon.engines.host import EngineHost
-from antiphon.engines.net import forbid_network
 from antiphon.engines.protocols import Finish, LLMOptions, Message, TextDelta, TTSOptions
-from antiphon.engines.registry import EngineContext
-from antiphon.pipeline.build import create_engine, make_store
+from antiphon.pipeline.build import create_engine, engine_context
 from antiphon.pipeline.config import EngineBlock, load_config
 from antiphon.pipeline.needs import block_paths
 
@@ -53,17 +50,12 @@ async def try_block(source: str | None, overrides: Sequence[str], path: str) -> 
     """
     config = load_config(source, overrides=tuple(overrides))
     block = block_paths(config)[path]
-    async with AsyncExitStack() as stack:
-        if config.session.offline:
-            stack.enter_context(forbid_network())
-        host = EngineHost()
-        stack.push_async_callback(host.close)
-        context = EngineContext(host, make_store(config), offline=config.session.offline)
+    async with engine_context(config) as context:
         began_s = time.perf_counter()
-        engine = await stack.enter_async_context(create_engine(block, context))
-        load_s = time.perf_counter() - began_s
-        call_s, what = await _CALLS[block.stage](engine, block)
-        return Tried(load_s, call_s, what, _peak_memory_mb())
+        async with create_engine(block, context) as engine:
+            load_s = time.perf_counter() - began_s
+            call_s, what = await _CALLS[block.stage](engine, block)
+            return Tried(load_s, call_s, what, _peak_memory_mb())
 
 
 def audio_devices() -> dict[str, str | None]:

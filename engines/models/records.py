@@ -7,16 +7,14 @@ pulled by `hub:` reference).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
-import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from antiphon.engines.models.catalog import ModelEntry, Sha256
+from antiphon.engines.whole_file import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +83,5 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     :raises OSError: nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)

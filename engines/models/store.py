@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -92,13 +92,13 @@ def antiphon_home() -> Path:
     return Path(home).expanduser() if home else Path.home() / ".local" / "share" / "antiphon"
 
 
-def default_catalog() -> Catalog:
-    """The built-in catalog and, where it exists, `catalog.yaml` in :func:`antiphon_home`.
+def default_catalog(more: Iterable[Path] = ()) -> Catalog:
+    """The built-in catalog, over it `catalog.yaml` in :func:`antiphon_home` where it exists, and `more` over both.
 
-    :raises CatalogInvalid: the user's file has an error.
+    :raises CatalogInvalid: a file of the user's has an error.
     """
     own = antiphon_home() / "catalog.yaml"
-    return Catalog.load([own] if own.exists() else [])
+    return Catalog.load([*([own] if own.exists() else []), *more])
 
 
 class ModelStore:

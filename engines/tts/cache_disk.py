@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 import threading
 import time
 import zipfile
@@ -18,6 +17,7 @@ import numpy as np
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.protocols import SpeechChunk, Word
+from antiphon.engines.whole_file import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ class DiskCache:
             return
         with self._lock:
             try:
-                self._directory.mkdir(parents=True, exist_ok=True)
-                self._write(self._path(key), data)
+                with whole_file(self._path(key), suffix=_TEMPORARY, mode=0o600) as temporary:
+                    temporary.write_bytes(data)
                 self._sweep()
             except OSError as error:
                 log.warning(
@@ -75,16 +75,6 @@ class DiskCache:
 
     def _path(self, key: str) -> Path:
         return self._directory / f"{key}.speech.npz"
-
-    def _write(self, path: Path, data: bytes) -> None:
-        handle, name = tempfile.mkstemp(dir=self._directory, suffix=_TEMPORARY)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         files: list[tuple[int, int, Path]] = []

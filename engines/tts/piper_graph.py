@@ -9,18 +9,16 @@ computed from the kernels, strides and dilations on the way.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from antiphon.engines.errors import EngineLoadFailed, EngineUnavailable
 from antiphon.engines.tts.piper_voice import ENGINE
+from antiphon.engines.whole_file import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -210,8 +208,10 @@ def write_cut(source: str | Path, files: CutFiles) -> Cut:
     cut = find_cut(model)
     encoder, decoder = split(model, cut)
     for half, path in ((encoder, files.encoder), (decoder, files.decoder)):
-        with _renamed_into(path) as temporary:
+        with whole_file(path) as temporary:
             onnx.save(half, str(temporary))
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
     log.info("piper voice cut", extra={"context_frames": cut.context_frames, "hop_samples": cut.hop_samples})
     return cut
 
@@ -265,18 +265,3 @@ def split(model: Any, cut: Cut) -> tuple[Any, Any]:
     facts = {"antiphon_hop_samples": cut.hop_samples, "antiphon_context_frames": cut.context_frames}
     onnx.helper.set_model_props(decoder, {key: str(value) for key, value in facts.items()})
     return encoder, decoder
-
-
-@contextlib.contextmanager
-def _renamed_into(path: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import typer
@@ -18,10 +19,10 @@ from rich.console import Console
 from rich.text import Text
 
 from antiphon.engines.errors import AntiphonError, EngineTimeout
-from antiphon.engines.fallback import FallbackEvent
 from antiphon.engines.protocols import ToolCall, Usage
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.cli.common import EXIT_FAILED, EXIT_INTERRUPTED, ConfigArgument, JsonOption, SetOption, explained
+from antiphon.pipeline.cli.show import show_fallback
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.conversation import Conversation, Item, new_id
 from antiphon.pipeline.workflow import TurnContext, Workflow, WorkflowEvent
@@ -46,7 +47,7 @@ def chat(config: ConfigArgument = None, overrides: SetOption = None, as_json: Js
     loaded = load_config(config, overrides=overrides or ())
     interactive = sys.stdin.isatty() and not as_json
     console = Console(stderr=not interactive, highlight=False)
-    assembly = Assembly(loaded, text_only=True, on_fallback=lambda event: _say_fallback(console, event))
+    assembly = Assembly(loaded, text_only=True, on_fallback=partial(show_fallback, console))
     # One runner, and a run of it for each turn: between them the terminal's line editing has the main thread.
     with asyncio.Runner() as runner:
         began_s = time.monotonic()
@@ -70,11 +71,6 @@ async def _enter(assembly: Assembly) -> None:
 
 async def _leave(assembly: Assembly) -> None:
     await assembly.__aexit__(None, None, None)
-
-
-def _say_fallback(console: Console, event: FallbackEvent) -> None:
-    to = f", now {event.to}" if event.to else ""
-    console.print(Text(f"{event.stage}: {event.engine} {event.kind.replace('_', ' ')}{to}", "yellow"))
 
 
 # ---------------------------------------------------------------------------------------------- the conversation

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
 from antiphon.engines.errors import AntiphonError, EngineUnavailable, ModelError
+from antiphon.pipeline.config import packaged_names
 from antiphon.pipeline.errors import ConfigError
 
 P = ParamSpec("P")
@@ -61,6 +63,18 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return wrapper
+
+
+def split_config(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Tell the configuration from what follows: it comes first, and is a YAML file or the name of a packaged one.
+
+    A file of the user's that has such a name without the ending is no configuration.
+    """
+    first, *rest = arguments or [""]
+    packaged = f"{first}.yaml" in packaged_names() and not Path(first).is_file()
+    if first.lower().endswith((".yaml", ".yml")) or packaged:
+        return first, rest
+    return None, list(arguments)
 
 
 def exit_code(error: AntiphonError) -> int:

@@ -7,31 +7,17 @@ from typing import Annotated
 
 import typer
 
+from antiphon.pipeline.cli.common import ConfigArgument, JsonOption, SetOption
 from antiphon.pipeline.config import InvalidConfig, dump_config, json_schema, load_config, trace_config
 
 app = typer.Typer(help="Check, show and describe configurations.", no_args_is_help=True)
-
-ConfigArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="CONFIG",
-        help="A YAML file, or the name of a packaged one such as tiny.yaml. Without it: local.yaml.",
-        show_default=False,
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override one value, for example stt.model=whisper-base. May be repeated."
-    ),
-]
 
 
 @app.command()
 def check(
     config: ConfigArgument = None,
     overrides: SetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say whether a configuration is valid, or everything that is wrong with it.
 

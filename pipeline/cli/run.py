@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -17,12 +18,11 @@ from rich.console import Console
 from rich.text import Text
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.fallback import FallbackEvent
 from antiphon.pipeline.audio_file import read_audio_file
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.cli.common import EXIT_FAILED, ConfigArgument, JsonOption, SetOption, explained
 from antiphon.pipeline.cli.inputs import MAX_RATE_HZ, MIN_RATE_HZ, STDIN, find_recordings, raw_pcm, reply_targets
-from antiphon.pipeline.cli.show import Conversation, TurnRecord
+from antiphon.pipeline.cli.show import Conversation, TurnRecord, show_fallback
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.events import Event, EventSink
@@ -110,7 +110,7 @@ class _Job:
     async def run(self, events: TextIO | None) -> dict[str, Any]:
         began_s = time.monotonic()
         report: dict[str, Any] = {"config": self.name, "inputs": []}
-        async with Assembly(self.config, on_fallback=lambda event: self._say_fallback(event)) as assembly:
+        async with Assembly(self.config, on_fallback=partial(show_fallback, self.console)) as assembly:
             report["ready_s"] = round(time.monotonic() - began_s, 3)
             self.console.print(f"[dim]ready in {report['ready_s']:.1f} s ({self.name})[/dim]")
             if not self.replies:
@@ -128,10 +128,6 @@ class _Job:
                     self.console.print(Text(f"error: {error.message}", "red"))
                     report["inputs"].append({"input": path, "error": error.message, "turns": []})
         return report
-
-    def _say_fallback(self, event: FallbackEvent) -> None:
-        to = f", now {event.to}" if event.to else ""
-        self.console.print(Text(f"{event.stage}: {event.engine} {event.kind.replace('_', ' ')}{to}", "yellow"))
 
     async def _answer(self, assembly: Assembly, path: str, events: TextIO | None) -> dict[str, Any]:
         transport = RecordingTransport(self._source(path), paced=not self.fast)

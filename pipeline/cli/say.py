@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,42 +16,17 @@ import typer
 
 from antiphon.engines.audio import Samples, to_pcm16
 from antiphon.engines.errors import EngineUnavailable
-from antiphon.engines.fallback import FallbackTTS, Link
-from antiphon.engines.host import EngineHost
-from antiphon.engines.net import forbid_network
 from antiphon.engines.protocols import TTS, SpeechChunk, TTSOptions
-from antiphon.engines.registry import EngineContext
-from antiphon.pipeline.build import make_store
-from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained
-from antiphon.pipeline.config import Config, load_config, packaged_names
+from antiphon.pipeline.build import engine_context, make_engine
+from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained, split_config
+from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.text import make_speakable
+from antiphon.pipeline.wav_out import new_wav
 
 Write = Callable[[Samples], None]
 Sink = Callable[[int], AbstractContextManager[Write]]
 """(rate in Hz) -> a context manager that yields what takes float32 samples."""
-
-
-def make_tts(config: Config, context: EngineContext) -> TTS:
-    """The configured text-to-speech engine, or the chain of them, not yet entered."""
-    engines = [(block, block.spec.create(block.options, context)) for block in config.tts]
-    if len(engines) == 1:
-        only: TTS = engines[0][1]
-        return only
-    links = [Link(f"{n}:{block.engine}", engine, block.deadline_s) for n, (block, engine) in enumerate(engines, 1)]
-    return FallbackTTS(links)
-
-
-def split_arguments(arguments: Sequence[str]) -> tuple[str | None, str]:
-    """Tell the configuration from the text: it comes first, and is a YAML file or the name of a packaged one.
-
-    What stands in several arguments is one text.
-    """
-    if len(arguments) > 1:
-        first = arguments[0]
-        if first.lower().endswith((".yaml", ".yml")) or f"{first}.yaml" in packaged_names():
-            return first, " ".join(arguments[1:])
-    return None, " ".join(arguments)
 
 
 @explained
@@ -79,7 +53,8 @@ def say(
     Exit codes: 0 said; 1 nothing, or not all, could be said; 2 wrong usage or configuration; 3 a package or a model is
     missing; 130 stopped with Ctrl-C.
     """
-    source, text = split_arguments(arguments)
+    source, words = split_config(arguments) if len(arguments) > 1 else (None, arguments)
+    text = " ".join(words)
     if text == "-":
         text = sys.stdin.read()
     config = load_config(source, overrides=tuple(overrides or ()))
@@ -99,13 +74,7 @@ def say(
 
 async def _run(config: Config, text: str, request: TTSOptions, sink: Sink) -> float:
     """Say it; returns how many seconds of audio came."""
-    async with AsyncExitStack() as stack:
-        if config.session.offline:
-            stack.enter_context(forbid_network())
-        host = EngineHost()
-        stack.push_async_callback(host.close)
-        tts = make_tts(config, EngineContext(host, make_store(config), offline=config.session.offline))
-        await stack.enter_async_context(tts)
+    async with engine_context(config) as context, make_engine(config.tts, context) as tts:
         languages = tts.capabilities.languages
         language = request.language or (languages[0] if languages else None)
         speakable = make_speakable(language, lexicon=config.text.lexicon, urls=config.text.speak_urls)
@@ -144,29 +113,7 @@ def _sink(out: str | None) -> Sink:
     if out is None:
         _sounddevice()  # say at once that there is no speaker, not when the voice is loaded
         return _speaker
-    return _raw_stdout if out == "-" else partial(_wav_file, Path(out))
-
-
-@contextmanager
-def _wav_file(path: Path, rate_hz: int) -> Iterator[Write]:
-    """A WAV file that appears under its name when all of it is written."""
-    import soundfile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with (
-            os.fdopen(handle, "w+b") as file,
-            soundfile.SoundFile(file, "w", rate_hz, 1, "PCM_16", format="WAV") as wav,
-        ):
-            yield lambda samples: wav.write(to_pcm16(samples))
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return _raw_stdout if out == "-" else partial(new_wav, Path(out))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from antiphon.engines.fallback import FallbackEvent
 from antiphon.pipeline.events import (
     ErrorEvent,
     Event,
@@ -85,3 +86,9 @@ class Conversation:
         row = Table.grid(Column(width=8, justify="right", style=style), Column(), padding=(0, 1, 0, 0), pad_edge=False)
         row.add_row(who, Text(text))
         self._console.print(row)
+
+
+def show_fallback(console: Console, event: FallbackEvent) -> None:
+    """Say that an engine of a chain failed, or works again."""
+    to = f", now {event.to}" if event.to else ""
+    console.print(Text(f"{event.stage}: {event.engine} {event.kind.replace('_', ' ')}{to}", "yellow"))

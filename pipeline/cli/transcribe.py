@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,15 +13,12 @@ from typing import Annotated
 import typer
 
 from antiphon.engines.errors import AntiphonError
-from antiphon.engines.fallback import FallbackSTT, Link
-from antiphon.engines.host import EngineHost
-from antiphon.engines.net import forbid_network
 from antiphon.engines.protocols import STT, STTOptions, Transcript
-from antiphon.engines.registry import EngineContext
 from antiphon.pipeline.audio_file import read_audio_file
-from antiphon.pipeline.build import make_store
-from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained
-from antiphon.pipeline.config import Config, load_config, packaged_names
+from antiphon.pipeline.build import engine_context, make_engine
+from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained, split_config
+from antiphon.pipeline.cli.inputs import named_in
+from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.subtitles import SUFFIXES, render
 
 
@@ -45,16 +42,6 @@ class FileResult:
     error: AntiphonError | None = None
 
 
-def make_stt(config: Config, context: EngineContext) -> STT:
-    """The configured speech-to-text engine, or the chain of them, not yet entered."""
-    engines = [(block, block.spec.create(block.options, context)) for block in config.stt]
-    if len(engines) == 1:
-        only: STT = engines[0][1]
-        return only
-    links = [Link(f"{n}:{block.engine}", engine, block.deadline_s) for n, (block, engine) in enumerate(engines, 1)]
-    return FallbackSTT(links)
-
-
 async def transcribe_files(
     stt: STT, paths: Sequence[Path], *, word_times: bool = False, language: str | None = None
 ) -> AsyncIterator[FileResult]:
@@ -71,15 +58,6 @@ async def transcribe_files(
             yield FileResult(path, error=error)
             continue
         yield FileResult(path, transcript, audio.frame.duration_s, audio.warnings)
-
-
-def split_arguments(arguments: Sequence[str]) -> tuple[str | None, list[Path]]:
-    """Tell the configuration from the recordings: it comes first, and is a YAML file or the name of a packaged one."""
-    first = arguments[0] if arguments else ""
-    named = first in packaged_names() or f"{first}.yaml" in packaged_names()
-    if first.lower().endswith((".yaml", ".yml")) or (named and not Path(first).exists()):
-        return first, [Path(a) for a in arguments[1:]]
-    return None, [Path(a) for a in arguments]
 
 
 @explained
@@ -101,7 +79,8 @@ def transcribe(
     Exit codes: 0 done; 1 a recording could not be used or transcribed; 2 wrong usage or configuration; 3 a package or a
     model is missing; 130 stopped with Ctrl-C.
     """
-    source, paths = split_arguments(arguments)
+    source, files = split_config(arguments)
+    paths = [Path(file) for file in files]
     if not paths:
         raise typer.BadParameter("no recording was named")
     if out is None and len(paths) > 1 and format in (OutputFormat.srt, OutputFormat.vtt):
@@ -120,13 +99,7 @@ async def _run(
 ) -> int:
     """Do the work; returns how many files failed."""
     failed = 0
-    async with AsyncExitStack() as stack:
-        if config.session.offline:
-            stack.enter_context(forbid_network())
-        host = EngineHost()
-        stack.push_async_callback(host.close)
-        context = EngineContext(host, make_store(config), offline=config.session.offline)
-        stt = await stack.enter_async_context(make_stt(config, context))
+    async with engine_context(config) as context, make_engine(config.stt, context) as stt:
         results = transcribe_files(stt, paths, word_times=format is not OutputFormat.text, language=language)
         async with aclosing(results):  # type: ignore[type-var]
             position = 0
@@ -170,11 +143,4 @@ def _targets(paths: Sequence[Path], out: Path | None, format: OutputFormat) -> l
         return [out]
     if out.exists() and not out.is_dir():
         raise typer.BadParameter(f"--out {out} is a file, but several recordings need a folder")
-    suffix = SUFFIXES[format.value]
-    targets: list[Path | None] = []
-    for path in paths:
-        name, number = path.stem, 2
-        while out / f"{name}{suffix}" in targets:
-            name, number = f"{path.stem}-{number}", number + 1
-        targets.append(out / f"{name}{suffix}")
-    return targets
+    return list(named_in(out, [path.stem for path in paths], SUFFIXES[format.value]))

@@ -15,7 +15,7 @@ import typer
 from tiny_piper import RATE_HZ, save_voice
 from typer.testing import CliRunner, Result
 
-from antiphon.pipeline.cli.say import say, split_arguments
+from antiphon.pipeline.cli.say import say
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_what_the_voice_cannot_do(config: str, tmp_path: Path) -> None:
     [
         (["--set", "tts.voice=no-such-voice", "--out", "x.wav"], "no-such-voice", 3),
         (["--set", "tts.vioce=x", "--out", "x.wav"], "vioce", 2),
-        (["--out", "FOLDER"], "cannot write", 1),
+        (["--out", "FOLDER"], "is a folder", 1),
     ],
 )
 def test_what_cannot_start(config: str, tmp_path: Path, arguments: list[str], problem: str, code: int) -> None:
@@ -95,12 +95,31 @@ def test_what_cannot_start(config: str, tmp_path: Path, arguments: list[str], pr
     assert problem in result.stderr and "Traceback" not in result.output
 
 
-def test_split_arguments() -> None:
-    assert split_arguments(["hello"]) == (None, "hello")
-    assert split_arguments(["my.yaml", "hello", "you"]) == ("my.yaml", "hello you")
-    assert split_arguments(["tiny", "hello"]) == ("tiny", "hello")
-    assert split_arguments(["tiny"]) == (None, "tiny")
-    assert split_arguments(["hello", "my.yaml"]) == (None, "hello my.yaml")
+@pytest.mark.parametrize(
+    ("arguments", "source", "text"),
+    [
+        (["hello"], None, "hello"),
+        (["my.yaml", "hello", "you"], "my.yaml", "hello you"),
+        (["tiny", "hello"], "tiny", "hello"),
+        (["tiny"], None, "tiny"),
+        (["hello", "my.yaml"], None, "hello my.yaml"),
+    ],
+)
+def test_the_configuration_is_told_from_the_text(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], source: str | None, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[Any] = []
+
+    async def spoken(config: Any, text: str, *_: Any) -> float:
+        seen.append(text)
+        return 1.0
+
+    module = sys.modules[say.__module__]  # not by path: the package has the function under the module's name
+    monkeypatch.setattr(module, "load_config", lambda source, **_: seen.append(source))
+    monkeypatch.setattr(module, "_run", spoken)
+    assert invoke(*arguments, "--out", "a.wav").exit_code == 0
+    assert seen == [source, text]
 
 
 class FakeSpeaker:

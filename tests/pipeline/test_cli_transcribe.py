@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from antiphon.engines.errors import EngineFailed, ModelMissing
 from antiphon.engines.protocols import STTCapabilities, STTOptions, Transcript, Word
-from antiphon.pipeline.cli.transcribe import split_arguments, transcribe
+from antiphon.pipeline.cli.common import split_config
+from antiphon.pipeline.cli.transcribe import transcribe
 
 CLIPS = Path(os.environ.get("ANTIPHON_CLIPS", Path(__file__).parents[2].parent / "shared" / "audio"))
 
@@ -53,7 +54,7 @@ class LengthSTT:
 def stt(monkeypatch: pytest.MonkeyPatch) -> LengthSTT:
     engine = LengthSTT()
     # By module, not by path: the package has the function under the module's name.
-    monkeypatch.setattr(sys.modules[transcribe.__module__], "make_stt", lambda *_: engine)
+    monkeypatch.setattr(sys.modules[transcribe.__module__], "make_engine", lambda *_: engine)
     return engine
 
 
@@ -168,11 +169,12 @@ def test_a_missing_model_names_the_command(stt: LengthSTT, wavs: list[str]) -> N
 
 def test_the_configuration_is_told_from_the_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert split_arguments(["my.yaml", "a.wav"]) == ("my.yaml", [Path("a.wav")])
-    assert split_arguments(["tiny", "a.wav"]) == ("tiny", [Path("a.wav")])
-    assert split_arguments(["a.wav", "b.yaml.wav"]) == (None, [Path("a.wav"), Path("b.yaml.wav")])
+    assert split_config(["my.yaml", "a.wav"]) == ("my.yaml", ["a.wav"])
+    assert split_config(["tiny", "a.wav"]) == ("tiny", ["a.wav"])
+    assert split_config(["a.wav", "b.yaml.wav"]) == (None, ["a.wav", "b.yaml.wav"])
+    assert split_config([]) == (None, [])
     Path("tiny").touch()
-    assert split_arguments(["tiny", "a.wav"]) == (None, [Path("tiny"), Path("a.wav")])
+    assert split_config(["tiny", "a.wav"]) == (None, ["tiny", "a.wav"])
 
 
 @pytest.mark.real
