@@ -20,7 +20,11 @@ class Loadable:
     engine: str
     """Its name in the registry."""
     _held = False
-    """Somebody has entered it, or is about to."""
+
+    @property
+    def entered(self) -> bool:
+        """Whether somebody has entered it, or is about to, or is about to have left."""
+        return self._held
 
     async def __aenter__(self) -> Self:
         """Load and warm.
@@ -86,7 +90,7 @@ class Hosted(Loadable):
         if worker is not None:
             await self._host.release(worker)
 
-    def _entered(self) -> Worker:
+    def _loaded(self) -> Worker:
         """:raises EngineFailed: it is not entered."""
         if self._worker is None:
             raise self._not_entered()

@@ -145,7 +145,7 @@ class LlamaCppLLM(Hosted):
         :raises EngineTimeout: no event within the ticket's `timeout_s`.
         :raises EngineFailed: llama.cpp failed, or the answer was an unusable tool call.
         """
-        worker = self._entered()
+        worker = self._loaded()
         request = self._request(messages, tools, options, session_key)
         self._remember(session_key, request.tools)
         timeout_s = current_ticket.get().timeout_s
@@ -173,7 +173,7 @@ class LlamaCppLLM(Hosted):
 
         :param tools: the tools of the prompt to come; None: those that the session's last answer had.
         """
-        worker = self._entered()
+        worker = self._loaded()
         if not messages:
             return
         chosen = self._tools.get(session_key, ()) if tools is None else tuple(tools)

@@ -115,7 +115,7 @@ class SmartTurnDetector(Hosted):
         :raises EngineRequestInvalid: no audio, another rate or shape, or samples that are no numbers.
         :raises EngineFailed: the engine is not entered, or broke.
         """
-        return float(await self._entered().call("probability", _checked_tail(audio)))
+        return float(await self._loaded().call("probability", _checked_tail(audio)))
 
     async def _load(self) -> None:
         model = await asyncio.to_thread(self._models.resolve, self._options.model)

@@ -468,7 +468,7 @@ def test_leaving_a_stream_stops_the_work(context: EngineContext) -> None:
 def test_leaving_during_the_prompt_stops_between_batches(context: EngineContext) -> None:
     async def work(engine: LlamaCppLLM) -> None:
         request = engine._request([Message("user", "word " * 900)], (), LLMOptions(), "prompt")
-        stream = engine._entered().stream("generate", request)
+        stream = engine._loaded().stream("generate", request)
         async with contextlib.aclosing(cast("Any", stream)) as items:
             async for item in items:
                 assert item is None  # a tick after each batch

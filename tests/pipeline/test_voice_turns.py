@@ -357,7 +357,7 @@ def test_a_session_that_cannot_start_gives_the_error_and_raises() -> None:
             async for event in result.stream():
                 events.append(event)
         assert kinds(events) == ["error", "session_ended"]
-        assert not script.vad_engine._entered, "what could be loaded is freed again"
+        assert not script.vad_engine.entered, "what could be loaded is freed again"
         await pipeline.aclose()
 
     run_virtual(main())
@@ -421,7 +421,7 @@ def test_aclose_midway_leaves_no_task(at_s: float) -> None:
         feeding.cancel()
         await asyncio.wait({feeding})
         assert leftovers() == set()
-        assert not script.stt_engine._entered and not script.tts_engine._entered
+        assert not script.stt_engine.entered and not script.tts_engine.entered
 
     run_virtual(main())
 
