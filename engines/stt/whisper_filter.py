@@ -23,8 +23,10 @@ _STEADY_DB = 5.0  # speech moves by 7 dB and more within a word, hum and tones b
 _QUIET_DBFS = -50.0
 _ACTIVE_DB = 15.0  # below the loud frames
 _UNREAD_FRAMES = 40  # 0.8 s of loud audio after the last word
-_DOUBTFUL = 0.8  # of the no-speech threshold: from there on a low log-probability is enough
-_CONFIDENT_LOGPROB = -0.3
+_DOUBTFUL = 0.8  # of the no-speech threshold: from there on a low log-probability is enough,
+_MORE_DOUBTFUL = 0.65  # and from there on one that is lower by this much:
+_MUCH_LOWER = 0.4
+_CONFIDENT_LOGPROB = -0.4
 _HOPELESS_LOGPROB = -2.2
 _SUSPECT_NO_SPEECH = 0.3  # no clear speech has more
 _WEAK = 0.2  # below the log-probability limit
@@ -135,7 +137,9 @@ def rejection(evidence: Evidence, limits: FilterLimits, *, strict: bool = False)
         no_speech = min(1.0, no_speech * _LONG_WINDOW_FACTOR)
     if no_speech > limits.no_speech and logprob < _CONFIDENT_LOGPROB:
         return "no speech"
-    if no_speech > _DOUBTFUL * limits.no_speech and logprob < limits.logprob:
+    if (no_speech > _DOUBTFUL * limits.no_speech and logprob < limits.logprob) or (
+        no_speech > _MORE_DOUBTFUL * limits.no_speech and logprob < limits.logprob - _MUCH_LOWER
+    ):
         return "no speech, low probability"
     if logprob < (limits.logprob if strict else _HOPELESS_LOGPROB):
         return "low probability"

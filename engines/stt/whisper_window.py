@@ -30,7 +30,7 @@ MIN_MARGIN_S = 1.28
 
 _TOKENS_PER_S = {"en": 8.0}
 _TOKENS_PER_S_OTHER = 14.0  # scripts whose letters take two or three byte-level tokens each
-_TOKENS_BASE = 12
+_TOKENS_BASE = 8
 
 
 @dataclass(frozen=True, slots=True)

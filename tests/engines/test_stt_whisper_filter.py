@@ -28,6 +28,7 @@ def test_clear_speech_is_believed() -> None:
         ({"text": "♪♪"}, "no words"),
         ({"no_speech": 0.75, "logprob": -0.6}, "no speech"),
         ({"no_speech": 0.52, "logprob": -1.1}, "no speech, low probability"),
+        ({"no_speech": 0.4, "logprob": -1.3}, "no speech, low probability"),
         ({"logprob": -2.5}, "low probability"),
         ({"looped": True, "no_speech": 0.4}, "loop on doubtful speech"),
         ({"acoustics": Acoustics(-20.0, 0.5, 3.0), "no_speech": 0.4}, "steady sound"),
@@ -55,7 +56,7 @@ def test_one_weak_sign_is_not_enough(change: dict[str, object]) -> None:
 
 
 def test_a_long_window_makes_the_same_no_speech_probability_worth_more() -> None:
-    doubtful = replace(GOOD, no_speech=0.4, logprob=-1.2)
+    doubtful = replace(GOOD, no_speech=0.35, logprob=-1.1)
     assert rejection(doubtful, LIMITS) is None
     assert rejection(replace(doubtful, window_s=30.0), LIMITS) is not None
 
