@@ -68,7 +68,7 @@ def _parts(group: Sequence[Word], word: Word) -> bool:
 
 
 def to_dict(transcript: Transcript, duration_s: float) -> dict[str, Any]:
-    """A transcript as JSON-ready values: times in seconds, probabilities 0-1, null for what the engine does not know."""
+    """A transcript as JSON-ready values: times in seconds, probabilities 0-1, null for what is not known."""
     words = None
     if transcript.words is not None:
         words = [
