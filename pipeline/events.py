@@ -72,8 +72,10 @@ class SpeechStopped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptEvent(Event):
-    """Text of one side. For the user: what was heard, not `final` while the turn may go on. For the assistant: the whole
-    reply, when it has ended."""
+    """Text of one side.
+
+    For the user: what was heard, not `final` while the turn may go on. For the assistant: the whole reply, at its end.
+    """
 
     type: ClassVar[str] = "transcript"
     role: Literal["user", "assistant"]

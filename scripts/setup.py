@@ -1,4 +1,4 @@
-"""Makes .venv with what a make target needs. Standard library only; safe to repeat; done, it does nothing (offline too).
+"""Makes .venv with what a make target needs. Standard library only; safe to repeat; once done it does nothing.
 
     python3 scripts/setup.py run     what running the pipeline needs (engines included)
     python3 scripts/setup.py dev     that, and what the tests and checks need
