@@ -7,6 +7,7 @@ travels beside the call in :data:`antiphon.engines.host.current_ticket`, not thr
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -355,9 +356,26 @@ class MachinePlan:
     """How many threads each stage may use on this machine (`threads: auto` resolves to these)."""
 
     stt: int = 1
-    llm: int = 2
+    llm: int = 1
     tts: int = 1
     turn: int = 1
+
+    @classmethod
+    def for_cores(cls, cores: int) -> MachinePlan:
+        """A plan by the number of cores.
+
+        On two cores every stage has one thread: the LLM writes while the TTS speaks, and llama.cpp's threads spin while
+        they wait for one another, so a second one that shares its core with anything else makes both several times
+        slower (measured; alone on the machine it would gain a tenth). More cores than two are a careful guess.
+        """
+        if cores <= 2:
+            return cls()
+        return cls(stt=min(4, cores // 2), llm=min(8, cores - 2), tts=1 if cores < 6 else 2)
+
+    @classmethod
+    def for_this_machine(cls) -> MachinePlan:
+        """A plan by the cores that this process may use."""
+        return cls.for_cores(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class EngineContext:
 
     host: EngineHost
     models: ModelStore
-    plan: MachinePlan = field(default_factory=MachinePlan)
+    plan: MachinePlan = field(default_factory=MachinePlan.for_this_machine)
     offline: bool = True
     """Forbids every non-loopback connection."""
 
