@@ -8,10 +8,11 @@ pipeline its agent runs on the configured LLM, whatever model name the agent car
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any, cast
 
 from agents import (
@@ -127,9 +128,7 @@ class AntiphonModel(Model):
             tools=[],
             parallel_tool_calls=bool(model_settings.parallel_tool_calls),
         )
-        chunks: AsyncGenerator[ChatCompletionChunk] = _chunks(
-            self.llm.stream(messages, specs, options, self.session_key)
-        )
+        chunks = _chunks(_answer(self.llm, messages, specs, options, self.session_key))
         async with contextlib.aclosing(chunks):
             async for event in ChatCmplStreamHandler.handle_stream(response, cast(Any, chunks), model=MODEL_NAME):
                 yield event
@@ -203,14 +202,17 @@ class SingleAgentVoiceWorkflow(VoiceWorkflowBase):
                 model_provider=AntiphonModelProvider(self._llm, session_key=self._session_key), tracing_disabled=True
             ),
         )
-        finished = False
+        finished = spoke = False
         try:
             async for text in VoiceWorkflowHelper.stream_text_from(result):
+                spoke = spoke or bool(text.strip())
                 yield text
             finished = True
         finally:
             if not finished:
                 result.cancel()
+        if not spoke:
+            raise WorkflowError("the agent ended its turn without a word", hint="a bigger model may do better")
         self._history = result.to_input_list()
         self._agent = result.last_agent
 
@@ -279,11 +281,63 @@ def _options(settings: ModelSettings, output_schema: AgentOutputSchemaBase | Non
     )
 
 
-async def _chunks(events: AsyncIterator[protocols.LLMEvent]) -> AsyncGenerator[ChatCompletionChunk]:
+async def _answer(
+    llm: LLM, messages: Sequence[Message], tools: Sequence[ToolSpec], options: LLMOptions, session_key: str
+) -> AsyncGenerator[protocols.LLMEvent]:
+    """The engine's answer, without calls that have their result already.
+
+    Small models repeat a call whose result is in front of them until the run's steps are used up. Where an answer is
+    nothing but such a repetition, the model is asked again, to speak this time.
+    """
+    made = _answered_calls(messages)
+    calls = repetitions = 0
+    async with contextlib.aclosing(_generator(llm.stream(messages, tools, options, session_key))) as events:
+        async for event in events:
+            if isinstance(event, ToolCall):
+                if _call_key(event) in made:
+                    repetitions += 1
+                    continue
+                calls += 1
+            if isinstance(event, Finish) and repetitions and not calls:
+                break
+            yield event
+    if repetitions and not calls:
+        spoken = dataclasses.replace(options, tool_choice="none")
+        async with contextlib.aclosing(_generator(llm.stream(messages, tools, spoken, session_key))) as events:
+            async for event in events:
+                yield event
+
+
+def _generator(events: AsyncIterator[protocols.LLMEvent]) -> AsyncGenerator[protocols.LLMEvent]:
+    """Every engine's stream is an async generator, which the contract says in words only."""
+    return cast(AsyncGenerator[protocols.LLMEvent], events)
+
+
+def _answered_calls(messages: Sequence[Message]) -> set[tuple[str, str]]:
+    """The calls since the user last spoke that have a result."""
+    calls: dict[str, ToolCall] = {}
+    answered: set[tuple[str, str]] = set()
+    for message in messages:
+        if message.role == "user":
+            calls, answered = {}, set()
+        calls.update({call.id: call for call in message.tool_calls})
+        if message.role == "tool" and message.tool_call_id in calls:
+            answered.add(_call_key(calls[message.tool_call_id]))
+    return answered
+
+
+def _call_key(call: ToolCall) -> tuple[str, str]:
+    try:
+        return call.name, json.dumps(json.loads(call.arguments or "{}"), sort_keys=True)
+    except ValueError:
+        return call.name, call.arguments
+
+
+async def _chunks(events: AsyncGenerator[protocols.LLMEvent]) -> AsyncGenerator[ChatCompletionChunk]:
     """Our events as the chunks that the SDK's own stream handler takes."""
     index = 0
     usage: dict[str, Any] | None = None
-    try:
+    async with contextlib.aclosing(events):
         async for event in events:
             if isinstance(event, TextDelta):
                 yield _chunk({"content": event.text})
@@ -302,10 +356,6 @@ async def _chunks(events: AsyncIterator[protocols.LLMEvent]) -> AsyncGenerator[C
                     "total_tokens": event.input_tokens + event.output_tokens,
                     "prompt_tokens_details": {"cached_tokens": event.cached_tokens},
                 }
-    finally:
-        close = getattr(events, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _chunk(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import importlib.util
 import logging
@@ -117,6 +119,7 @@ class Assembly:
             raise
         gc.collect()
         gc.freeze()  # what is loaded now stays: later collections need not look at it
+        _return_free_memory()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -310,6 +313,12 @@ def create_engine(block: EngineBlock, context: EngineContext) -> Any:
     if block.voices and more is not None:
         options = options.model_copy(update={"more_voices": tuple(dict.fromkeys([*more, *block.voices.values()]))})
     return block.spec.create(options, context)
+
+
+def _return_free_memory() -> None:
+    """Give the pages that loading needed and freed back to the system; glibc keeps them otherwise (80 MB of 660)."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library: it has its own ways
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _workflow_target(config: Config) -> Any:

@@ -97,13 +97,17 @@ class ChatWorkflow:
         return [*system, *history, Message("user", transcript)]
 
     async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
+        said = False
         stream = self.llm.stream(self.prompt(turn.history, turn.transcript), (), self.options, turn.session)
         async with _closing(stream):
             async for event in stream:
                 if isinstance(event, TextDelta):
+                    said = said or bool(event.text.strip())
                     yield event.text
                 elif isinstance(event, Usage):
                     yield event
+        if not said:
+            raise WorkflowError("the model ended its answer without a word", hint="ask again, or try another model")
 
 
 RunFunction = Callable[[str], Any]

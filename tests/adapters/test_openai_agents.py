@@ -72,6 +72,33 @@ def test_parallel_calls_keep_their_ids() -> None:
     assert answers["call_Oslo"] == "The weather in Oslo is sunny." and set(answers) == {"call_Rome", "call_Oslo"}
 
 
+def test_a_call_that_has_its_result_is_not_made_again() -> None:
+    def call(identity: str) -> ToolCall:
+        return ToolCall(identity, "get_weather", '{"city":  "Paris"}')
+
+    agent = Agent(name="a", tools=[get_weather])
+    workflow, llm = bound(
+        agent, [Reply(tool_calls=[call("c1")]), Reply(tool_calls=[call("c2")]), Reply(["It is sunny."])]
+    )
+    assert ask(workflow, "Weather in Paris?") == ["It is sunny."]
+    assert [one.options.tool_choice for one in llm.calls] == [None, None, "none"]
+
+
+def test_the_same_call_in_the_next_turn_is_made() -> None:
+    call = ToolCall("c1", "get_weather", '{"city": "Paris"}')
+    again = ToolCall("c2", "get_weather", '{"city": "Paris"}')
+    steps = [Reply(tool_calls=[call]), Reply(["Sunny."]), Reply(tool_calls=[again]), Reply(["Still sunny."])]
+    workflow, llm = bound(Agent(name="a", tools=[get_weather]), steps)
+    assert ask(workflow, "Weather in Paris?", "And now?") == ["Sunny.", "Still sunny."]
+    assert {one.options.tool_choice for one in llm.calls} == {None}
+
+
+def test_an_answer_without_a_word_is_an_error() -> None:
+    workflow, _ = bound(Agent(name="a"), [Reply([" "])])
+    with pytest.raises(WorkflowError, match="without a word"):
+        ask(workflow, "Hi?")
+
+
 def test_a_handoff_lasts() -> None:
     sales = Agent(name="sales", instructions="You sell.")
     first = Agent(name="first", instructions="You greet.", handoffs=[handoff(sales)])
