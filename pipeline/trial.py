@@ -6,6 +6,7 @@ and not the command that wants to report it.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -179,6 +180,11 @@ _CALLS: dict[str, Callable[[Any, EngineBlock], Coroutine[Any, Any, tuple[float, 
 
 
 def _peak_memory_mb() -> float:
+    # Linux hands ru_maxrss down through fork and exec: a child of a big process would show its parent's peak.
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
     import resource  # POSIX only, as the child process is
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -425,8 +425,8 @@ def test_a_missing_stage_is_named() -> None:
         ),
         ("text: {lexicon: {'': x}}", "text.lexicon.: no valid key"),
         (
-            "gate: {start_ms: 300}",
-            "gate: start_window_ms (192) is shorter than start_ms (300): the gate could never open",
+            "gate: {start_ms: 400}",
+            "gate: start_window_ms (320) is shorter than start_ms (400): the gate could never open",
         ),
         ("speculation: maybe", "speculation: found 'maybe'; allowed: a mapping"),
     ],
