@@ -56,6 +56,16 @@ class Window:
     speaking: bool
     """Whether the gate is open after this window."""
     change: SpeechOpened | SpeechClosed | None
+    failure: Exception | None = None
+    """The VAD failed on this window, which was then taken for more of the same; only the first of a row has it."""
+
+
+class VADBroken(Exception):
+    """Raised when the VAD has failed on so many windows in a row that nothing can be heard; `__cause__` is why."""
+
+
+MAX_FAILURES = 30
+"""Windows in a row that the VAD may fail on: about a second."""
 
 
 class Gate:
@@ -77,11 +87,13 @@ class Gate:
         self._first_speech_s = 0.0
         self._last_speech_end_s = 0.0
         self._silent_windows = 0
+        self._failures = 0
 
     def push(self, frame: AudioFrame) -> Iterator[Window]:
         """Take a frame of any length; yields each VAD window that it completes.
 
         :raises ValueError: the frame's rate is not the VAD's.
+        :raises VADBroken: the VAD fails again and again.
         """
         if frame.rate_hz != self.rate_hz:
             raise ValueError(f"the gate wants {self.rate_hz} Hz, not {frame.rate_hz}")
@@ -117,9 +129,22 @@ class Gate:
         assert self._next_start_s is not None
         frame = AudioFrame(samples, self.rate_hz, self._next_start_s)
         self._next_start_s = frame.end_s
-        probability = self._stream.probability(samples)
+        probability, failure = self._probability(samples)
         change = self._while_speaking(frame, probability) if self.speaking else self._while_silent(frame, probability)
-        return Window(frame, probability, self.speaking, change)
+        return Window(frame, probability, self.speaking, change, failure)
+
+    def _probability(self, samples: Samples) -> tuple[float, Exception | None]:
+        """The VAD's word; where it fails, what was is taken to go on, and a fresh stream is begun."""
+        try:
+            probability = self._stream.probability(samples)
+        except Exception as error:
+            self._failures += 1
+            if self._failures >= MAX_FAILURES:
+                raise VADBroken(f"the VAD failed on {self._failures} windows in a row") from error
+            self._stream = self._vad.stream()
+            return (self._vad.threshold if self.speaking else 0.0), (error if self._failures == 1 else None)
+        self._failures = 0
+        return probability, None
 
     def _while_silent(self, frame: AudioFrame, probability: float) -> SpeechOpened | None:
         self._ring.append((frame, probability >= self._vad.threshold))

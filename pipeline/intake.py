@@ -22,9 +22,19 @@ class Intake:
     """One per session."""
 
     def __init__(
-        self, gate: Gate, machine: turns.TurnMachine, *, paced: bool, on_action: OnAction, on_speech: OnSpeech
+        self,
+        gate: Gate,
+        machine: turns.TurnMachine,
+        *,
+        paced: bool,
+        on_action: OnAction,
+        on_speech: OnSpeech,
+        on_failure: Callable[[Exception], None],
     ) -> None:
-        """:param paced: audio comes in real time, so time also passes while none comes."""
+        """
+        :param paced: audio comes in real time, so time also passes while none comes.
+        :param on_failure: told when the VAD begins to fail.
+        """
         self.gate = gate
         self.machine = machine
         self.audio_end_s = 0.0
@@ -32,6 +42,7 @@ class Intake:
         self._paced = paced
         self._on_action = on_action
         self._on_speech = on_speech
+        self._on_failure = on_failure
         self._resampler: StreamResampler | None = None
         self._turn: list[Samples] = []
         self._turn_start_s = 0.0
@@ -99,6 +110,8 @@ class Intake:
             self._hear(window)
 
     def _hear(self, window: Window) -> None:
+        if window.failure is not None:
+            self._on_failure(window.failure)
         idle = self.machine.state is turns.State.IDLE
         match window.change:
             case SpeechOpened(at_s, audio) as opened:

@@ -107,6 +107,7 @@ class Session:
             paced=self._paced,
             on_action=self._act,
             on_speech=self._tell_speech,
+            on_failure=self._tell_vad_failure,
         )
         self._speculates = self.settings.speculate and self._paced and engines.local and not self.settings.manual_turns
         self._rearm = asyncio.Event()
@@ -122,7 +123,8 @@ class Session:
     async def run(self) -> None:
         """Serve the transport until its input ends and the last reply has been heard.
 
-        :raises ExceptionGroup: the transport failed; engines and workflows never end a session.
+        :raises ExceptionGroup: the transport failed, or the VAD fails on every window. Other engines and workflows end
+            a turn, never a session.
         """
         async with asyncio.TaskGroup() as group:
             self._group = group
@@ -168,6 +170,12 @@ class Session:
         kind = SpeechStarted if isinstance(change, SpeechOpened) else SpeechStopped
         machine = self._intake.machine
         self._send(self._event(kind, turn=machine.turn, revision=machine.revision, at_s=change.at_s))
+
+    def _tell_vad_failure(self, error: Exception) -> None:
+        logger.warning("the VAD failed", extra={"session": self.id, "code": type(error).__name__})
+        machine = self._intake.machine
+        fields = {"stage": "vad", "code": type(error).__name__, "message": str(error)}
+        self._send(self._event(ErrorEvent, turn=machine.turn, revision=machine.revision, **fields))
 
     async def _tick(self) -> None:
         """Feed the turn machine the time when no audio does."""

@@ -10,10 +10,21 @@ import numpy as np
 import pytest
 from sessions import RATE_HZ, Rig
 
-from antiphon.engines.audio import AudioFrame
+from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.engines.errors import EngineFailed, EngineOverloaded
-from antiphon.engines.protocols import EndpointPolicy
-from antiphon.engines.testing import Answer, Heard, Reply, ScriptedTTS, ScriptedTurnDetector, run_virtual
+from antiphon.engines.protocols import EndpointPolicy, VADStream
+from antiphon.engines.testing import (
+    Answer,
+    Heard,
+    Reply,
+    ScriptedLLM,
+    ScriptedSTT,
+    ScriptedTTS,
+    ScriptedTurnDetector,
+    ScriptedVAD,
+    run_virtual,
+)
+from antiphon.pipeline.gate import VADBroken
 from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.session_settings import SessionSettings
 from antiphon.pipeline.workflow import TurnContext
@@ -259,3 +270,48 @@ def test_cancelling_a_session_leaves_nothing_behind(at_s: float) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run_virtual(main())
+
+
+class BreakingVAD(ScriptedVAD):
+    """Fails on the windows that begin between two times."""
+
+    def __init__(self, speech: list[tuple[float, float]], broken: tuple[float, float]) -> None:
+        super().__init__(speech)
+        self._broken = broken
+
+    def stream(self) -> VADStream:
+        inner = super().stream()
+        broken, at = self._broken, self
+
+        class Stream:
+            def probability(self, window: Samples) -> float:
+                start_s = at.windows * at.window_samples / at.rate_hz
+                at.windows += 1
+                speaks = any(first <= start_s < last for first, last in TWO_TURNS)
+                if broken[0] <= start_s < broken[1]:
+                    raise RuntimeError("vad broke")
+                return 1.0 if speaks else 0.0
+
+            def reset(self) -> None:
+                inner.reset()
+
+        return Stream()
+
+    windows = 0
+
+
+def test_a_vad_that_fails_for_a_moment_costs_no_turn() -> None:
+    rig = Rig(TWO_TURNS, seconds=9.0, stt=[Heard("One?"), Heard("Two?")], llm=[Reply(["A."]), Reply(["B."])])
+    rig.vad = BreakingVAD(TWO_TURNS, (0.9, 1.2))
+    run_virtual(rig.run())
+    assert rig.heard == ["One?", "Two?"]
+    assert errors(rig) == [("vad", "RuntimeError")], "told once, not for every window"
+
+
+def test_a_vad_that_only_fails_ends_the_session_with_its_reason() -> None:
+    rig = Rig(TWO_TURNS, seconds=9.0)
+    rig.vad = BreakingVAD(TWO_TURNS, (2.0, 100.0))
+    rig.stt, rig.llm = ScriptedSTT([Heard("One?")]), ScriptedLLM([Reply(["A."])])
+    with pytest.raises(ExceptionGroup) as caught:
+        run_virtual(rig.run())
+    assert caught.group_contains(VADBroken, match="30 windows in a row")
