@@ -115,10 +115,14 @@ class Conversation:
         if max_tokens is not None:
             while surplus < len(starts) and self._tokens_from(starts[surplus] if surplus else 0) > max_tokens:
                 surplus += 1
-        if surplus:
-            block = max(1, (max_turns or 0) // 4)
-            surplus = -(-surplus // block) * block
-        if surplus >= len(starts) and (surplus or max_turns == 0):
+        if not starts or (surplus >= len(starts) and max_turns == 0):
+            return () if max_turns == 0 else tuple(_to_messages(self._items))
+        kept = len(starts) - surplus
+        if surplus and kept:
+            # Never so big a block that nothing is left of what fits.
+            block = max(1, min(max_turns or kept, kept) // 4)
+            surplus = min(-(-surplus // block) * block, len(starts) - 1)
+        if surplus >= len(starts):
             return ()
         return tuple(_to_messages(self._items[starts[surplus] if surplus else 0 :]))
 
@@ -144,7 +148,7 @@ def _to_messages(items: Sequence[Item]) -> Iterator[Message]:
             calls = []
         if item.kind == "function_call_output":
             yield Message("tool", item.text, tool_call_id=item.call_id, name=item.name or None)
-        elif item.text:
+        elif item.text.strip():
             yield Message(item.role, item.text)
     if calls:
         yield Message("assistant", tool_calls=tuple(calls))

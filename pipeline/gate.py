@@ -111,6 +111,17 @@ class Gate:
             self._pending = self._pending[:0]
             yield self._window(samples)
 
+    def reset(self) -> None:
+        """Close without a word: what was heard so far is somebody else's. The VAD's own state goes on."""
+        self.speaking = False
+        self._silent_windows = 0
+        self._ring.clear()
+
+    @property
+    def hears_speech(self) -> bool:
+        """Whether the gate is open and the last window was speech."""
+        return self.speaking and self._silent_windows == 0
+
     @property
     def last_speech_s(self) -> float:
         """Estimated last speech sample so far, the VAD's own hangover taken off."""

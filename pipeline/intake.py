@@ -48,7 +48,6 @@ class Intake:
         self._turn_start_s = 0.0
         self._started = False
         self._arrived_s = 0.0
-        self._now_s = 0.0
 
     def take(self, frame: AudioFrame) -> None:
         """Take input audio of any rate and length."""
@@ -76,14 +75,18 @@ class Intake:
         """Give the turn machine an event and carry out what it says."""
         for action in self.machine.feed(event, self.now_s()):
             self._on_action(action)
+            if isinstance(action, turns.CommitTurn | turns.DiscardTurn) and self.gate.speaking:
+                self.gate.reset()  # a voice that goes on opens the next turn by the same evidence as any other
 
     def now_s(self) -> float:
-        """The stream clock: audio taken in, and (paced) the time since it came. Never goes back."""
+        """The stream clock: audio taken in, and (paced) the time since it came.
+
+        After a gap in the input it goes back to where the audio is: silence is judged where it was heard.
+        """
         now_s = self.audio_end_s
         if self._paced and self._started:
             now_s += asyncio.get_running_loop().time() - self._arrived_s
-        self._now_s = max(self._now_s, now_s)
-        return self._now_s
+        return now_s
 
     def tick_in_s(self) -> float | None:
         """How long until the turn machine wants a tick; None: it does not."""
@@ -125,15 +128,11 @@ class Intake:
                 self._turn.append(window.frame.samples)
                 self._on_speech(closed)
                 self.feed(turns.SpeechPaused(at_s))
-            case None if window.speaking and self.machine.state is not turns.State.SPEAKING:
-                # The machine took a stall, a commit by hand or the longest turn for an end; the voice goes on.
-                if idle:
-                    self._begin(window.frame)
-                else:
-                    self._turn.append(window.frame.samples)
-                self.feed(turns.SpeechBegan(window.frame.start_s))
             case None if not idle:
                 self._turn.append(window.frame.samples)
+                if self.machine.state is turns.State.PAUSED and self.gate.hears_speech:
+                    # The machine took a gap in the input for silence; the voice goes on.
+                    self.feed(turns.SpeechBegan(window.frame.start_s))
 
     def _begin(self, audio: AudioFrame) -> None:
         self._turn = [audio.samples]

@@ -8,6 +8,7 @@ failure comes out of :meth:`Reply.speak`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from antiphon.pipeline.errors import StageError, WorkflowError
 from antiphon.pipeline.events import AudioStarted, Spoken, TextDeltaEvent, ToolCallEvent, ToolResultEvent
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.workflow import ToolResult, WorkflowEvent
+
+logger = logging.getLogger(__name__)
 
 AUDIBLE = 0.01
 """A sample above this (of full scale 1.0) can be heard: the rule of the latency clock."""
@@ -224,11 +227,14 @@ class Reply:
                         raise EngineTimeout(f"no audio within {timeout_s:g} s", stage="tts") from None
                     if chunk is None:
                         break
+                    _check_chunk(chunk)
                     if self.times.first_audio_s is None:
                         self.times.first_audio_s = asyncio.get_running_loop().time()
                     await out.put(chunk)
             finally:
-                await stream.aclose()  # type: ignore[attr-defined]
+                close = getattr(stream, "aclose", None)
+                if close is not None:
+                    await close()
 
     # ------------------------------------------------------------------------ chunks -> transport
 
@@ -272,9 +278,21 @@ class Reply:
                 self.emit(AudioStarted, t_s=self.times.audible_s)
 
 
+def _check_chunk(chunk: Any) -> None:
+    """:raises TypeError: a TTS engine gave something else than speech."""
+    if not isinstance(chunk, SpeechChunk):
+        raise TypeError(f"the TTS engine gave a {type(chunk).__name__}, not a SpeechChunk")
+    if chunk.frame.samples.dtype != np.float32 or chunk.frame.samples.ndim != 1:
+        raise TypeError("the TTS engine gave samples that are not mono float32")
+
+
 async def _guarded(stage: str, work: Coroutine[Any, Any, None], out: asyncio.Queue[Any]) -> None:
     """Run a step; its failure becomes the last item of its output."""
     try:
         await work
     except Exception as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # nobody reads `out` any more: waiting for room would never end
+            logger.warning("a stage failed while it was stopped", extra={"stage": stage, "code": type(error).__name__})
+            raise asyncio.CancelledError from error
         await out.put(_Failure(StageError(getattr(error, "stage", "") or stage, error)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,6 +117,7 @@ class Session:
         self._asking: set[asyncio.Task[None]] = set()
         self._runs: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
+        self._running = False
 
     # ------------------------------------------------------------------------ public
 
@@ -128,6 +129,7 @@ class Session:
         """
         async with asyncio.TaskGroup() as group:
             self._group = group
+            self._running = True
             ticker = group.create_task(self._tick()) if self._paced else None
             try:
                 if self.settings.greeting and self._transport.capabilities.greets:
@@ -136,16 +138,19 @@ class Session:
                     self._start_saying(pieces(on_start))
                 await self._listen()
             finally:
+                self._running = False
                 for task in [*self._runs, *self._asking, *([ticker] if ticker else [])]:
                     task.cancel()
 
     def commit(self) -> None:
         """End the user's turn now (push-to-talk, a client's commit). Nothing happens if no turn is open."""
-        self._feed(turns.ManualCommit())
+        if self._running:
+            self._feed(turns.ManualCommit())
 
     def clear(self) -> None:
         """Throw the open turn away."""
-        self._feed(turns.Clear())
+        if self._running:
+            self._feed(turns.Clear())
 
     # ------------------------------------------------------------------------ input half
 
@@ -218,19 +223,15 @@ class Session:
         now_s = asyncio.get_running_loop().time()
         run.speech_end_s = now_s - (self._intake.now_s() - speech_end_s)
         run.vad_stop_s = max(run.speech_end_s, self._paused_s) if not self._intake.gate.speaking else now_s
-        self._line.append(run)
-        self._advance_line()
-        run.task = self._group.create_task(self._answer(run), name=f"turn-{turn}.{revision}")
-        self._runs.add(run.task)
-        run.task.add_done_callback(self._runs.discard)
+        run.task = self._join_line(run, self._answer(run))
         return run
 
     def _commit(self, action: turns.CommitTurn) -> None:
         run = self._speculation
         self._speculation = None
         if run is None or (action.reason == "max_turn" and self._intake.gate.speaking):
-            if run is not None and run.task is not None:
-                run.task.cancel()
+            self._speculation = run
+            self._drop("resumed")
             run = self._start_run(action.turn, action.revision, self._intake.gate.last_speech_s)
         run.reason = action.reason
         run.commit_s = asyncio.get_running_loop().time()
@@ -255,6 +256,17 @@ class Session:
         if self._line:
             self._line[0].floor.set()
 
+    def _join_line(self, run: _Run, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a run's work behind those before it. It leaves the line however its task ends, even unstarted."""
+        assert self._group is not None
+        self._line.append(run)
+        self._advance_line()
+        task = self._group.create_task(work, name=f"turn-{run.turn}.{run.revision}")
+        self._runs.add(task)
+        task.add_done_callback(self._runs.discard)
+        task.add_done_callback(lambda _: self._leave_line(run))
+        return task
+
     def _leave_line(self, run: _Run) -> None:
         self._line.remove(run)
         self._advance_line()
@@ -271,7 +283,7 @@ class Session:
             current_ticket.set(Ticket(self.id, turn, revision, Priority.COMMITTED, self.settings.detector_timeout_s))
             try:
                 async with asyncio.timeout(self.settings.detector_timeout_s):
-                    probability = await detector.end_probability(audio, None)
+                    probability = float(await detector.end_probability(audio, None))
             except TimeoutError:
                 self._warn_detector(turn, revision, "it gave no answer in time")
             except AntiphonError as error:
@@ -301,8 +313,6 @@ class Session:
             await run.committed.wait()
             await run.floor.wait()
             await self._apologise(run, emit, error)
-        finally:
-            self._leave_line(run)
 
     async def _answer_in_order(self, run: _Run, emit: Emit) -> None:
         heard = await self._transcribe(run, emit)
@@ -346,11 +356,15 @@ class Session:
         self._take_ticket(run)
         try:
             async with asyncio.timeout(timeout_s):
-                return await stt.transcribe(audio, self.settings.stt)
+                heard = await stt.transcribe(audio, self.settings.stt)
+            if not isinstance(heard, Transcript):
+                raise TypeError(f"the STT engine gave a {type(heard).__name__}, not a Transcript")
         except TimeoutError:
             raise StageError("stt", EngineTimeout(f"no transcript within {timeout_s:.0f} s", stage="stt")) from None
         except Exception as error:
             raise StageError("stt", error) from error
+        run.audio = AudioFrame(run.audio.samples[:0], run.audio.rate_hz)  # a run may wait long for its turn to speak
+        return heard
 
     def _reply(self, run: _Run, emit: Emit, language: str | None) -> Reply:
         tts: TTS | None = self._engines.tts
@@ -385,10 +399,10 @@ class Session:
         """History holds what was said; a reply cut off by a failure or the end of the session, only its spoken part."""
         self.conversation.add(user)
         said = reply.text if reply.tts is None else reply.spoken
-        if reply.text:
+        if reply.text.strip():
             unheard = reply.text[len(said) :]
             self.conversation.add(Item(id=new_id(), role="assistant", text=said, unheard=unheard, turn=run.turn))
-            if said:
+            if said.strip():
                 emit(TranscriptEvent, role="assistant", text=said, final=True)
 
     def _end(self, run: _Run, emit: Emit, status: TurnStatus, reply: Reply | None) -> None:
@@ -437,8 +451,6 @@ class Session:
         assert self._group is not None
         run = _Run(0, 0, AudioFrame(np.empty(0, dtype=np.float32), self._intake.gate.rate_hz))
         run.committed.set()
-        self._line.append(run)
-        self._advance_line()
 
         async def say() -> None:
             emit = self._emitter(run)
@@ -452,11 +464,8 @@ class Session:
                 if reply.spoken:
                     self.conversation.add(Item(id=new_id(), role="assistant", text=reply.spoken))
                     emit(TranscriptEvent, role="assistant", text=reply.spoken, final=True)
-                self._leave_line(run)
 
-        task = self._group.create_task(say())
-        self._runs.add(task)
-        task.add_done_callback(self._runs.discard)
+        self._join_line(run, say())
 
     def _take_ticket(self, run: _Run) -> None:
         priority = Priority.COMMITTED if run.committed.is_set() else Priority.SPECULATION

@@ -160,7 +160,7 @@ class TurnMachine:
         self._ended = False
 
     def feed(self, event: TurnInput, now_s: float) -> list[TurnAction]:
-        """Take one event; returns what is to be done, in order. `now_s` never goes back."""
+        """Take one event; returns what is to be done, in order."""
         actions: list[TurnAction] = []
         match event:
             case SpeechBegan(at_s):

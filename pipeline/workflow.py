@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import dataclasses
 import inspect
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -94,7 +95,7 @@ class ChatWorkflow:
     def prompt(self, history: Sequence[Message], transcript: str) -> list[Message]:
         """Byte-stable from turn to turn: each prompt begins with the one before."""
         system = [Message("system", self.instructions)] if self.instructions else []
-        return [*system, *history, Message("user", transcript)]
+        return list(_alternating([*system, *history, Message("user", transcript)]))
 
     async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
         said = False
@@ -108,6 +109,21 @@ class ChatWorkflow:
                     yield event
         if not said:
             raise WorkflowError("the model ended its answer without a word", hint="ask again, or try another model")
+
+
+def _alternating(messages: Sequence[Message]) -> Iterator[Message]:
+    """Join what one side said in a row (a turn that failed has no reply): many chat templates insist on alternation."""
+    last: Message | None = None
+    for message in messages:
+        plain = not message.tool_calls and message.role in ("user", "assistant")
+        if last is not None and plain and last.role == message.role and not last.tool_calls:
+            last = dataclasses.replace(last, content=f"{last.content}\n{message.content}")
+            continue
+        if last is not None:
+            yield last
+        last = message
+    if last is not None:
+        yield last
 
 
 RunFunction = Callable[[str], Any]

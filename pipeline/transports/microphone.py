@@ -34,7 +34,8 @@ class MicrophoneTransport:
         self.output_hz = output_hz
         self.lost_blocks = 0
         self._block_ms = block_ms
-        self._queue: asyncio.Queue[Samples | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[float, Samples] | None] = asyncio.Queue()
+        """Blocks with the loop time at which they were captured."""
         self._playhead = Playhead(0.5)
         self._deaf_until_s = 0.0
         self._pending: deque[Samples] = deque()
@@ -86,8 +87,9 @@ class MicrophoneTransport:
 
     async def frames(self) -> AsyncIterator[AudioFrame]:
         position = 0
-        while (samples := await self._queue.get()) is not None:
-            if asyncio.get_running_loop().time() < self._deaf_until_s:
+        while (block := await self._queue.get()) is not None:
+            captured_s, samples = block
+            if captured_s < self._deaf_until_s:
                 samples = np.zeros_like(samples)
             yield AudioFrame(samples, self.input_hz, position / self.input_hz)
             position += len(samples)
@@ -113,13 +115,14 @@ class MicrophoneTransport:
     def _on_input(self, data: Any, frames: int, time: Any, status: Any) -> None:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has just been closed
-                self._loop.call_soon_threadsafe(self._take, np.array(data[:, 0], dtype=np.float32))
+                samples = np.array(data[:, 0], dtype=np.float32)
+                self._loop.call_soon_threadsafe(self._take, self._loop.time(), samples)
 
-    def _take(self, samples: Samples) -> None:
+    def _take(self, captured_s: float, samples: Samples) -> None:
         if self._queue.qsize() >= MAX_QUEUED:
             self._queue.get_nowait()
             self.lost_blocks += 1
-        self._queue.put_nowait(samples)
+        self._queue.put_nowait((captured_s, samples))
 
     def _on_output(self, data: Any, frames: int, time: Any, status: Any) -> None:
         filled = 0

@@ -93,12 +93,22 @@ class RecordingTransport:
         user = np.concatenate([frame.samples for frame in self.heard] or [np.empty(0, dtype=np.float32)])
         if self.heard:
             user = resample(user, self.heard[0].rate_hz, rate_hz)
-        ends = [round((piece.start_s + piece.frame.duration_s) * rate_hz) + 1 for piece in self.played]
-        timeline = np.zeros((max([len(user), *ends]), 2), dtype=np.float32)
+        agent = self._reply_timeline()
+        if self.played:  # as a whole: pieces resampled one by one would not join
+            agent = resample(agent, self.played[0].frame.rate_hz, rate_hz)
+        timeline = np.zeros((max(len(user), len(agent)), 2), dtype=np.float32)
         timeline[: len(user), 0] = user
-        for piece in self.played:
-            samples = resample(piece.frame.samples, piece.frame.rate_hz, rate_hz)
-            at = max(0, round(piece.start_s * rate_hz))
-            room = timeline[at : at + len(samples), 1]
-            room += samples[: len(room)]
+        timeline[: len(agent), 1] = agent
+        return timeline
+
+    def _reply_timeline(self) -> Samples:
+        """The replies where they were heard, at their own rate."""
+        if not self.played:
+            return np.empty(0, dtype=np.float32)
+        rate_hz = self.played[0].frame.rate_hz
+        starts = [max(0, round(piece.start_s * rate_hz)) for piece in self.played]
+        ends = [at + len(piece.frame.samples) for at, piece in zip(starts, self.played, strict=True)]
+        timeline = np.zeros(max(ends), dtype=np.float32)
+        for at, end, piece in zip(starts, ends, self.played, strict=True):
+            timeline[at:end] += piece.frame.samples
         return timeline

@@ -267,8 +267,7 @@ def test_another_conversation_keeps_its_own_history() -> None:
             assert [item.text for item in pipeline.conversation] == ["One?", "First."]
         assert [message.content for message in script.llm_engine.calls[1].messages] == [
             "Be brief.",
-            "Call me Al.",
-            "Two?",
+            "Call me Al.\nTwo?",
         ]
         assert len(other) == 3
 
