@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Literal
 
+from antiphon.engines.net import network_forbidden
 from antiphon.engines.worker import (
     DirectPort,
     Priority,
@@ -37,6 +38,10 @@ __all__ = [
 
 Isolation = Literal["thread", "process"]
 
+_Slot = tuple[Hashable, Isolation, bool]
+"""The key; where it runs; whether the network is forbidden in its process (in a thread the whole process's rule holds).
+"""
+
 
 class EngineHost:
     """Owns the workers: one a key, shared by all who acquire it, ended when the last has released it.
@@ -46,8 +51,8 @@ class EngineHost:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._workers: dict[tuple[Hashable, Isolation], Worker] = {}
-        self._ending: dict[tuple[Hashable, Isolation], Worker] = {}
+        self._workers: dict[_Slot, Worker] = {}
+        self._ending: dict[_Slot, Worker] = {}
         """Workers that nobody holds any more and that have not ended yet."""
 
     async def acquire(
@@ -55,7 +60,9 @@ class EngineHost:
     ) -> Worker:
         """The worker for `key`, made by `factory` (on the worker) if there is none yet.
 
-        If everyone who waits for a load gives up, the runtime is closed as soon as it is there.
+        If everyone who waits for a load gives up, the runtime is closed as soon as it is there. Where the network is
+        forbidden now (:func:`~antiphon.engines.net.forbid_network`), it is in the runtime's own process too, from
+        before the factory is imported until the process ends.
 
         :param key: what makes two runtimes the same: engine, model path, threads, compute type, ...
         :param factory: picklable where `isolation` is "process": a function or class of an importable module, or a
@@ -63,7 +70,8 @@ class EngineHost:
         :raises Exception: what the factory raises; the next one to ask tries again.
         :raises EngineCrashed: the process died while loading.
         """
-        slot = (key, isolation)
+        offline = isolation == "process" and network_forbidden()
+        slot = (key, isolation, offline)
         with self._lock:
             worker = self._workers.get(slot)
             if worker is None:
@@ -71,7 +79,7 @@ class EngineHost:
                 if isolation == "process":
                     from antiphon.engines.host_process import ChildPort
 
-                    make: Callable[[], DirectPort | ChildPort] = partial(ChildPort, factory, label)
+                    make: Callable[[], DirectPort | ChildPort] = partial(ChildPort, factory, label, offline=offline)
                 else:
                     make = partial(DirectPort, factory)
                 worker = Worker(label, make, after=self._ending.pop(slot, None))

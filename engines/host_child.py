@@ -23,19 +23,24 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from antiphon.engines.errors import EngineFailed
+from antiphon.engines.net import forbid_network
 from antiphon.engines.worker import DirectPort, as_error, at_work
 
 LOADING = 0
 """The request id of loading."""
+OFFLINE, ONLINE = "offline", "online"
+"""The last argument: whether the child may reach beyond this machine."""
 
 
 def main() -> None:
-    """`python -c ... SOCKET_FD PARENT_PID`: serve until told to close, or until the parent is gone."""
-    fd, parent = int(sys.argv[-2]), int(sys.argv[-1])
+    """`python -c ... SOCKET_FD PARENT_PID offline|online`: serve until told to close, or until the parent is gone."""
+    fd, parent, network = int(sys.argv[-3]), int(sys.argv[-2]), sys.argv[-1]
     _die_with(parent)
     # Ctrl-C in a terminal reaches this process too; what it means is for the parent to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _Child(Connection(fd)).serve()
+    # Before anything of the engine's is imported. The connection to the parent is not a matter of the network.
+    with contextlib.nullcontext() if network == ONLINE else forbid_network():
+        _Child(Connection(fd)).serve()
 
 
 def _die_with(parent: int) -> None:

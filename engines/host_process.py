@@ -28,7 +28,8 @@ from typing import Any
 from antiphon.engines.crash_hints import explain, how_it_ended
 from antiphon.engines.dotted import load_dotted
 from antiphon.engines.errors import EngineCrashed, EngineFailed, EngineTimeout, EngineUnavailable
-from antiphon.engines.host_child import LOADING
+from antiphon.engines.host_child import LOADING, OFFLINE, ONLINE
+from antiphon.engines.net import network_forbidden
 from antiphon.engines.worker import Runtime, abandoned
 
 logger = logging.getLogger(__name__)
@@ -50,10 +51,11 @@ _BOOTSTRAP = (
 class Child:
     """One child process and the conversation with it. Used by one thread, but for `kill`.
 
+    :param offline: whether the network is forbidden there, for all of its life.
     :raises EngineUnavailable: this system cannot do it (Windows).
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, offline: bool) -> None:
         if os.name != "posix":
             raise EngineUnavailable(
                 "isolation 'process' needs Linux or macOS", hint="Use isolation 'thread', or WSL on Windows."
@@ -66,7 +68,7 @@ class Child:
         self._connection: Connection[Any, Any] = Connection(ours.detach())
         with theirs:
             self._process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(os.getpid())],
+                [*command, str(theirs.fileno()), str(os.getpid()), OFFLINE if offline else ONLINE],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -214,11 +216,14 @@ class ChildPort:
 
     After a crash the child is started again at once; when it crashes again soon, only after 1, 2, 4 ... 30 s, and
     requests until then fail at once.
+
+    :param offline: whether the network is forbidden in the child, and in those that come after it.
     """
 
-    def __init__(self, factory: Callable[[], Runtime], name: str) -> None:
+    def __init__(self, factory: Callable[[], Runtime], name: str, *, offline: bool) -> None:
         self._factory = factory
         self._name = name
+        self._offline = offline
         self._crashes = 0
         self._not_before_s = 0.0
         self._child: Child | None = self._start()
@@ -263,7 +268,7 @@ class ChildPort:
             child.close()
 
     def _start(self) -> Child:
-        child = Child(self._name)
+        child = Child(self._name, offline=self._offline)
         try:
             child.load(self._factory)
         except EngineCrashed:
@@ -340,16 +345,17 @@ class Trial:
         return self.error is None
 
 
-def try_in_child(target: str, *args: Any, timeout_s: float = 60.0) -> Trial:
+def try_in_child(target: str, *args: Any, timeout_s: float = 60.0, offline: bool = False) -> Trial:
     """Call a function in a process of its own, which may crash there. Blocks: call it in a thread.
 
     :param target: dotted path "module:function"; a coroutine function is run to its end.
     :param args: picklable.
+    :param offline: forbid the network there; it is forbidden anyway where it is forbidden here.
     """
     began_s = time.monotonic()
     value: Any = None
     error: Exception | None = None
-    child = Child(target)
+    child = Child(target, offline=offline or network_forbidden())
     try:
         child.load(partial(_Trier, target), timeout_s)
         value = child.call("run", args, max(0.0, timeout_s - (time.monotonic() - began_s)))

@@ -4,8 +4,11 @@ The guard is an audit hook of the interpreter (PEP 578), not a patched `socket` 
 datagram and name lookup passes it, whichever library makes it, in whichever thread, and nothing can import its way
 around. A hook cannot be taken out again, so it is put in once and asks a counter.
 
-What it cannot see: sockets that native code opens by itself (none of the built-in engines does), and other processes;
-those inherit the environment variables that tell model libraries to stay offline. A host *name* given straight to
+An engine's own process (`isolation: process`), and one in which `antiphon doctor` tries an engine, has the same guard:
+it is put in there before the engine is imported.
+
+What it cannot see: sockets that native code opens by itself (none of the built-in engines does), and processes that
+others start; those inherit the environment variables that tell model libraries to stay offline. A host *name* given straight to
 `socket.connect` is looked up before the hook is asked and refused after; libraries call `getaddrinfo` first, which is
 refused before any packet leaves.
 """

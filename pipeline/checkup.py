@@ -169,7 +169,7 @@ class Checkup:
         """Microphone and speaker, looked for in a process of its own: audio drivers may crash too."""
         if importlib.util.find_spec("sounddevice") is None:
             return AudioFinding(None, None, f"sounddevice is not installed: {_INSTALL_MIC}")
-        trial = try_in_child(AUDIO_DEVICES, timeout_s=30.0)
+        trial = try_in_child(AUDIO_DEVICES, timeout_s=30.0, offline=self.config.session.offline)
         if isinstance(trial.error, OSError | ImportError):
             return AudioFinding(None, None, f"{trial.error} (Debian: apt install libportaudio2)")
         if trial.error is not None:
@@ -236,7 +236,14 @@ class Checkup:
 
     def _try(self, path: str, block: EngineBlock) -> EngineFinding:
         try:
-            trial = try_in_child(TRY_BLOCK, self.source, tuple(self.overrides), path, timeout_s=self.timeout_s)
+            trial = try_in_child(
+                TRY_BLOCK,
+                self.source,
+                tuple(self.overrides),
+                path,
+                timeout_s=self.timeout_s,
+                offline=self.config.session.offline,
+            )
         except AntiphonError as error:  # no child process can be had on this system
             self._report(path, error.message, error.hint, missing=False)
             return EngineFinding(path, block.engine, "failed", None, 0.0)
@@ -285,8 +292,8 @@ def _where_it_crashed(output: str) -> list[str]:
 
 def _package(name: str, needed_by: Sequence[str], spec: EngineSpec | None) -> PackageFinding:
     if importlib.util.find_spec(name) is None:
-        what = f'"antiphon[{spec.extra}]"' if spec is not None and spec.extra else name
-        return PackageFinding(name, "", "", tuple(needed_by), f"pip install {what}")
+        todo = f"pip install {name}" if spec is None else spec.install_command([name])
+        return PackageFinding(name, "", "", tuple(needed_by), todo)
     distribution = (_distributions().get(name) or [name])[0]
     try:
         version = importlib.metadata.version(distribution)

@@ -19,7 +19,7 @@ from typing import Any, cast
 import host_runtimes
 import numpy as np
 import pytest
-from host_runtimes import Isolated
+from host_runtimes import Caller, Isolated
 
 from antiphon.engines import host_process
 from antiphon.engines import worker as worker_module
@@ -33,6 +33,7 @@ from antiphon.engines.errors import (
 )
 from antiphon.engines.host import EngineHost, Ticket, Worker, current_ticket
 from antiphon.engines.host_process import try_in_child
+from antiphon.engines.net import forbid_network
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -329,3 +330,44 @@ def test_trying_a_function_that_fails_or_does_not_exist_or_hangs() -> None:
     assert isinstance(hanging.error, EngineError)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+# ------------------------------------------------------------------------------------------ offline
+
+REFUSED = ["OfflineForbidden", "0.0.0.0", "0"]
+
+
+def test_offline_holds_in_the_child_from_before_it_loads() -> None:
+    async def main() -> None:
+        host = EngineHost()
+        with forbid_network():
+            worker = await host.acquire("caller", Caller, isolation="process")
+        # The rule of that moment holds for as long as the child lives, and its connection to us works.
+        assert await worker.call("at_load") == REFUSED
+        assert await worker.call("call_out") == REFUSED
+        with pytest.raises(EngineCrashed):
+            await worker.call("crash")
+        assert await worker.call("call_out") == REFUSED  # in the next child
+        await host.release(worker)
+
+    run(main)
+
+
+def test_a_child_is_shared_only_by_those_of_one_network_rule() -> None:
+    async def main() -> None:
+        host = EngineHost()
+        free = await host.acquire("caller", Caller, isolation="process")
+        with forbid_network():
+            bound = await host.acquire("caller", Caller, isolation="process")
+        assert bound is not free
+        assert (await free.call("forbidden"), await bound.call("forbidden")) == (False, True)
+        await host.close()
+
+    run(main)
+
+
+def test_a_trial_is_offline_where_it_is_asked_for_or_holds_here() -> None:
+    assert try_in_child("host_runtimes:call_out", offline=True).value == REFUSED
+    assert try_in_child("host_runtimes:forbidden_here").value is False
+    with forbid_network():
+        assert try_in_child("host_runtimes:forbidden_here").value is True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from antiphon.engines.errors import EngineRequestInvalid
 from antiphon.engines.host import abandoned
+from antiphon.engines.net import network_forbidden
 
 
 class Gate:
@@ -142,6 +144,48 @@ class Isolated:
     def _mark(self, name: str) -> None:
         if self._directory is not None:
             (self._directory / name).touch()
+
+
+class Caller:
+    """A runtime that wants to reach another machine, while it loads and afterwards."""
+
+    def __init__(self) -> None:
+        self._at_load = call_out() if network_forbidden() else []
+
+    def at_load(self) -> list[str]:
+        return self._at_load
+
+    def call_out(self) -> list[str]:
+        return call_out()
+
+    def forbidden(self) -> bool:
+        return network_forbidden()
+
+    def crash(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(10)
+
+    def close(self) -> None:
+        pass
+
+
+def call_out() -> list[str]:
+    """Connect to an address that belongs to nobody: what was raised, and where the socket is bound to then.
+
+    The system binds a socket as the first step of connecting: one that is not bound has sent nothing.
+    """
+    with socket.socket() as sock:
+        sock.settimeout(0.5)
+        raised = "nothing"
+        try:
+            sock.connect(("203.0.113.1", 80))
+        except Exception as error:
+            raised = type(error).__name__
+        return [raised, *map(str, sock.getsockname())]
+
+
+def forbidden_here() -> bool:
+    return network_forbidden()
 
 
 class Unpicklable(Exception):
