@@ -201,3 +201,32 @@ def test_two_questions_in_one_recording(question: AudioFrame) -> None:
     (outcome,) = run(load_config("tiny.yaml"), both)
     assert [normal(text) for text in outcome.texts("user")] == [normal(QUESTION)] * 2
     assert outcome.statuses() == ["completed", "completed"]
+
+
+def test_webrtcvad_yaml_answers(question: AudioFrame) -> None:
+    (outcome,) = run(load_config("webrtcvad.yaml"), question)
+    assert [normal(text) for text in outcome.texts("user")] == [normal(QUESTION)]
+    assert outcome.statuses() == ["completed"]
+
+
+def test_hybrid_yaml_answers_by_its_server_and_without_it(question: AudioFrame) -> None:
+    with OpenAIStandin(replies=["The sky scatters blue light."]) as server:
+        environment = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-test"}
+        config = load_config("hybrid.yaml", environ=environment, overrides=["llm.0.warm_up=false"])
+        (remote,) = run(config, question)
+        assert remote.texts("assistant") == ["The sky scatters blue light."]
+        server.fail_next("500", times=10)
+        (local,) = run(config, question)
+    assert local.statuses() == ["completed"], "the local model took over"
+    (reply,) = local.texts("assistant")
+    assert reply and reply != "The sky scatters blue light."
+
+
+@pytest.mark.clips
+def test_multilingual_yaml_without_a_voice_for_the_language_replies_in_text(clips: Path) -> None:
+    (outcome,) = run(load_config("multilingual.yaml"), read_audio(clips / "picovoice_cheetah__test_de.wav"))
+    assert outcome.statuses() == ["text_only"]
+    assert len(outcome.texts("assistant")) == 1 and not len(outcome.replies)
+    warnings = [event.to_dict() for event in outcome.events if event.type == "warning"]
+    assert [warning["code"] for warning in warnings] == ["no_voice_for_language"]
+    assert "'de'" in warnings[0]["message"]
