@@ -1,4 +1,7 @@
-"""What is known about native crashes: from the signal and what was left on stderr to an explanation and a remedy."""
+"""What is known about native crashes: from the signal and what was left on stderr to an explanation and a remedy.
+
+Also how a package is installed on this machine so that it does not crash.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import contextlib
 import platform
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,14 +31,29 @@ class CrashHint:
     """`platform.machine()` must be one of these; empty: any."""
 
 
+@dataclass(frozen=True, slots=True)
+class BuildNote:
+    """A package that is compiled while it is installed, and what its build needs on some processors."""
+
+    package: str
+    """Its import name."""
+    variables: str
+    """What to set before `pip install`, as a shell takes it."""
+    cpu_flag: str
+    machine: tuple[str, ...]
+
+
 _X86 = ("x86_64", "AMD64", "i686")
+_NO_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+_LLAMA_WITHOUT_AMX = f"CMAKE_ARGS=\"-DCMAKE_C_FLAGS='{_NO_AMX}' -DCMAKE_CXX_FLAGS='{_NO_AMX}' -DLLAVA_BUILD=OFF\""
+
+BUILD_NOTES: tuple[BuildNote, ...] = (BuildNote("llama_cpp", _LLAMA_WITHOUT_AMX, "amx_tile", _X86),)
 
 HINTS: tuple[CrashHint, ...] = (
     CrashHint(
         "This processor has AMX, and GCC 12 compiles llama.cpp's AMX code wrongly: it crashes at the first decode. "
         "Build llama-cpp-python again without AMX:\n"
-        "  CMAKE_ARGS=\"-DCMAKE_C_FLAGS='-mno-amx-tile -mno-amx-int8 -mno-amx-bf16' "
-        "-DCMAKE_CXX_FLAGS='-mno-amx-tile -mno-amx-int8 -mno-amx-bf16' -DLLAVA_BUILD=OFF\" "
+        f"  {_LLAMA_WITHOUT_AMX} "
         "pip install --force-reinstall --no-deps --no-binary llama-cpp-python llama-cpp-python",
         signals=("SIGSEGV", "SIGBUS", "SIGILL"),
         mentions=r"llama",
@@ -122,6 +140,28 @@ def explain(
         lambda hint: not hint.machine or here in hint.machine,
     )
     return next((hint.text for hint in hints if all(test(hint) for test in tests)), "")
+
+
+def install_command(
+    what: str,
+    missing: Sequence[str],
+    *,
+    cpu_flags: frozenset[str] | None = None,
+    machine: str | None = None,
+    notes: tuple[BuildNote, ...] = BUILD_NOTES,
+) -> str:
+    """The command that installs `what` on this machine.
+
+    :param what: as pip takes it: "antiphon[local-core]", or package names.
+    :param missing: the import names of the packages that it brings.
+    :param cpu_flags: the processor's; None: this machine's. `machine` likewise.
+    """
+    flags = _cpu_flags() if cpu_flags is None else cpu_flags
+    here = platform.machine() if machine is None else machine
+    needed = [
+        note.variables for note in notes if note.package in missing and note.cpu_flag in flags and here in note.machine
+    ]
+    return " ".join([*needed, f'pip install "{what}"'])
 
 
 @cache

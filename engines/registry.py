@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from antiphon.engines.config import EngineOptions
+from antiphon.engines.crash_hints import install_command
 from antiphon.engines.dotted import load_dotted, split_dotted
 from antiphon.engines.errors import EngineUnavailable, UnknownEngine
 from antiphon.engines.host import EngineHost
@@ -70,15 +71,18 @@ class EngineSpec:
     def missing_packages(self) -> list[str]:
         return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
+    def install_command(self, missing: Sequence[str]) -> str:
+        """The command that brings these packages of it, with what their build needs on this machine."""
+        return install_command(f"antiphon[{self.extra}]" if self.extra else " ".join(missing), missing)
+
     def require_packages(self) -> None:
         if missing := self.missing_packages():
-            what = f"antiphon[{self.extra}]" if self.extra else " ".join(missing)
             raise EngineUnavailable(
                 f"the {self.stage} engine '{self.name}' needs the Python package {', '.join(missing)}, "
                 "which is not installed",
                 stage=self.stage,
                 engine=self.name,
-                hint=f'pip install "{what}"',
+                hint=self.install_command(missing),
             )
 
 

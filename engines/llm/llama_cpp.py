@@ -14,6 +14,7 @@ from typing import Annotated, Literal, cast
 from pydantic import Field
 
 from antiphon.engines.config import EngineOptions, option
+from antiphon.engines.crash_hints import install_command
 from antiphon.engines.errors import EngineLoadFailed, EngineRequestInvalid, EngineTimeout, EngineUnavailable
 from antiphon.engines.host import Isolation, current_ticket
 from antiphon.engines.lifecycle import Hosted
@@ -123,7 +124,7 @@ class LlamaCppLLM(Hosted):
                 f"the llm engine 'llama_cpp' needs the Python package {', '.join(missing)}, which is not installed",
                 stage="llm",
                 engine="llama_cpp",
-                hint='pip install "antiphon[local-core]"',
+                hint=install_command("antiphon[local-core]", missing),
             )
         files = await asyncio.to_thread(self._models.resolve, self._options.model)
         config = self._config(_gguf(files))

@@ -220,7 +220,7 @@ def _under(lines: Sequence[str], indent: int) -> Text:
 
 def _indented(line: str, width: int) -> str:
     """What to do: sentences are folded, commands stay whole, to be copied."""
-    if line.startswith((" ", "pip ", "antiphon ")):
+    if line.startswith((" ", "pip ", "CMAKE_ARGS=", "antiphon ")):
         return f"     {line}"
     return "\n".join(f"     {part}" for part in _folded(line, width - 5))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 
 import pytest
 
-from antiphon.engines.crash_hints import HINTS, CrashHint, explain, how_it_ended
+from antiphon.engines.crash_hints import HINTS, BuildNote, CrashHint, explain, how_it_ended, install_command
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,37 @@ def test_the_first_hint_that_fits(name: str, trace: str, flags: frozenset[str], 
 def test_nothing_is_said_about_what_is_not_known() -> None:
     assert explain("", "exit code 3") == ""
     assert explain("SIGUSR1", "llama") == ""
+
+
+@pytest.mark.parametrize(
+    ("missing", "flags", "machine", "amx"),
+    [
+        (["llama_cpp"], AMX, "x86_64", True),
+        (["jinja2", "llama_cpp"], AMX, "x86_64", True),
+        (["jinja2"], AMX, "x86_64", False),
+        (["llama_cpp"], PLAIN, "x86_64", False),
+        (["llama_cpp"], AMX, "aarch64", False),
+    ],
+)
+def test_how_a_package_is_installed_here(missing: list[str], flags: frozenset[str], machine: str, amx: bool) -> None:
+    command = install_command("antiphon[local-core]", missing, cpu_flags=flags, machine=machine)
+    variables, _, rest = command.rpartition('pip install "antiphon[local-core]"')
+    assert rest == ""
+    if not amx:
+        assert variables == ""
+        return
+    (variable,) = shlex.split(variables)
+    name, _, arguments = variable.partition("=")
+    assert name == "CMAKE_ARGS"
+    flags_c = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+    assert shlex.split(arguments)[:2] == [f"-DCMAKE_C_FLAGS={flags_c}", f"-DCMAKE_CXX_FLAGS={flags_c}"]
+    assert variables.strip() in explain("SIGSEGV", "llama_cpp", cpu_flags=AMX, machine="x86_64"), "the same flags"
+
+
+def test_how_to_build_is_data() -> None:
+    note = BuildNote("mylib", "MYLIB_FAST=0", "avx2", ("x86_64",))
+    command = install_command("mylib", ["mylib"], cpu_flags=PLAIN, machine="x86_64", notes=(note,))
+    assert command == 'MYLIB_FAST=0 pip install "mylib"'
 
 
 def test_hints_are_data() -> None:

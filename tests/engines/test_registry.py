@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from toy_engines import REMOTE, Needy, Plain, Toy, ToyOptions
 
+from antiphon.engines import crash_hints
 from antiphon.engines.config import EngineOptions
 from antiphon.engines.dotted import load_dotted
 from antiphon.engines.errors import EngineUnavailable, UnknownEngine
@@ -172,6 +173,16 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(EngineUnavailable, match="no_such_package") as caught:
         bare.require_packages()
     assert caught.value.hint == 'pip install "no_such_package"'
+
+
+def test_the_command_says_what_the_build_needs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crash_hints, "_cpu_flags", lambda: frozenset({"amx_tile"}))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(EngineSpec, "missing_packages", lambda _: ["llama_cpp"])
+    with pytest.raises(EngineUnavailable) as caught:
+        find("llm", "llama_cpp").require_packages()
+    assert caught.value.hint.startswith('CMAKE_ARGS="') and "-mno-amx-tile" in caught.value.hint
+    assert caught.value.hint.endswith('pip install "antiphon[local-core]"')
 
 
 def test_engines_of_other_packages_join_by_entry_point(entry_points: list[str]) -> None:
