@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-EXTRAS = {"run": "local,mic,cloud", "dev": "local,mic,cloud,agents,server,bench,dev"}
+EXTRAS = {"run": "local,mic,cloud,agents", "dev": "local,mic,cloud,agents,server,bench,dev"}
 AMX_FLAGS = ("-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16")
 
 
@@ -45,8 +45,9 @@ def main() -> int:
     try:
         wheel = llama_wheel()
         say(f"installing antiphon[{EXTRAS[group]}]")
-        pip("install", "--quiet", str(wheel))
-        pip("install", "--quiet", "--editable", f"{ROOT}[{EXTRAS[group]}]")
+        with Clock("installing"):
+            pip("install", "--quiet", str(wheel))
+            pip("install", "--quiet", "--editable", f"{ROOT}[{EXTRAS[group]}]")
     except subprocess.CalledProcessError as error:
         say(f"setup failed: {' '.join(map(str, error.cmd[2:6]))} ... ended with code {error.returncode}; see above")
         say("if no package could be reached: check pip's index settings (pip config list) and try again")
@@ -88,15 +89,21 @@ def pip(*arguments: str, environment: dict[str, str] | None = None) -> None:
 # ------------------------------------------------------------------------------------ llama-cpp-python
 
 
-def cmake_args() -> str:
-    """The build's flags.
+def cmake_args(given: str = "") -> str:
+    """The build's flags: those of the user's CMAKE_ARGS, and ours behind them.
 
     GCC 12 drops stores that fill the AMX tile configuration, so a native build crashes on processors with AMX at the
     first decode. The flags that turn AMX off exist on x86 only, and in compilers that know AMX.
     """
-    arguments = ["-DLLAVA_BUILD=OFF"]
+    arguments = [given] if given else []
+    if "LLAVA_BUILD" not in given:
+        arguments.append("-DLLAVA_BUILD=OFF")
     if platform.machine().lower() in ("x86_64", "amd64") and compiler_takes(AMX_FLAGS):
         flags = " ".join(AMX_FLAGS)
+        if "CMAKE_C_FLAGS" in given or "CMAKE_CXX_FLAGS" in given:
+            say(f"your CMAKE_ARGS sets the compiler's flags, so these are not added: {flags}")
+            say("without them what GCC 12 compiles crashes on processors with AMX")
+            return " ".join(arguments)
         arguments += [f"-DCMAKE_C_FLAGS='{flags}'", f"-DCMAKE_CXX_FLAGS='{flags}'"]
     return " ".join(arguments)
 
@@ -132,7 +139,7 @@ def llama_requirement() -> str:
 def llama_wheel() -> Path:
     """The compiled wheel, from the cache if this processor and these flags have been built for before."""
     requirement = llama_requirement()
-    arguments = os.environ.get("CMAKE_ARGS") or cmake_args()
+    arguments = cmake_args(os.environ.get("CMAKE_ARGS", "").strip())
     key = "|".join((requirement, arguments, cpu_features(), platform.machine(), platform.python_version()))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "antiphon" / "wheels"
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
