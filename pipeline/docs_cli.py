@@ -38,6 +38,35 @@ _EXIT_INTRO = """\
 Of `run`, `chat`, `say`, `transcribe` and `doctor`:
 """
 
+_EXIT_GROUPS_INTRO = """\
+Of `models`, `engines` and `config`, which look and tell, there are fewer. A missing model is `1` here: whether it is
+there is what was asked.
+"""
+
+_EXIT_GROUPS = (
+    (
+        "`models list`, `models show`, `models pull`, `models export`, `models import`",
+        "done",
+        "an error: a model that is not known, not here or cannot be fetched, a broken archive or catalog",
+        "wrong usage, or a configuration with mistakes (`--for`)",
+    ),
+    ("`models verify`", "all files are right", "a file is missing or wrong", "wrong usage"),
+    ("`models path`", "the model is here", "it is not, or is not known", "wrong usage, or it has no such file"),
+    (
+        "`models prune`",
+        "removed, or there was nothing to remove",
+        "not removed: the answer was no",
+        "wrong usage, or there is nobody to ask and no `--yes`",
+    ),
+    ("`engines list`, `engines show`", "done", "no engine of that name", "wrong usage"),
+    (
+        "`config check`, `config show`, `config schema`",
+        "valid, or done",
+        "the configuration has mistakes, or is not there",
+        "wrong usage",
+    ),
+)
+
 _RECORDINGS = """\
 ## What becomes of a recording
 
@@ -114,6 +143,7 @@ def cli_page() -> str:
     assert app.registered_callback is not None and app.registered_callback.callback is not None
     parts = [_CLI_INTRO, _options(app.registered_callback.callback), _EXIT_INTRO]
     parts.append(_table(["code", "meaning"], [[f"`{code}`", meaning] for code, meaning in EXIT_CODES.items()]))
+    parts += [_EXIT_GROUPS_INTRO, _table(["command", "`0`", "`1`", "`2`"], _EXIT_GROUPS)]
     parts.append(_RECORDINGS)
     for command in app.registered_commands:
         parts.append(_described("antiphon", command, "##"))

@@ -76,6 +76,7 @@ NOT_RUN = {
     "make demo": "runs before the tests do",
     "make test": "is what runs this",
     "antiphon run": "wants a microphone",
+    ". .venv/bin/activate": "is where these tests run",
 }
 
 RUN: dict[str, str] = {
@@ -89,9 +90,8 @@ RUN: dict[str, str] = {
     "antiphon config show tiny.yaml": "config show tiny.yaml",
     "antiphon engines show piper": "engines show piper",
     "antiphon models list": "models list",
-    "antiphon models pull --for tiny.yaml": "models pull --for tiny.yaml",
-    "antiphon models export silero-vad smart-turn-v3.2-cpu whisper-tiny.en smollm2-135m-instruct en_US-joe-medium "
-    "--out models.tar": "models export silero-vad smart-turn-v3.2-cpu --out models.tar",
+    "antiphon models pull --for local.yaml": "models pull --for tiny.yaml",
+    "antiphon models export --for local.yaml --out models.tar": "models export --for tiny.yaml --out models.tar",
 }
 EXPECTED = {
     "say": "said.wav",
@@ -137,6 +137,11 @@ def test_models_are_carried_over(folder: Path, tmp_path: Path) -> None:
     antiphon_command("models", "import", str(archive), cwd=folder, home=tmp_path / "home")
     listed = antiphon_command("models", "path", "silero-vad", cwd=folder, home=tmp_path / "home")
     assert str(tmp_path / "home") in listed
+
+
+def test_the_commands_are_shown_in_their_environment() -> None:
+    (commands,) = [block for block in blocks("README.md", "sh") if "antiphon say" in block]
+    assert commands.splitlines()[0] == ". .venv/bin/activate"
 
 
 def test_the_targets_that_are_shown_exist() -> None:

@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from antiphon.pipeline.cli.common import ConfigArgument, JsonOption, SetOption
-from antiphon.pipeline.config import InvalidConfig, dump_config, json_schema, load_config, trace_config
+from antiphon.pipeline.config import InvalidConfig, config_data, dump_config, json_schema, load_config, trace_config
 
-app = typer.Typer(help="Check, show and describe configurations.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check, show and describe configurations.\n\n"
+    "Exit codes: 0 done, or valid; 1 the configuration has mistakes; 2 wrong usage.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
@@ -57,13 +61,22 @@ def show(
     config: ConfigArgument = None,
     overrides: SetOption = None,
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Print a configuration as it takes effect: merged, filled in, with all defaults; secrets are masked."""
+    """Print a configuration as it takes effect: merged, filled in, with all defaults; secrets are masked.
+
+    Exit codes: 0 done; 1 the configuration has mistakes; 2 wrong usage.
+    """
+    if origin and as_json:
+        raise typer.BadParameter("--origin writes comments, which JSON does not have: give one of --origin and --json")
     try:
         loaded, tree = trace_config(config, overrides=overrides or ())
     except InvalidConfig as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(config_data(loaded), indent=2, ensure_ascii=False))
+        return
     typer.echo(dump_config(loaded, origins=tree if origin else None), nl=False)
 
 

@@ -16,7 +16,9 @@ from antiphon.engines.registry import EngineSpec, specs
 from antiphon.pipeline.cli.common import JsonOption
 from antiphon.pipeline.config.reference import OptionFacts, find_specs, option_facts
 
-app = typer.Typer(help="Which engines there are, and every option of each.", no_args_is_help=True)
+EXIT_CODES = "Exit codes: 0 done; 1 no engine of that name; 2 wrong usage."
+
+app = typer.Typer(help=f"Which engines there are, and every option of each.\n\n{EXIT_CODES}", no_args_is_help=True)
 
 
 @app.command("list")
@@ -40,7 +42,10 @@ def show(
     name: Annotated[str, typer.Argument(help="stage.name, a name in every stage that has it, or module:Class.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Print every option of an engine: type, unit, default, meaning."""
+    """Print every option of an engine: type, unit, default, meaning.
+
+    Exit codes: 0 done; 1 no engine of that name; 2 wrong usage.
+    """
     try:
         found = find_specs(name)
     except UnknownEngine as error:
@@ -90,8 +95,7 @@ def _print_engine(console: Console, spec: EngineSpec, asked_for: str) -> None:
     facts = [f"licence {spec.licence}"] if spec.licence else []
     facts.append("runs on this machine" if spec.local else "asks a server at base_url")
     if missing := spec.missing_packages():
-        what = f"antiphon[{spec.extra}]" if spec.extra else " ".join(missing)
-        facts.append(f'not installed: pip install "{what}"')
+        facts.append(f"not installed: {spec.install_command(missing)}")
     else:
         facts.append("installed")
     console.print(Text("; ".join(facts), "dim"))

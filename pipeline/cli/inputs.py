@@ -43,17 +43,25 @@ def find_recordings(inputs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def reply_targets(paths: Sequence[str], out: Path | None) -> list[Path | None]:
+def any_folder(inputs: Sequence[str]) -> bool:
+    """Whether a folder was named, whatever number of recordings it holds today."""
+    return any(given != STDIN and Path(given).is_dir() for given in inputs)
+
+
+def reply_targets(paths: Sequence[str], out: Path | None, *, into_folder: bool = False) -> list[Path | None]:
     """Where the reply to each recording goes: one file, or one of its name in a folder; same names get a number.
 
-    :raises typer.BadParameter: several recordings and one file; or a recording would be overwritten.
+    :param into_folder: `out` is a folder even for one recording.
+
+    :raises typer.BadParameter: a folder is needed and `out` is a file; or a recording would be overwritten.
     """
     if out is None:
         return [None] * len(paths)
-    if len(paths) == 1 and not out.is_dir():
+    if len(paths) == 1 and not into_folder and not out.is_dir():
         targets = [out]
     elif (out.exists() and not out.is_dir()) or (out.suffix.lower() in AUDIO_SUFFIXES and not out.exists()):
-        raise typer.BadParameter(f"--out {out} is a file; {len(paths)} recordings need a folder")
+        what = "the recordings of a folder" if into_folder else f"{len(paths)} recordings"
+        raise typer.BadParameter(f"--out {out} is a file; {what} need a folder")
     else:
         targets = named_in(out, ["stdin" if path == STDIN else Path(path).stem for path in paths], ".wav")
     read = {Path(path).resolve() for path in paths if path != STDIN}
@@ -74,20 +82,30 @@ def named_in(folder: Path, stems: Sequence[str], suffix: str) -> list[Path]:
     return targets
 
 
-async def raw_pcm(rate_hz: int) -> AsyncIterator[AudioFrame]:
+async def raw_pcm(rate_hz: int, *, paced: bool) -> AsyncIterator[AudioFrame]:
     """16-bit little-endian mono PCM from standard input, in chunks of 20 ms at most.
+
+    :param paced: no chunk comes before a microphone would have delivered it, counted from the first chunk on. What is
+        live anyway is not held up; a file that is piped in takes as long as it lasts.
 
     :raises AudioInputError: it ends in the middle of a sample.
     """
     size = 2 * (rate_hz // 50)
     position = 0
     rest = b""
+    loop = asyncio.get_running_loop()
+    origin_s: float | None = None
     while data := await asyncio.to_thread(os.read, sys.stdin.fileno(), size):  # as it comes, not when a buffer is full
         data = rest + data
         whole = len(data) // 2 * 2
         data, rest = data[:whole], data[whole:]
         samples = np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768.0
-        yield AudioFrame(samples, rate_hz, position / rate_hz)
+        frame = AudioFrame(samples, rate_hz, position / rate_hz)
+        if origin_s is None:
+            origin_s = loop.time() - frame.end_s
+        if paced:
+            await asyncio.sleep(max(0.0, origin_s + frame.end_s - loop.time()))
+        yield frame
         position += len(samples)
     if rest:
         raise AudioInputError("standard input ended in the middle of a 16-bit sample", hint="is it really raw PCM?")

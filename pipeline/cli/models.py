@@ -1,6 +1,6 @@
 """`antiphon models`: look at, fetch, check, carry and tidy model files.
 
-Exit codes: 0 done; 1 an error, or a model that is not right; 2 wrong usage, or a configuration with mistakes.
+Exit codes: see EXIT_CODES.
 """
 
 from __future__ import annotations
@@ -30,12 +30,28 @@ from antiphon.pipeline.config import load_config
 from antiphon.pipeline.errors import ConfigError
 from antiphon.pipeline.needs import needed_models
 
-app = typer.Typer(no_args_is_help=True, help="Model files: list, fetch, verify, carry to machines without a network.")
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 an error, or a model that is missing or not right; 2 wrong usage, or a configuration with "
+    "mistakes."
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help=f"Model files: list, fetch, verify, carry to machines without a network.\n\n{EXIT_CODES}",
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Catalog names, or hub:owner/name@revision.")]
+_NamesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME", help="Catalog names, or hub:owner/name@revision.")
+]
+_ForOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--for", metavar="CONFIG", help="What the engines of a configuration name (file or name). May be repeated."
+    ),
+]
 
 
 @app.callback()
@@ -123,13 +139,8 @@ def show(
 @_explained
 def pull_models(
     ctx: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Catalog names or hub references.")] = None,
-    configs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--for", metavar="CONFIG", help="What the engines of a configuration name (file or name). May be repeated."
-        ),
-    ] = None,
+    names: _NamesArgument = None,
+    configs: _ForOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Every model of the catalog.")] = False,
     include: Annotated[
         list[str] | None, typer.Option(help="For a hub reference: which files, as a pattern (*.gguf). May be repeated.")
@@ -160,7 +171,7 @@ def pull_models(
 def _wanted(
     open_store: Callable[..., ModelStore], names: Sequence[str], configs: Sequence[str], everything: bool
 ) -> list[tuple[ModelStore, str]]:
-    """Which models to fetch, each with the store that it goes to; a configuration may name a store of its own."""
+    """Which models are meant, each with the store that is its place; a configuration may name a store of its own."""
     store = open_store()
     wanted = {(store.root, name): store for name in (*names, *(store.catalog if everything else ()))}
     for source in configs:
@@ -242,12 +253,26 @@ def path(
 @_explained
 def export(
     ctx: typer.Context,
-    names: _Names,
     out: Annotated[Path, typer.Option(help="The archive to write, a tar.")],
+    names: _NamesArgument = None,
+    configs: _ForOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write models into one archive, for a machine without a network."""
-    store: ModelStore = ctx.obj()
+    """Write models into one archive, for a machine without a network.
+
+    Files of your own that a configuration names by path are not models of the store: carry them over yourself.
+    """
+    wanted = _wanted(ctx.obj, names or (), configs or (), everything=False)
+    if not wanted:
+        raise typer.BadParameter(
+            "no engine of it names a model of a catalog or hub"
+            if configs
+            else "name the models to export, or --for CONFIG"
+        )
+    store = wanted[0][0]
+    if other := next((one.root for one, _ in wanted if one.root != store.root), None):
+        raise typer.BadParameter(f"one archive takes the models of one store; these are in {store.root} and {other}")
+    names = [name for _, name in wanted]
     size = export_models(store, names, out)
     if as_json:
         _json({"archive": str(out), "size": size, "models": [store.key(name) for name in names]})

@@ -21,7 +21,15 @@ from antiphon.engines.audio import AudioFrame
 from antiphon.pipeline.audio_file import read_audio_file
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.cli.common import EXIT_FAILED, ConfigArgument, JsonOption, SetOption, explained
-from antiphon.pipeline.cli.inputs import MAX_RATE_HZ, MIN_RATE_HZ, STDIN, find_recordings, raw_pcm, reply_targets
+from antiphon.pipeline.cli.inputs import (
+    MAX_RATE_HZ,
+    MIN_RATE_HZ,
+    STDIN,
+    any_folder,
+    find_recordings,
+    raw_pcm,
+    reply_targets,
+)
 from antiphon.pipeline.cli.show import Conversation, TurnRecord, show_fallback
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.errors import AudioInputError
@@ -40,11 +48,19 @@ def run(
         typer.Option("--in", metavar="FILE", help="A recording, a folder of them, or - for raw PCM. May be repeated."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Where the replies go (WAV); a folder where there are several.")
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where the replies go (WAV): a file for one recording; a folder for several, or if --in is a folder.",
+        ),
     ] = None,
     events: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every event as one line of JSON.")] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Do not wait: run on the stream clock.")] = False,
-    mix: Annotated[bool, typer.Option("--mix", help="Write both sides: left the user, right the assistant.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Do not play in real time: go on as soon as the engines are done.")
+    ] = False,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="Into --out go both sides: left the user, right the assistant.")
+    ] = False,
     rate: Annotated[
         int,
         typer.Option(
@@ -56,12 +72,13 @@ def run(
 ) -> None:
     """Talk with the configured pipeline, or let it answer recordings.
 
-    With --in: each recording is played to the pipeline in real time; its end ends the turn. One without speech gets no
-    answer, which is no error. Of several, one that cannot be read is named, and the others are answered all the same.
-    Without --in: microphone and speaker.
+    With --in: each recording is played to the pipeline in real time (with --fast: as fast as the engines go); its end
+    ends a turn that is still open. One without speech gets no answer, which is no error. Of several, one that cannot be
+    read is named, and the others are answered all the same. The replies are heard by nobody: they go to --out.
+    Without --in: microphone and speaker, until Ctrl-C.
 
-    Exit codes: 0 done; 1 an input could not be used or a turn failed; 2 wrong usage or configuration; 3 a package or
-    a model is missing; 130 stopped with Ctrl-C.
+    Exit codes: 0 done, also when Ctrl-C ended a talk with the microphone; 1 an input could not be used, or a turn of a
+    recording failed; 2 wrong usage or configuration; 3 a package or a model is missing; 130 stopped with Ctrl-C.
     """
     loaded = load_config(config, overrides=overrides or ())
     if not inputs and (out or mix or fast):
@@ -69,7 +86,7 @@ def run(
     if mix and out is None:
         raise typer.BadParameter("--mix goes with --out")
     paths = find_recordings(inputs or [])
-    replies = dict(zip(paths, reply_targets(paths, out), strict=True))
+    replies = dict(zip(paths, reply_targets(paths, out, into_folder=any_folder(inputs or [])), strict=True))
     console = Console(stderr=as_json, highlight=False)
     job = _Job(loaded, config or "local.yaml", replies, fast=fast, mix=mix, rate_hz=rate, console=console)
     with _events_file(events) as file:
@@ -149,7 +166,7 @@ class _Job:
 
     def _source(self, path: str) -> AsyncIterator[AudioFrame]:
         if path == STDIN:
-            return raw_pcm(self.rate_hz)
+            return raw_pcm(self.rate_hz, paced=not self.fast)
         file = read_audio_file(path, self.config.audio.input_hz)
         for warning in file.warnings:
             self.console.print(Text(f"{path}: {warning}", "yellow"))

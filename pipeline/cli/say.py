@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,7 +19,7 @@ from antiphon.engines.audio import Samples, to_pcm16
 from antiphon.engines.errors import EngineUnavailable
 from antiphon.engines.protocols import TTS, SpeechChunk, TTSOptions
 from antiphon.pipeline.build import engine_context, make_engine
-from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained, split_config
+from antiphon.pipeline.cli.common import EXIT_FAILED, JsonOption, SetOption, explained, split_config
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.text import make_speakable
@@ -45,22 +46,27 @@ def say(
     speed: Annotated[float | None, typer.Option(help="Pace; 1 is the voice's own.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of the text, as a code such as de.")] = None,
     overrides: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say a text with the configured voice.
 
-    With `--out -` the rate of the samples is told on stderr.
+    With `--out -` the rate of the samples is told on stderr. With `--json` stdout has one object: path (null: the
+    speaker), seconds, rate in Hz, voice (null: the engine has no names for them, or is one of a chain).
 
     Exit codes: 0 said; 1 nothing, or not all, could be said; 2 wrong usage or configuration; 3 a package or a model is
     missing; 130 stopped with Ctrl-C.
     """
+    if as_json and out == "-":
+        raise typer.BadParameter("--json and --out - both want standard output; give a file to --out")
     source, words = split_config(arguments) if len(arguments) > 1 else (None, arguments)
     text = " ".join(words)
     if text == "-":
         text = sys.stdin.read()
     config = load_config(source, overrides=tuple(overrides or ()))
     request = TTSOptions(voice=voice, speed=speed, language=language)
+    rates_hz: list[int] = []
     try:
-        seconds = asyncio.run(_run(config, text, request, _sink(out)))
+        seconds = asyncio.run(_run(config, text, request, _noting(_sink(out), rates_hz)))
     except BrokenPipeError:  # whoever read the samples has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_FAILED) from None
@@ -68,8 +74,19 @@ def say(
         raise AudioInputError(f"cannot write: {error}", hint="give another --out") from error
     if not seconds:
         raise AudioInputError("the text has nothing that can be spoken")
-    if out not in (None, "-"):
+    if as_json:
+        report = {"path": out, "seconds": round(seconds, 3), "rate": rates_hz[0], "voice": _voice(config, request)}
+        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    elif out not in (None, "-"):
         typer.echo(f"{out}: {seconds:.1f} s")
+
+
+def _voice(config: Config, request: TTSOptions) -> str | None:
+    """The voice that was asked for, or the one of the only engine; which engine of a chain spoke is not known here."""
+    if request.voice is not None:
+        return request.voice
+    configured = getattr(config.tts[0].options, "voice", None) if len(config.tts) == 1 else None
+    return None if configured is None else str(configured)
 
 
 async def _run(config: Config, text: str, request: TTSOptions, sink: Sink) -> float:
@@ -107,6 +124,16 @@ async def _prepended(first: SpeechChunk, rest: AsyncIterator[SpeechChunk]) -> As
 
 
 # ------------------------------------------------------------------------------------------- sinks
+
+
+def _noting(sink: Sink, rates_hz: list[int]) -> Sink:
+    """The same sink, which notes the rate that it is opened with."""
+
+    def opened(rate_hz: int) -> AbstractContextManager[Write]:
+        rates_hz.append(rate_hz)
+        return sink(rate_hz)
+
+    return opened
 
 
 def _sink(out: str | None) -> Sink:

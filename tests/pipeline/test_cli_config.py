@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from antiphon.pipeline.cli.config import app
-from antiphon.pipeline.config import json_schema, load_config, parse_config
+from antiphon.pipeline.config import config_data, json_schema, load_config, parse_config
 
 RUNNER = CliRunner()
 
@@ -69,6 +69,16 @@ def test_show_masks_secrets() -> None:
     assert "api_key: '***'" in out
     assert "sk-very-secret" not in out
     assert "sk-very-secret" not in run("show", "cloud", "--origin", OPENAI_API_KEY="sk-very-secret")[1]
+
+
+def test_show_for_programs(bad: Path) -> None:
+    code, out, err = run("show", "cloud", "--json", OPENAI_API_KEY="sk-very-secret")
+    assert (code, err) == (0, "")
+    shown = json.loads(out)
+    assert shown["llm"]["api_key"] == "***" and "sk-very-secret" not in out
+    assert shown == config_data(load_config("cloud", environ={"OPENAI_API_KEY": "sk-very-secret"}))
+    assert run("show", "--json", "--origin")[0] == 2
+    assert run("show", str(bad), "--json")[:2] == (1, "")
 
 
 def test_show_with_origins() -> None:

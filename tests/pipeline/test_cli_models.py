@@ -191,6 +191,30 @@ def test_pull_fetches_what_a_configuration_names(config: Path) -> None:
     assert [(one["name"], one["source"]) for one in again] == [("tiny", "")]
 
 
+def test_export_takes_what_a_configuration_names(config: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "m.tar"
+    missing = run("export", "--for", config, "--out", archive)
+    assert (missing.exit_code, archive.exists()) == (1, False)
+    ok("pull", "--for", config)
+    report = json.loads(ok("export", "--for", config, "tiny", "--out", archive, "--json"))
+    assert report["models"] == ["tiny"]
+    assert ok("--store", tmp_path / "other", "import", archive).strip() == "tiny: imported"
+
+
+def test_export_of_nothing_and_of_two_stores(config: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "m.tar"
+    ok("pull", "tiny")
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text(f"{config.read_text()}models: {{store: ./elsewhere}}\n")
+    ok("pull", "--for", elsewhere)
+    both = run("export", "--for", config, "--for", elsewhere, "--out", archive)
+    assert (both.exit_code, archive.exists()) == (2, False)
+    ok("export", "--for", elsewhere, "--out", archive)
+    elsewhere.write_text(config.read_text().replace("model: tiny", f"model: {tmp_path / 'share'}"))
+    none = run("export", "--for", elsewhere, "--out", tmp_path / "none.tar")
+    assert (none.exit_code, "names a model" in none.stderr) == (2, True)
+
+
 def test_pull_uses_the_store_and_the_catalogs_of_the_configuration(config: Path, tmp_path: Path) -> None:
     catalog = tmp_path / "own.yaml"
     share = tmp_path / "share"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -18,9 +19,10 @@ import soundfile
 from scripted_engines import write_config
 from typer.testing import CliRunner, Result
 
+from antiphon.engines.testing import run_virtual
 from antiphon.pipeline.cli import app
 from antiphon.pipeline.cli.common import EXIT_CODES
-from antiphon.pipeline.cli.inputs import reply_targets
+from antiphon.pipeline.cli.inputs import raw_pcm, reply_targets
 from antiphon.pipeline.events import EVENT_TYPES
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -125,6 +127,18 @@ def test_several_recordings_and_a_folder(config: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert [Path(one["out"]).name for one in json.loads(result.stdout)["inputs"]] == ["one.wav", "two.wav", "one-2.wav"]
     assert sorted(path.name for path in out.iterdir()) == ["one-2.wav", "one.wav", "two.wav"]
+
+
+def test_the_replies_to_a_folder_of_one_go_into_a_folder(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "questions"
+    folder.mkdir()
+    silence(folder / "one.wav")
+    out = tmp_path / "answers"
+    result = run(config, "--in", folder, "--out", out, "--fast")
+    assert result.exit_code == 0
+    assert [path.name for path in out.iterdir()] == ["one.wav"]
+    result = run(config, "--in", folder, "--out", tmp_path / "a.wav", "--fast")
+    assert result.exit_code == 2 and "the recordings of a folder need a folder" in " ".join(result.stderr.split())
 
 
 def test_one_that_cannot_be_read_does_not_stop_the_others(config: Path, wav: Path, tmp_path: Path) -> None:
@@ -280,6 +294,27 @@ def test_raw_pcm_with_half_a_sample(config: Path, tmp_path: Path) -> None:
     done = run_process(config, "--in", "-", "--fast", stdin=bytes(32001))
     assert done.returncode == 1
     assert b"in the middle of a 16-bit sample" in done.stderr and b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("paced", [True, False])
+def test_raw_pcm_comes_at_the_pace_of_a_microphone(monkeypatch: pytest.MonkeyPatch, paced: bool) -> None:
+    async def read() -> tuple[list[tuple[float, float]], float]:
+        loop = asyncio.get_running_loop()
+        came = [(loop.time(), frame.end_s) async for frame in raw_pcm(8000, paced=paced)]
+        return came, loop.time()
+
+    read_end, write_end = os.pipe()
+    with open(read_end, "rb") as piped:
+        os.write(write_end, bytes(2 * 8000))  # a second, all there at once
+        os.close(write_end)
+        monkeypatch.setattr(sys, "stdin", piped)
+        came, done_s = run_virtual(read())
+    origin_s = came[0][0] - came[0][1]
+    assert came[-1][1] == 1.0
+    if paced:
+        assert all(at_s >= origin_s + end_s - 1e-6 for at_s, end_s in came)
+    else:
+        assert done_s == came[0][0], "nothing was waited for"
 
 
 def test_no_bytes_at_all(config: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,20 @@ def test_a_wav_file(config: str, tmp_path: Path) -> None:
     assert np.abs(samples).max() > 0.05
     assert [path.name for path in out.parent.iterdir()] == ["hello.wav"]
     assert f"{facts.duration:.1f} s" in result.stdout
+
+
+def test_json(config: str, tmp_path: Path) -> None:
+    out = tmp_path / "a.wav"
+    result = invoke(config, "Hello there.", "--out", str(out), "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    voice = report.pop("voice")
+    assert voice.startswith(str(tmp_path / "voices"))
+    assert report == {"path": str(out), "seconds": round(soundfile.info(str(out)).duration, 3), "rate": RATE_HZ}
+    asked = invoke(config, "Hello.", "--out", str(out), "--json", "--voice", Path(voice).stem)
+    assert json.loads(asked.stdout)["voice"] == Path(voice).stem
+    both = invoke(config, "Hello.", "--out", "-", "--json")
+    assert (both.exit_code, both.stdout_bytes) == (2, b"")
 
 
 def test_raw_samples_on_stdout(config: str, tmp_path: Path) -> None:

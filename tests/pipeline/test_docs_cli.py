@@ -55,6 +55,17 @@ def test_the_exit_codes_are_on_the_page_and_in_the_help_of_the_commands() -> Non
         assert "Exit codes: 0 " in section and "; 2 wrong usage" in section
 
 
+def test_the_exit_codes_of_the_groups_are_on_the_page_and_in_their_help() -> None:
+    page = cli_page()
+    table = page.split("| command | `0` | `1` | `2` |\n")[1].split("\n\n")[0]
+    for command in COMMANDS[5:]:
+        assert f"`{' '.join(command)}`" in table
+    for group in ("models", "engines", "config"):
+        shown = CliRunner().invoke(app, [group, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
+        assert "Exit codes: 0 done" in shown
+        assert "Exit codes: 0 done" in page.split(f"## `antiphon {group}`\n")[1].split("\n### ")[0]
+
+
 def test_the_events_page_has_every_event_and_field() -> None:
     page = events_page()
     common = {field.name for field in dataclasses.fields(Event)}
