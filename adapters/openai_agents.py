@@ -2,14 +2,19 @@
 
 `SingleAgentVoiceWorkflow` keeps the name and the arguments that users of `agents.voice` know; inside an Antiphon
 pipeline its agent runs on the configured LLM, whatever model name the agent carries, unless the agent was given a model
-*object* of its own. Traces are never exported.
+*object* of its own. So do agents that a workflow runs itself with `Runner`.
+
+Nothing is traced: the first import of this module turns the SDK's tracing off for the process, unless the environment
+variable OPENAI_AGENTS_DISABLE_TRACING is set to a false value ("false", "0", "no", "off").
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
+import os
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
@@ -25,21 +30,26 @@ from agents import (
     ModelTracing,
     RunConfig,
     Runner,
+    RunResult,
     Tool,
     Usage,
+    set_tracing_disabled,
 )
 from agents.agent_output import AgentOutputSchemaBase
 from agents.items import TResponseInputItem, TResponseStreamEvent
 from agents.models.chatcmpl_converter import Converter
 from agents.models.chatcmpl_stream_handler import ChatCmplStreamHandler
 from agents.models.fake_id import FAKE_RESPONSES_ID
+from agents.models.multi_provider import MultiProvider
 from agents.result import RunResultStreaming
+from agents.run import AgentRunner, get_default_agent_runner, set_default_agent_runner
 from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import Response
 from openai.types.responses.response_usage import ResponseUsage
 
 from antiphon.engines import protocols
 from antiphon.engines.protocols import LLM, Finish, LLMOptions, Message, TextDelta, ToolCall, ToolSpec
+from antiphon.pipeline.agents_sdk import session_llm
 from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.workflow import VoiceWorkflowBase
 
@@ -144,6 +154,72 @@ class AntiphonModelProvider(ModelProvider):
         return self._model
 
 
+# ------------------------------------------------------------------ agents that workflows run themselves
+
+
+class SessionRunner(AgentRunner):
+    """The SDK's default runner, on the session's LLM where a workflow of a session calls it.
+
+    A run whose `run_config` has a model provider of its own keeps it, and elsewhere nothing is changed.
+    """
+
+    def __init__(self, inner: AgentRunner) -> None:
+        self._inner = inner
+
+    async def run(self, starting_agent: Agent[Any], input: Any, **options: Any) -> RunResult:
+        return await self._inner.run(starting_agent, input, **_on_session_llm(options))
+
+    def run_sync(self, starting_agent: Agent[Any], input: Any, **options: Any) -> RunResult:
+        return self._inner.run_sync(starting_agent, input, **_on_session_llm(options))
+
+    def run_streamed(self, starting_agent: Agent[Any], input: Any, **options: Any) -> RunResultStreaming:
+        return self._inner.run_streamed(starting_agent, input, **_on_session_llm(options))
+
+
+def install_runner() -> None:
+    """Make :class:`SessionRunner` the SDK's default runner, around the one that is."""
+    current = get_default_agent_runner()
+    if not isinstance(current, SessionRunner):
+        set_default_agent_runner(SessionRunner(current))
+
+
+def _on_session_llm(options: dict[str, Any]) -> Any:
+    session = session_llm.get()
+    config: RunConfig | dict[str, Any] | None = options.get("run_config")
+    if session is None or _has_own_provider(config):
+        return options
+    ours: dict[str, Any] = {
+        "model_provider": AntiphonModelProvider(session.llm, session_key=session.key),
+        "tracing_disabled": True,
+    }
+    if isinstance(config, RunConfig):
+        return {**options, "run_config": dataclasses.replace(config, **ours)}
+    return {**options, "run_config": RunConfig(**ours) if config is None else {**config, **ours}}
+
+
+def _has_own_provider(config: RunConfig | dict[str, Any] | None) -> bool:
+    """Whether somebody chose the model provider: it is not what the SDK makes when nobody does."""
+    if config is None or isinstance(config, dict):
+        return config is not None and "model_provider" in config
+    given = config.model_provider
+    if type(given) is not MultiProvider:
+        return True
+    unchosen = MultiProvider()
+    return {**vars(given), "openai_provider": vars(given.openai_provider)} != {
+        **vars(unchosen),
+        "openai_provider": vars(unchosen.openai_provider),
+    }
+
+
+def _stop_tracing() -> None:
+    if os.environ.get("OPENAI_AGENTS_DISABLE_TRACING", "").strip().lower() not in ("false", "0", "no", "off"):
+        set_tracing_disabled(True)
+
+
+_stop_tracing()
+install_runner()
+
+
 # --------------------------------------------------------------------------------- the workflow
 
 
@@ -152,10 +228,14 @@ class VoiceWorkflowHelper:
 
     @classmethod
     async def stream_text_from(cls, result: RunResultStreaming) -> AsyncIterator[str]:
-        """The text of a streamed agent run, piece by piece."""
-        async for event in result.stream_events():
-            if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
-                yield event.data.delta
+        """The text of a streamed agent run, piece by piece. The run ends with who reads it."""
+        try:
+            async for event in result.stream_events():
+                if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
+                    yield event.data.delta
+        except (GeneratorExit, asyncio.CancelledError):
+            result.cancel()
+            raise
 
 
 class SingleAgentWorkflowCallbacks:
@@ -211,8 +291,6 @@ class SingleAgentVoiceWorkflow(VoiceWorkflowBase):
         finally:
             if not finished:
                 result.cancel()
-        if not spoke:
-            raise WorkflowError("the agent ended its turn without a word", hint="a bigger model may do better")
         self._history = result.to_input_list()
         self._agent = result.last_agent
 

@@ -26,6 +26,7 @@ from antiphon.engines.models.store import ModelStore, default_catalog
 from antiphon.engines.net import forbid_network
 from antiphon.engines.protocols import LLM, Stage
 from antiphon.engines.registry import EngineContext
+from antiphon.pipeline.agents_sdk import OnSessionLLM, bridge_sdk, sdk_in_use
 from antiphon.pipeline.config import Config, EngineBlock
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import WorkflowError
@@ -91,7 +92,7 @@ class Assembly:
     replacements: dict[Stage, Any] = field(default_factory=dict)
     """Engines of the caller's own, in place of the configured ones; entered and left like those."""
     needs_llm: bool | None = None
-    """None: if the configured workflow does."""
+    """None: if the configured workflow does, or may (:func:`may_use_llm`)."""
     text_only: bool = False
     """Load the LLM alone, for conversations in text: there are no `engines`, and so no sessions."""
     on_fallback: Callable[[FallbackEvent], None] | None = None
@@ -152,6 +153,8 @@ class Assembly:
         self.llm = made.get("llm")
         if self.text_only:
             return
+        if self.llm is not None:
+            bridge_sdk()
         detector = made["turn"]
         voices = config.tts[0].voices
         self.engines = Engines(
@@ -168,7 +171,7 @@ class Assembly:
     def _uses_llm(self) -> bool:
         if self.needs_llm is not None:
             return self.needs_llm
-        return self.config.workflow.kind == "chat" or hasattr(_workflow_target(self.config), "bind_llm")
+        return self.config.workflow.kind == "chat" or may_use_llm(_workflow_target(self.config))
 
     def _make(self, stage: Stage, chain: Sequence[EngineBlock], context: EngineContext) -> Any:
         session = self.config.session
@@ -236,11 +239,11 @@ class Assembly:
         return self._bound(as_workflow(target))
 
     def _bound(self, workflow: Workflow) -> Workflow:
-        """Give the LLM to a workflow that asks for it."""
+        """Give the LLM to a workflow that asks for it, and put it in reach of the agents that one runs."""
         bind = getattr(workflow, "bind_llm", None)
         if bind is not None:
             bind(self.llm)
-        return workflow
+        return workflow if self.llm is None else OnSessionLLM(workflow, self.llm)
 
     def settings(self, *, manual_turns: bool = False) -> SessionSettings:
         """The configuration as a session's settings."""
@@ -329,6 +332,11 @@ def _workflow_target(config: Config) -> Any:
             f"workflow.kind: '{config.workflow.kind}' cannot be imported: {error}",
             hint="write 'module:Name'; modules in the current folder are found",
         ) from error
+def may_use_llm(workflow: Any) -> bool:
+    """Whether a user's workflow needs the configured LLM: it asks for it, or may run agents of `openai-agents`."""
+    return hasattr(workflow, "bind_llm") or sdk_in_use()
+
+
 
 
 def load_user_object(path: str) -> Any:

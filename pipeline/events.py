@@ -127,7 +127,7 @@ class Spoken(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallEvent(Event):
-    """The workflow calls a tool."""
+    """The workflow calls a tool. From workflows that yield it; `SingleAgentVoiceWorkflow` does not yet."""
 
     type: ClassVar[str] = "tool_call"
     call_id: str
@@ -137,7 +137,7 @@ class ToolCallEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResultEvent(Event):
-    """A tool gave its result."""
+    """A tool gave its result. From workflows that yield it; `SingleAgentVoiceWorkflow` does not yet."""
 
     type: ClassVar[str] = "tool_result"
     call_id: str

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from antiphon.engines.audio import AudioFrame, to_pcm16
 from antiphon.engines.errors import AntiphonError
 from antiphon.engines.protocols import Stage, STTOptions, TTSOptions
-from antiphon.pipeline.build import Assembly
+from antiphon.pipeline.build import Assembly, may_use_llm
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import SessionClosed, StageError
-from antiphon.pipeline.events import ErrorEvent, Event, Spoken, TranscriptEvent, TurnEnded
+from antiphon.pipeline.events import ErrorEvent, Event, Spoken, TranscriptEvent, TurnEnded, WarningEvent
 from antiphon.pipeline.session_settings import TextTools
 from antiphon.pipeline.transports.queued import QueuedTransport
 from antiphon.pipeline.transports.recording import recording_frames
@@ -39,6 +39,7 @@ from antiphon.pipeline.voice_types import (
     VoiceStreamEventLifecycle,
     VoiceStreamEventSpoken,
     VoiceStreamEventTranscript,
+    VoiceStreamEventWarning,
 )
 from antiphon.pipeline.workflow import Workflow, as_workflow
 
@@ -122,6 +123,9 @@ class StreamedAudioResult:
         elif isinstance(event, ErrorEvent):
             error = AntiphonError(f"{event.stage}: {event.code}: {event.message}")
             self._put(VoiceStreamEventError(error=error, **at))
+        elif isinstance(event, WarningEvent):
+            logger.warning("a session has a warning", extra={"code": event.code, "turn": event.turn})
+            self._put(VoiceStreamEventWarning(code=event.code, message=event.message, **at))
         elif isinstance(event, TurnEnded) and event.turn in self._started:
             self._put(VoiceStreamEventLifecycle(event="turn_ended", **at))
 
@@ -246,7 +250,7 @@ class VoicePipeline:
         assert self._loading is not None
         async with self._loading:
             if self._assembly is None:
-                needs_llm = None if self._workflow is None else hasattr(self._workflow, "bind_llm")
+                needs_llm = None if self._workflow is None else may_use_llm(self._workflow)
                 assembly = Assembly(self.config, replacements=dict(self._replacements), needs_llm=needs_llm)
                 self._assembly = await assembly.__aenter__()
             return self._assembly

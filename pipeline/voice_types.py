@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import difflib
 import io
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -154,6 +155,27 @@ def _channels(channels: Any) -> int:
 TextSplitter = Callable[[str], tuple[str, str]]
 """Takes the text so far; returns (what to speak now, what to keep)."""
 
+_SENTENCE_GAP = re.compile(r"(?<=[.!?])\s+(?=\S)")
+
+
+def get_sentence_based_splitter(min_sentence_length: int = 20) -> TextSplitter:
+    """A text splitter that speaks whole sentences: all but the last one, which may go on.
+
+    Sentences end with ".", "!" or "?" and white space. Pass it as `TTSModelSettings(text_splitter=...)`; without it
+    Antiphon's own splitter speaks the first clause early and knows abbreviations and numbers.
+
+    :param min_sentence_length: fewer characters than that are not spoken yet.
+    """
+
+    def split(text: str) -> tuple[str, str]:
+        gaps = list(_SENTENCE_GAP.finditer(text))
+        complete = text[: gaps[-1].start()].strip() if gaps else ""
+        if not complete or len(complete) < min_sentence_length:
+            return "", text
+        return complete, text[gaps[-1].end() :]
+
+    return split
+
 
 @dataclass(slots=True)
 class STTModelSettings:
@@ -208,7 +230,7 @@ class TTSModelSettings:
 
 @dataclass(slots=True)
 class VoicePipelineConfig:
-    """The settings that users of `agents.voice` know. Nothing is ever traced, whatever the tracing fields say."""
+    """The settings that users of `agents.voice` know. Nothing is traced, whatever the tracing fields say."""
 
     model_provider: Any = None
     """Accepted; engines come from the YAML configuration."""
@@ -343,8 +365,20 @@ class VoiceStreamEventSpoken(_At):
 
 VoiceStreamEvent = (
     VoiceStreamEventAudio
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceStreamEventWarning(_At):
+    """Something that you should know and that did not end the turn: no voice for the language, for example."""
+
+    code: str
+    """Stable: "no_voice_for_language", "turn_detector_failed"."""
+    message: str
+    """For people."""
+    type: Literal["voice_stream_event_warning"] = "voice_stream_event_warning"
+
+
     | VoiceStreamEventLifecycle
     | VoiceStreamEventError
     | VoiceStreamEventTranscript
     | VoiceStreamEventSpoken
 )
+    | VoiceStreamEventWarning

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
         VoiceStreamEventLifecycle,
         VoiceStreamEventSpoken,
         VoiceStreamEventTranscript,
+        VoiceStreamEventWarning,
+        get_sentence_based_splitter,
     )
     from antiphon.pipeline.workflow import TurnContext, VoiceWorkflowBase, Workflow
 
@@ -63,6 +65,8 @@ _HOMES = {
         "VoiceStreamEventLifecycle",
         "VoiceStreamEventSpoken",
         "VoiceStreamEventTranscript",
+        "VoiceStreamEventWarning",
+        "get_sentence_based_splitter",
     ),
     "antiphon.pipeline.workflow": ("TurnContext", "VoiceWorkflowBase", "Workflow"),
 }
@@ -89,9 +93,11 @@ __all__ = [
     "VoiceStreamEventLifecycle",
     "VoiceStreamEventSpoken",
     "VoiceStreamEventTranscript",
+    "VoiceStreamEventWarning",
     "VoiceWorkflowBase",
     "VoiceWorkflowHelper",
     "Workflow",
+    "get_sentence_based_splitter",
     "load_config",
 ]
 
