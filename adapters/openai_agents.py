@@ -293,6 +293,10 @@ class SingleAgentVoiceWorkflow(VoiceWorkflowBase):
                 result.cancel()
         self._history = result.to_input_list()
         self._agent = result.last_agent
+        if not spoke:  # an agent that stops at its first tool has an answer without the model's having said it
+            if not isinstance(result.final_output, str) or not result.final_output.strip():
+                raise WorkflowError("the agent ended its turn without a word", hint="a bigger model may do better")
+            yield result.final_output
 
 
 # -------------------------------------------------------------------------- their values and ours

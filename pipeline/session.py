@@ -135,7 +135,7 @@ class Session:
                 if self.settings.greeting and self._transport.capabilities.greets:
                     self._start_saying(_once(self.settings.greeting))
                 elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
-                    self._start_saying(pieces(on_start))
+                    self._start_saying(pieces(on_start, may_be_silent=True))
                 await self._listen()
             finally:
                 self._running = False

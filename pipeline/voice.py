@@ -230,7 +230,7 @@ class VoicePipeline:
         result = StreamedAudioResult(self.settings)
         self._results.add(result)
         result._task = asyncio.create_task(self._serve(audio_input, result, conversation))
-        result._task.add_done_callback(lambda task: self._done(task, result))
+        result._task.add_done_callback(lambda task: self._done(task, result, audio_input))
         return result
 
     # ------------------------------------------------------------------------ inside
@@ -283,11 +283,6 @@ class VoicePipeline:
             single = _only(error)
             result._put(VoiceStreamEventError(error=single))
             raise single from None
-        finally:
-            if isinstance(audio_input, StreamedAudioInput):
-                audio_input.abandon()
-            result._put(VoiceStreamEventLifecycle(event="session_ended"))
-            result._put(None)
 
     def _adjust(self, assembly: Assembly, session: dict[str, Any]) -> None:
         """Bring the settings that `agents.voice` users know into a session's arguments."""
@@ -307,7 +302,14 @@ class VoicePipeline:
             split = tts.text_splitter
             session["text"] = TextTools(lambda language: CallableSplitter(split), session["text"].speakable)
 
-    def _done(self, task: asyncio.Task[None], result: StreamedAudioResult) -> None:
+    def _done(
+        self, task: asyncio.Task[None], result: StreamedAudioResult, audio_input: AudioInput | StreamedAudioInput
+    ) -> None:
+        """However the session ended, even before its first step: nobody may wait for more."""
+        if isinstance(audio_input, StreamedAudioInput):
+            audio_input.abandon()
+        result._put(VoiceStreamEventLifecycle(event="session_ended"))
+        result._put(None)
         self._results.discard(result)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.debug("a session failed", exc_info=error)

@@ -293,9 +293,11 @@ class CallableSplitter:
             self._kept = whole
             return []
         self._kept = rest
+        if not whole.endswith(rest) and whole.rstrip().endswith(rest):  # the splitter stripped the end: more may come
+            self._kept = rest + whole[len(whole.rstrip()) :]
         # Space and punctuation that the user's splitter strips stay with the piece before them: pieces join to the
         # text. A splitter that changes words is taken at its word.
-        piece = whole.removesuffix(rest)
+        piece = whole.removesuffix(self._kept)
         return [piece if _words(piece) == _words(spoken) else spoken]
 
     def stall(self) -> list[str]:
@@ -363,8 +365,6 @@ class VoiceStreamEventSpoken(_At):
     type: Literal["voice_stream_event_spoken"] = "voice_stream_event_spoken"
 
 
-VoiceStreamEvent = (
-    VoiceStreamEventAudio
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceStreamEventWarning(_At):
     """Something that you should know and that did not end the turn: no voice for the language, for example."""
@@ -376,9 +376,11 @@ class VoiceStreamEventWarning(_At):
     type: Literal["voice_stream_event_warning"] = "voice_stream_event_warning"
 
 
+VoiceStreamEvent = (
+    VoiceStreamEventAudio
     | VoiceStreamEventLifecycle
     | VoiceStreamEventError
     | VoiceStreamEventTranscript
     | VoiceStreamEventSpoken
-)
     | VoiceStreamEventWarning
+)

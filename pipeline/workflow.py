@@ -149,9 +149,10 @@ class _Adapted:
         return pieces(lambda: self._run(turn.transcript))
 
 
-async def pieces(ask: Callable[[], Any]) -> AsyncIterator[str | WorkflowEvent]:
+async def pieces(ask: Callable[[], Any], *, may_be_silent: bool = False) -> AsyncIterator[str | WorkflowEvent]:
     """What a user's function answers, piece by piece, whatever its form; also what it raises comes out of here.
 
+    :param may_be_silent: None is an answer: nothing to say.
     :raises WorkflowError: the answer is neither text nor an async iterator of it.
     """
     answer = ask()
@@ -159,6 +160,8 @@ async def pieces(ask: Callable[[], Any]) -> AsyncIterator[str | WorkflowEvent]:
         answer = await answer
     if isinstance(answer, str):
         yield answer
+        return
+    if answer is None and may_be_silent:
         return
     if not hasattr(answer, "__aiter__"):
         raise WorkflowError(

@@ -99,6 +99,12 @@ def test_an_answer_without_a_word_is_an_error() -> None:
         ask(workflow, "Hi?")
 
 
+def test_an_agent_that_stops_at_its_first_tool_says_the_result() -> None:
+    agent = Agent(name="a", tools=[get_weather], tool_use_behavior="stop_on_first_tool")
+    workflow, _ = bound(agent, [Reply(tool_calls=[ToolCall("c1", "get_weather", '{"city": "Rome"}')])])
+    assert ask(workflow, "Weather?") == ["The weather in Rome is sunny."]
+
+
 def test_a_handoff_lasts() -> None:
     sales = Agent(name="sales", instructions="You sell.")
     first = Agent(name="first", instructions="You greet.", handoffs=[handoff(sales)])

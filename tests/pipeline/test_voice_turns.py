@@ -23,6 +23,8 @@ from antiphon import (
 from antiphon.engines.errors import EngineFailed, EngineLoadFailed
 from antiphon.engines.testing import Heard, Reply, ScriptedSTT, ScriptedTTS, Speak, run_virtual
 from antiphon.pipeline.conversation import Item
+from antiphon.pipeline.errors import SessionClosed
+from antiphon.pipeline.voice_types import CallableSplitter
 
 TWO_TURNS = ((0.2, 0.8), (3.2, 3.8))
 
@@ -558,3 +560,28 @@ def test_no_transcript_gets_into_the_log(caplog: pytest.LogCaptureFixture) -> No
         played(one_turn("My secret question", "My secret answer"))
         played(Script(stt=[Heard("My secret question")], llm=[EngineFailed("broken")]))
     assert "secret" not in caplog.text
+
+
+def test_closing_right_after_the_start_leaves_nobody_waiting() -> None:
+    async def main() -> None:
+        script = Script(speech=())
+        async with script.pipeline() as pipeline:
+            audio = StreamedAudioInput(frame_rate=16000)
+            result = await pipeline.run(audio)
+            await result.aclose()
+            async with asyncio.timeout(5.0):
+                assert kinds([event async for event in result.stream()]) == ["session_ended"]
+                with pytest.raises(SessionClosed):
+                    await audio.add_audio(np.zeros(16000, dtype=np.int16))
+
+    run_virtual(main())
+
+
+def test_a_splitter_that_strips_its_end_glues_no_words() -> None:
+    def sentences(text: str) -> tuple[str, str]:
+        head, mark, tail = text.strip().partition(". ")
+        return (head + ".", tail.strip()) if mark else ("", text)
+
+    splitter = CallableSplitter(sentences)
+    found = [piece for delta in ["Hello there. How ", "are you? Fine ", "thanks."] for piece in splitter.push(delta)]
+    assert "".join([*found, *splitter.finish()]) == "Hello there. How are you? Fine thanks."
