@@ -8,6 +8,11 @@ Rules, the same for every stage:
 - An engine that failed is out of order for `recovery_s`. After that, one real request at a time tries it again.
   A refused request (:class:`EngineRequestInvalid`) goes on to the next engine too, but puts no engine out of order.
   (An engine that asked for a pause, by `retry_after_s`, gets that instead.)
+- An engine may offer `async def probe(self) -> None`: a cheap question, off the way of any request, whether it works
+  again (it raises where it does not). Then no request tries it. Once `recovery_s` (or the pause that it asked for) has
+  passed, the next request starts the probe in the background, does not wait for it, and goes to another engine. The
+  engine is used again once a probe has succeeded; one that fails, or takes longer than 10 s, leaves it out of order
+  for another `recovery_s`.
 - When no engine in order is left, those out of order are tried all the same: an unlikely answer is better than none.
 - An engine that could not be loaded does not keep the chain from working. Once `recovery_s` has passed, the next
   request starts another try in the background, and does not wait for it.
@@ -19,7 +24,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -41,6 +46,10 @@ logger = logging.getLogger(__name__)
 
 EngineT = TypeVar("EngineT", bound=AbstractAsyncContextManager[Any])
 ItemT = TypeVar("ItemT")
+
+
+_PROBE_LIMIT_S = 10.0
+"""For probes that know no limit of their own."""
 
 
 class Link(NamedTuple, Generic[EngineT]):
@@ -87,9 +96,18 @@ class Health(Generic[EngineT]):
         self.trying = False
         """A request is finding out whether the engine works again."""
         self.reload: asyncio.Task[None] | None = None
+        self.probe: Callable[[], Awaitable[None]] | None = getattr(link.engine, "probe", None)
+        self.probing: asyncio.Task[None] | None = None
 
     def usable(self, now_s: float) -> bool:
-        return self.loaded and (self.out_until_s is None or (now_s >= self.out_until_s and not self.trying))
+        return self.loaded and (self.out_until_s is None or (self._due(now_s) and self.probe is None))
+
+    def to_be_probed(self, now_s: float) -> bool:
+        return self.loaded and self._due(now_s) and self.probe is not None and self.probing is None
+
+    def _due(self, now_s: float) -> bool:
+        """Out of order for so long that it may be tried again, and nobody does."""
+        return self.out_until_s is not None and now_s >= self.out_until_s and not self.trying
 
 
 class Attempt(Generic[ItemT]):
@@ -131,7 +149,7 @@ class Chain(Generic[EngineT]):
 
     :param engines: at least one, in the order in which they are asked.
     :param on_event: is told of every change, on the event loop; must not block.
-    :param recovery_s: how long a broken engine is left alone, in seconds.
+    :param recovery_s: how long a broken engine is left alone, in seconds (YAML: `session.recovery_s`).
     :raises ValueError: no engine, or two of one name.
     """
 
@@ -184,12 +202,12 @@ class Chain(Generic[EngineT]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         stack, self._stack = self._stack, None
-        reloads = [link.reload for link in self._links if link.reload is not None]
-        for task in reloads:
+        tasks = [task for link in self._links for task in (link.reload, link.probing) if task is not None]
+        for task in tasks:
             task.cancel()
         try:
-            if reloads:
-                await asyncio.wait(reloads)
+            if tasks:
+                await asyncio.wait(tasks)
         finally:
             for link in self._links:
                 link.loaded, link.reload = False, None
@@ -213,6 +231,26 @@ class Chain(Generic[EngineT]):
         finally:
             link.loaded, link.reload = False, None
 
+    async def _probe(self, link: Health[EngineT]) -> None:
+        """Ask an engine that is out of order whether it works again."""
+        assert link.probe is not None
+        out_until_s = link.out_until_s
+        error: AntiphonError | None = None
+        try:
+            async with asyncio.timeout(_PROBE_LIMIT_S):
+                await link.probe()
+        except Exception as raised:
+            error = self._as_ours(link, raised)
+        finally:
+            link.probing = None
+        if link.out_until_s != out_until_s:
+            return  # a request tried it meanwhile, for want of another: that counts for more
+        if error is None:
+            self.works(link)
+        else:
+            self._put_out(link, error)
+            logger.info("engine is still out of order", extra=self._about(link, error))
+
     # ---------------------------------------------------------------------------------- one request
 
     @property
@@ -230,10 +268,14 @@ class Chain(Generic[EngineT]):
             raise EngineFailed(f"the {self.stage} chain is not loaded", stage=self.stage, retryable=False,
                                hint="Use it inside `async with chain:`.")  # fmt: skip
         for link in self._links:
+            # In a context of its own: the ticket of this request must not rule over what outlives it.
             if not link.loaded and link.reload is None and _now_s() >= (link.out_until_s or 0):
-                # In a context of its own: the ticket of this request must not rule over the loading.
                 link.reload = asyncio.create_task(
                     self._reload(link), name=f"reload {self.stage} {link.name}", context=contextvars.Context()
+                )
+            elif link.to_be_probed(_now_s()):
+                link.probing = asyncio.create_task(
+                    self._probe(link), name=f"probe {self.stage} {link.name}", context=contextvars.Context()
                 )
         return contextlib.closing(self._in_order())
 
@@ -280,8 +322,7 @@ class Chain(Generic[EngineT]):
         """An engine failed. Returns the error as one of ours."""
         ours = self._as_ours(link, error)
         if not isinstance(ours, EngineRequestInvalid):
-            pause_s = ours.retry_after_s if isinstance(ours, EngineOverloaded) else None
-            link.out_until_s = _now_s() + (self._recovery_s if pause_s is None else pause_s)
+            self._put_out(link, ours)
         return ours
 
     def goes_on(self, failures: list[tuple[Health[EngineT], AntiphonError]], to: Health[EngineT]) -> None:
@@ -309,6 +350,10 @@ class Chain(Generic[EngineT]):
 
     # ------------------------------------------------------------------------------------------ inside
 
+    def _put_out(self, link: Health[EngineT], error: AntiphonError) -> None:
+        pause_s = error.retry_after_s if isinstance(error, EngineOverloaded) else None
+        link.out_until_s = _now_s() + (self._recovery_s if pause_s is None else pause_s)
+
     def _load_failed(self, link: Health[EngineT], error: Exception) -> None:
         link.load_error = self._as_ours(link, error)
         link.out_until_s = _now_s() + self._recovery_s
@@ -318,6 +363,8 @@ class Chain(Generic[EngineT]):
     def _as_ours(self, link: Health[EngineT], error: Exception) -> AntiphonError:
         if isinstance(error, AntiphonError):
             return error
+        if isinstance(error, TimeoutError):
+            return EngineTimeout("no answer in time", stage=self.stage, engine=link.name)
         # A bug in an engine: the chain goes on, but the traceback must not be lost.
         logger.error("engine raised an unexpected exception", extra=self._about(link, error), exc_info=error)
         ours = EngineFailed(f"{type(error).__name__}: {error}", stage=self.stage, engine=link.name)

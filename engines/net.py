@@ -8,9 +8,9 @@ An engine's own process (`isolation: process`), and one in which `antiphon docto
 it is put in there before the engine is imported.
 
 What it cannot see: sockets that native code opens by itself (none of the built-in engines does), and processes that
-others start; those inherit the environment variables that tell model libraries to stay offline. A host *name* given straight to
-`socket.connect` is looked up before the hook is asked and refused after; libraries call `getaddrinfo` first, which is
-refused before any packet leaves.
+others start; those inherit the environment variables that tell model libraries to stay offline. A host *name* given
+straight to `socket.connect` is looked up before the hook is asked and refused after; libraries call `getaddrinfo`
+first, which is refused before any packet leaves.
 """
 
 from __future__ import annotations

@@ -216,6 +216,25 @@ class Connection:
         except Exception as error:
             _log.debug("warm-up request failed", extra={"stage": self.stage, "reason": type(error).__name__})
 
+    async def probe(self) -> None:
+        """Ask once, with a short limit, whether the server is there: for chains, off the way of any request.
+
+        An answer that refuses only this question will do: not every server has it, and not every key may ask it.
+
+        :raises EngineError: no connection, no answer within `connect_timeout_s`, a wrong key, or a server in trouble.
+        """
+        try:
+            async with asyncio.timeout(self.options.connect_timeout_s):
+                await self.client.models.with_raw_response.list()
+        except TimeoutError:
+            raise self.timed_out(f"gave no answer within {self.options.connect_timeout_s:g} s") from None
+        except AntiphonError:
+            raise
+        except Exception as error:
+            if self.explain.refuses(error):
+                return
+            raise self.explain(error) from self.explain.cause(error)
+
     async def _persist(self, send: Callable[[], Awaitable[_T]], patience: float, model: str) -> _T:
         """Try `send` until it answers, the tries are used up, or the next pause would reach past `patience` seconds."""
         loop = asyncio.get_running_loop()
@@ -332,6 +351,13 @@ class OpenAIEngine(Loadable):
 
     async def _free(self) -> None:
         await self._connection.close()
+
+    async def probe(self) -> None:
+        """Whether the server is there again (see :mod:`antiphon.engines.chain`).
+
+        :raises EngineError: it is not.
+        """
+        await self._connection.probe()
 
 
 async def _drop_key(request: Any) -> None:

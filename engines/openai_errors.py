@@ -68,6 +68,11 @@ class Explainer:
             return (status in (408, 409, 429) or status >= 500) and _code(error) != "insufficient_quota"
         return is_transport(error)
 
+    def refuses(self, error: Exception) -> bool:
+        """Whether a server that works, and takes the key, refuses just this request."""
+        status = _status(error)
+        return status is not None and 400 <= status < 500 and status not in (401, 408, 409, 429)
+
     def cause(self, error: Exception) -> Exception | None:
         """What to chain to the explained error: not the client's own errors, whose text quotes the server's answer."""
         return None if _is_sdk_error(error) or is_transport(error) else error

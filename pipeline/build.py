@@ -69,10 +69,12 @@ def make_engine(
     *,
     default_deadline_s: float | None = None,
     on_event: Callable[[FallbackEvent], None] | None = None,
+    recovery_s: float = 30.0,
 ) -> Any:
     """The engine of a stage, or the chain of them, not yet entered.
 
     :param default_deadline_s: for the engines of a chain whose blocks name none; None: no limit.
+    :param recovery_s: how long a chain leaves an engine that failed alone.
     """
     if len(blocks) == 1:
         return create_engine(blocks[0], context)
@@ -80,7 +82,7 @@ def make_engine(
         Link(f"{number}:{block.engine}", create_engine(block, context), block.deadline_s or default_deadline_s)
         for number, block in enumerate(blocks, 1)
     ]
-    return _CHAINS[blocks[0].stage](links, on_event=on_event)
+    return _CHAINS[blocks[0].stage](links, on_event=on_event, recovery_s=recovery_s)
 
 
 @dataclass(slots=True)
@@ -176,7 +178,13 @@ class Assembly:
     def _make(self, stage: Stage, chain: Sequence[EngineBlock], context: EngineContext) -> Any:
         session = self.config.session
         deadline_s = session.stt_deadline_s if stage == "stt" else session.answer_deadline_s
-        return make_engine(chain, context, default_deadline_s=deadline_s, on_event=self._on_fallback)
+        return make_engine(
+            chain,
+            context,
+            default_deadline_s=deadline_s,
+            on_event=self._on_fallback,
+            recovery_s=session.recovery_s,
+        )
 
     def _on_fallback(self, event: FallbackEvent) -> None:
         if self.on_fallback is not None:

@@ -276,7 +276,6 @@ class ModelStore:
 
     def _resolve_path(self, reference: str) -> ModelFiles:
         path = Path(reference).expanduser().absolute()
-        looks_like_path = "/" in reference or "\\" in reference or reference.startswith((".", "~"))
         if path.is_file():
             return ModelFiles(name=path.stem, directory=str(path.parent), files={path.name: str(path)})
         if path.is_dir():
@@ -288,7 +287,7 @@ class ModelStore:
             if not files:
                 raise UnknownModel(f"the folder {path} has no files", model=reference)
             return ModelFiles(name=path.name, directory=str(path), files=files)
-        if looks_like_path:
+        if names_a_path(reference):
             raise UnknownModel(
                 f"no file or folder {path}", model=reference, hint="Give a path that exists, or a name of the catalog."
             )
@@ -300,6 +299,16 @@ class ModelStore:
             model=reference,
             hint=f"Fetch it: antiphon models pull {reference}\n{air_gapped(reference)}",
         )
+
+
+def names_a_path(reference: str) -> bool:
+    """Whether a reference is meant as a path: it is written like one, or something of that name is there."""
+    if "/" in reference or "\\" in reference or reference.startswith((".", "~")):
+        return True
+    try:
+        return Path(reference).exists()
+    except (OSError, ValueError):  # too long for a path, or with a null byte
+        return False
 
 
 def air_gapped(name: str) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -110,6 +110,11 @@ class CachedTTS:
     def statistics(self) -> CacheStatistics:
         with self._lock:
             return self._statistics
+
+    @property
+    def probe(self) -> Callable[[], Awaitable[None]] | None:
+        """The engine's own, where it has one: what the cache still speaks says nothing about it."""
+        return getattr(self.inner, "probe", None)
 
     async def __aenter__(self) -> Self:
         await self.inner.__aenter__()

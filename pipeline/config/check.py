@@ -14,6 +14,7 @@ from antiphon.pipeline.config.errors import Problem, nearest
 from antiphon.pipeline.config.fields import NOWHERE, check_model, fields_by_key, has_broken
 from antiphon.pipeline.config.interpolate import join
 from antiphon.pipeline.config.model import CHAIN_STAGES, SECTIONS, Config, EngineBlock, block_keys
+from antiphon.pipeline.config.references import check_model_names
 from antiphon.pipeline.config.tree import Items, Node, Scalar, Section
 from antiphon.pipeline.config.words import found, what_was_raised
 
@@ -33,6 +34,8 @@ def check(tree: Section, problems: list[Problem]) -> Config | None:
     if session is not None and session.offline:
         for stage in STAGES:
             problems.extend(_leaves_this_machine(stage, blocks[stage], tree))
+    if parts["models"] is not None:
+        problems.extend(check_model_names(tree, blocks, parts["models"]))
     if problems or has_broken(tree):
         return None
     for stage in STAGES:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, field_validator, 
 from antiphon.engines.config import EngineOptions, option
 from antiphon.engines.protocols import Stage
 from antiphon.engines.registry import EngineSpec, find
+from antiphon.pipeline.config.errors import nearest
 
 CHAIN_STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
 """Stages that may have a list of blocks, each the fallback of the one before it."""
@@ -134,7 +135,8 @@ class WorkflowConfig(Section):
     def _known_or_dotted(cls, kind: str) -> str:
         if kind in WORKFLOW_KINDS or DOTTED_PATH.fullmatch(kind):
             return kind
-        raise ValueError(f"no workflow of that name (allowed: {', '.join(WORKFLOW_KINDS)}, or a path 'module:Name')")
+        allowed = f"allowed: {', '.join(WORKFLOW_KINDS)}, or a path 'module:Name'"
+        raise ValueError(f"no workflow of that name ({allowed}){nearest(kind, WORKFLOW_KINDS)}")
 
 
 class SessionConfig(Section):
@@ -157,6 +159,13 @@ class SessionConfig(Section):
         30.0,
         "Longest wait for the first text of an answer, and for the first audio of each piece of it; after it the turn "
         "fails.",
+        unit="s",
+        gt=0,
+    )
+    recovery_s: float = option(
+        30.0,
+        "How long an engine of a fallback chain that failed is left alone before it is tried again; one that a server "
+        "is behind is first asked in the background whether it is there.",
         unit="s",
         gt=0,
     )

@@ -542,3 +542,93 @@ def test_tts_different_rates_join_without_loss(breaks: int, chunk_s: float, rate
             assert peak_hz == pytest.approx(1000, abs=25)
 
     run_virtual(main())
+
+
+# ------------------------------------------------------------------------------------------ probes
+
+
+class Probed(ScriptedSTT):
+    """Can be asked whether it works: `answers` are what becomes of the probes, each after a second."""
+
+    def __init__(self, *args: Any, answers: Sequence[Exception | None]) -> None:
+        super().__init__(*args)
+        self.answers = list(answers)
+        self.probes = 0
+
+    async def probe(self) -> None:
+        self.probes += 1
+        await asyncio.sleep(1)
+        if (error := self.answers.pop(0)) is not None:
+            raise error
+
+
+def test_an_engine_with_a_probe_is_used_again_only_after_it_and_no_request_waits() -> None:
+    async def main() -> None:
+        events = Heeded()
+        first = Probed([EngineFailed("1"), Heard("a is back")], answers=[EngineFailed("still down"), None])
+        second = ScriptedSTT(lambda _: Heard("b"))
+        async with FallbackSTT([("a", first, None), ("b", second, None)], on_event=events, recovery_s=30) as stt:
+            assert await heard(stt) == "b"
+            await asyncio.sleep(29)
+            assert await heard(stt) == "b" and first.probes == 0
+            await asyncio.sleep(1)
+            began_s = asyncio.get_running_loop().time()
+            assert [await heard(stt), await heard(stt)] == ["b", "b"]
+            assert asyncio.get_running_loop().time() == began_s
+            await asyncio.sleep(2)
+            assert first.probes == 1
+            assert await heard(stt) == "b" and first.probes == 1  # it failed: left alone for another while
+            await asyncio.sleep(30)
+            assert await heard(stt) == "b"
+            await asyncio.sleep(2)
+            assert first.probes == 2 and len(first.calls) == 1
+            assert await heard(stt) == "a is back"
+        assert events.texts == ["switched a -> b", "recovered a"]
+
+    run_virtual(main())
+
+
+def test_a_probe_without_an_end_is_given_up_and_one_under_way_ends_with_the_chain() -> None:
+    class Hanging(Probed):
+        cancelled = 0
+
+        async def probe(self) -> None:
+            self.probes += 1
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self.cancelled += 1
+
+    async def main() -> None:
+        first = Hanging([EngineFailed("1")], answers=[])
+        second = ScriptedSTT(lambda _: Heard("b"))
+        async with FallbackSTT([("a", first, None), ("b", second, None)], recovery_s=1) as stt:
+            for _ in range(2):
+                assert await heard(stt) == "b"
+                await asyncio.sleep(1)
+            await asyncio.sleep(10)
+            assert (first.probes, first.cancelled) == (1, 1)
+            await asyncio.sleep(1)
+            assert await heard(stt) == "b"
+            await asyncio.sleep(0)
+            assert (first.probes, first.cancelled) == (2, 1)
+        assert first.cancelled == 2
+
+    run_virtual(main())
+
+
+def test_without_another_engine_a_request_does_not_wait_for_the_probe() -> None:
+    async def main() -> None:
+        events = Heeded()
+        first = Probed([EngineFailed("1"), Heard("a")], answers=[EngineFailed("too late to count")])
+        second = ScriptedSTT([EngineFailed("b"), EngineFailed("b")])
+        async with FallbackSTT([("a", first, None), ("b", second, None)], on_event=events, recovery_s=30) as stt:
+            with pytest.raises(EngineFailed):
+                await heard(stt)
+            await asyncio.sleep(30)
+            assert await heard(stt) == "a"  # the probe was still under way
+            await asyncio.sleep(2)
+            assert first.probes == 1
+        assert events.texts[-1] == "recovered a"
+
+    run_virtual(main())

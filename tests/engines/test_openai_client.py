@@ -373,3 +373,43 @@ def test_leaves_no_task_behind() -> None:
 
     with OpenAIStandin(delay_s=0.02) as server:
         run(main, options(server))
+
+
+# ---------------------------------------------------------------------------------------- whether it is there
+
+
+def probe(settings: OpenAILLMOptions) -> None:
+    async def main() -> None:
+        async with OpenAILLM(settings, context()) as llm:
+            await llm.probe()
+
+    asyncio.run(main())
+
+
+def test_a_probe_asks_once_and_costs_nothing() -> None:
+    with OpenAIStandin() as server:
+        probe(options(server))
+        assert [one.path for one in server.requests] == ["/models"]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_server_that_refuses_only_the_probe_is_there(status: int) -> None:
+    with OpenAIStandin() as server:
+        server.fail_next(str(status), path="/models")
+        probe(options(server))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, EngineRequestInvalid), (429, EngineOverloaded), (500, EngineFailed)]
+)
+def test_a_probe_tells_of_a_wrong_key_and_of_a_server_in_trouble(status: int, kind: type[Exception]) -> None:
+    with OpenAIStandin() as server:
+        server.fail_next(str(status), path="/models")
+        with pytest.raises(kind):
+            probe(options(server))
+        assert len(server.requests) == 1, "a probe is not tried again"
+
+
+def test_a_probe_of_nobody_fails() -> None:
+    with pytest.raises(EngineFailed, match="no connection"):
+        probe(options())

@@ -233,6 +233,7 @@ def test_paths_count_from_the_file_they_stand_in(tmp_path: Path, monkeypatch: py
     (tmp_path / "base.yaml").write_text(
         stt("model: ./m.gguf, folder: data") + "models: {store: store, catalogs: [c.yaml]}\n"
     )
+    (tmp_path / "c.yaml").write_text("models: {}\n")
     own = tmp_path / "sub" / "own.yaml"
     own.write_text("extends: ../base.yaml\nstt: {words: {a: ../x}}\nworkflow: {instructions: ./not a path}\n")
     monkeypatch.chdir("/")
@@ -413,7 +414,8 @@ def test_a_missing_stage_is_named() -> None:
         ("audio: {input_hz: 4000}", "audio.input_hz: found 4000; allowed: a whole number from 8000 to 48000 (Hz)"),
         (
             "workflow: {kind: chta}",
-            "workflow.kind: found 'chta': no workflow of that name (allowed: chat, or a path 'module:Name')",
+            "workflow.kind: found 'chta': no workflow of that name (allowed: chat, or a path 'module:Name'); "
+            "did you mean 'chat'?",
         ),
         (
             "workflow: {kind: 'a b:c'}",
@@ -637,3 +639,85 @@ def test_a_module_that_breaks_when_imported(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.syspath_prepend(tmp_path)
     problem = problem_of(text(stt="{engine: 'toy_broken:X'}"))
     assert problem.message == "importing 'toy_broken:X' failed with ValueError: first line"
+
+
+# ------------------------------------------------------------------------------------- names of models
+
+
+def local(**stages: str) -> str:
+    return text(**{"stt": "{engine: faster_whisper, model: whisper-tiny.en}", **stages})
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store, and no catalog of the user's own."""
+    monkeypatch.setenv("ANTIPHON_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+CATALOG = "models: {my-model: {files: {a.bin: {size: 1, sha256: " + "a" * 64 + "}}}}\n"
+
+
+def test_a_mistyped_model_is_found_where_it_stands(home: Path) -> None:
+    problem = problem_of(local(stt="{engine: faster_whisper, model: whisper-tinyen}"))
+    assert (str(problem.origin), problem.key) == ("a.yaml:3", "stt.model")
+    assert problem.message == (
+        "found 'whisper-tinyen'; no model of that name is known; did you mean 'whisper-tiny.en'?"
+    )
+    assert "whisper-base" in problem.hint
+    problem = problem_of(local(), "stt.model=whisper-bas")
+    assert problem.origin.file == "--set" and "'whisper-base'" in problem.message
+
+
+def test_voices_and_blocks_of_a_chain_are_looked_at(home: Path) -> None:
+    tts = "[{engine: piper, voice: en_US-joe-mediun, more_voices: [nobody], voices: {de: nothing}}]"
+    keys = [problem.key for problem in problems_of(local(tts=tts))]
+    assert sorted(keys) == ["tts.0.more_voices.0", "tts.0.voice", "tts.0.voices.de"]
+
+
+@pytest.mark.parametrize("name", ["./none.bin", "/no/such", "~/none", "hub:owner/name@v1", "whisper-base"])
+def test_models_need_not_be_there(home: Path, name: str) -> None:
+    parse_config(local(stt=f"{{engine: faster_whisper, model: '{name}'}}"))
+
+
+def test_what_is_there_is_a_path(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    parse_config(local(stt="{engine: faster_whisper, model: mine}"))
+
+
+def test_a_hub_reference_needs_its_revision(home: Path) -> None:
+    problem = problem_of(local(stt="{engine: faster_whisper, model: 'hub:owner/name'}"))
+    assert problem.key == "stt.model" and "hub:owner/name@revision" in problem.hint
+
+
+def test_remote_engines_have_models_of_their_own(home: Path) -> None:
+    parse_config(local(stt="{engine: openai, base_url: 'http://localhost:9/v1', model: anything}"))
+
+
+def test_the_users_catalogs_count(home: Path, tmp_path: Path) -> None:
+    mine = local(stt="{engine: faster_whisper, model: my-model}")
+    (tmp_path / "more.yaml").write_text(CATALOG)
+    parse_config(mine + f"models: {{catalogs: ['{tmp_path / 'more.yaml'}']}}\n")
+    assert problem_of(mine).key == "stt.model"
+    (home / "catalog.yaml").write_text(CATALOG)
+    parse_config(mine)
+
+
+def test_a_catalog_that_cannot_be_read_is_a_problem_of_its_own(home: Path, tmp_path: Path) -> None:
+    problem = problem_of(local() + f"models: {{catalogs: ['{tmp_path / 'none.yaml'}']}}\n")
+    assert (problem.key, problem.origin.line) == ("models.catalogs", 6)
+    assert "none.yaml: the catalog cannot be read" in problem.message
+    (home / "catalog.yaml").write_text("models: [")
+    assert "catalog.yaml:2: not valid YAML" in problem_of(local()).message
+
+
+def test_a_mistyped_workflow_gets_the_nearest_name() -> None:
+    assert "did you mean 'chat'?" in problem_of(text(), "workflow.kind=caht").message
+
+
+def test_how_long_a_broken_engine_is_left_alone() -> None:
+    assert parse_config(text()).session.recovery_s == 30
+    assert parse_config(text(), overrides=["session.recovery_s=2.5"]).session.recovery_s == 2.5
+    assert problem_of(text(), "session.recovery_s=0").key == "session.recovery_s"

@@ -121,10 +121,11 @@ def test_the_dump_is_whole_and_in_the_order_of_the_audio() -> None:
     assert data["session"]["offline"] is True
 
 
-def test_data_is_plain() -> None:
-    data = config_data(parse_config(BASE + "models: {catalogs: [a.yaml]}\n", directory=Path("/base")))
+def test_data_is_plain(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("models: {}\n")
+    data = config_data(parse_config(BASE + "models: {catalogs: [a.yaml]}\n", directory=tmp_path))
     assert json.loads(json.dumps(data)) == data
-    assert data["models"]["catalogs"] == ["/base/a.yaml"]
+    assert data["models"]["catalogs"] == [str(tmp_path / "a.yaml")]
 
 
 def test_secrets_are_masked_and_unset_ones_are_seen_to_be_unset() -> None:

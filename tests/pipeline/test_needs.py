@@ -35,12 +35,12 @@ def test_the_models_of_the_shipped_configurations(store: ModelStore) -> None:
 
 
 def test_each_model_says_where_it_is_named(store: ModelStore) -> None:
-    config = extended("tts: {voices: {en: en_US-joe-medium, de: some-voice}, more_voices: [third]}")
+    config = extended("tts: {voices: {en: en_US-joe-medium, de: /some-voice}, more_voices: [./third]}")
     keys = {model.reference: model.keys for model in needed_models(config, store)}
     assert keys["en_US-joe-medium"] == ("tts.voice", "tts.voices.en")
     assert keys["silero-vad"] == ("vad.model",)
-    assert keys["some-voice"] == ("tts.voices.de",)
-    assert keys["third"] == ("tts.more_voices",)
+    assert keys["/some-voice"] == ("tts.voices.de",)
+    assert keys[str(Path("third").absolute())] == ("tts.more_voices",)
     remote = extended("tts: {engine: openai, base_url: 'http://localhost:1/v1', voices: {en: alloy}}")
     assert "alloy" not in models_of(remote, store), "a server's voice is no model of the store"
 
