@@ -18,6 +18,7 @@ from antiphon.engines.audio import AudioFrame
 from antiphon.engines.config import option
 from antiphon.engines.errors import EngineFailed
 from antiphon.engines.protocols import SpeechChunk, TTSCapabilities, TTSOptions, Word
+from antiphon.engines.testing import ScriptedTTS
 from antiphon.engines.tts.cache import CachedTTS, TTSCacheOptions, with_cache
 from antiphon.engines.tts.cache_disk import DiskCache, decode, encode
 
@@ -380,3 +381,21 @@ class TestOptions:
 
         asyncio.run(body())
         assert inner.calls == 1, "what it knows is kept for the next time"
+
+
+def test_whether_the_engine_works_is_asked_past_the_cache() -> None:
+    class Probed(ScriptedTTS):
+        probes = 0
+
+        async def probe(self) -> None:
+            self.probes += 1
+
+    async def main() -> None:
+        inner = Probed()
+        ask = CachedTTS(inner, 1000).probe
+        assert ask is not None
+        await ask()
+        assert inner.probes == 1
+
+    asyncio.run(main())
+    assert CachedTTS(ScriptedTTS(), 1000).probe is None
