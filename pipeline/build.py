@@ -153,10 +153,10 @@ class Assembly:
             if isinstance(result, BaseException):
                 raise result
         self.llm = made.get("llm")
-        if self.text_only:
-            return
         if self.llm is not None:
             bridge_sdk()
+        if self.text_only:
+            return
         detector = made["turn"]
         voices = config.tts[0].voices
         self.engines = Engines(
@@ -332,6 +332,11 @@ def _return_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def may_use_llm(workflow: Any) -> bool:
+    """Whether a user's workflow needs the configured LLM: it asks for it, or may run agents of `openai-agents`."""
+    return hasattr(workflow, "bind_llm") or sdk_in_use()
+
+
 def _workflow_target(config: Config) -> Any:
     try:
         return load_user_object(config.workflow.kind)
@@ -340,11 +345,6 @@ def _workflow_target(config: Config) -> Any:
             f"workflow.kind: '{config.workflow.kind}' cannot be imported: {error}",
             hint="write 'module:Name'; modules in the current folder are found",
         ) from error
-def may_use_llm(workflow: Any) -> bool:
-    """Whether a user's workflow needs the configured LLM: it asks for it, or may run agents of `openai-agents`."""
-    return hasattr(workflow, "bind_llm") or sdk_in_use()
-
-
 
 
 def load_user_object(path: str) -> Any:
