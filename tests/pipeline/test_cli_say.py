@@ -98,7 +98,8 @@ def test_what_the_voice_cannot_do(config: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem", "code"),
     [
-        (["--set", "tts.voice=no-such-voice", "--out", "x.wav"], "no-such-voice", 3),
+        (["--set", "tts.voice=no-such-voice", "--out", "x.wav"], "no-such-voice", 2),
+        (["--set", "tts.voice=/no/such-voice", "--out", "x.wav"], "/no/such-voice", 3),
         (["--set", "tts.vioce=x", "--out", "x.wav"], "vioce", 2),
         (["--out", "FOLDER"], "is a folder", 1),
     ],
