@@ -5,7 +5,7 @@ CLIPS ?= $(wildcard ../shared/audio)
 DEMO_QUESTION ?= What is the capital of France?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint bench soak interop docs clean
+.PHONY: help setup setup-run setup-dev demo test lint bench soak interop docs clean
 
 help:
 	@echo "make setup    .venv/bin/antiphon with all local engines, and the models of local.yaml"
@@ -17,13 +17,13 @@ help:
 	@echo "make interop  other people's clients, servers and SDKs against ours"
 	@echo "make docs     write the generated reference pages"
 
-.venv-run:
+setup-run:
 	@$(PYTHON) scripts/setup.py run
 
 setup-dev:
 	@$(PYTHON) scripts/setup.py dev
 
-setup: .venv-run
+setup: setup-run
 	@$(BIN)/antiphon models pull --for local.yaml
 
 demo:

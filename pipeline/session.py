@@ -62,7 +62,6 @@ class _Run:
     committed: asyncio.Event = field(default_factory=asyncio.Event)
     outbox: list[Event] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
-    reason: str = ""
     speech_end_s: float | None = None
     vad_stop_s: float | None = None
     commit_s: float | None = None
@@ -233,7 +232,6 @@ class Session:
             self._speculation = run
             self._drop("resumed")
             run = self._start_run(action.turn, action.revision, self._intake.gate.last_speech_s)
-        run.reason = action.reason
         run.commit_s = asyncio.get_running_loop().time()
         fields = {"reason": action.reason, "end_probability": action.end_probability}
         self._send(self._event(Committed, turn=action.turn, revision=action.revision, **fields))
