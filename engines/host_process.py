@@ -48,6 +48,10 @@ _BOOTSTRAP = (
 )
 
 
+class _DiedUnread(EngineCrashed):
+    """Raised when the child died before it had read the request: the request is not to blame, and may be made again."""
+
+
 class Child:
     """One child process and the conversation with it. Used by one thread, but for `kill`.
 
@@ -136,7 +140,7 @@ class Child:
         try:
             self._connection.send(message)
         except OSError as error:
-            raise self._crashed(doing) from error
+            raise self._crashed(doing, unread=True) from error
 
     def _receive(self, doing: str, number: int, give_up_s: float | None = None) -> tuple[str, Any]:
         """The next message about this request. Raises the exception that the request raised there."""
@@ -145,7 +149,10 @@ class Child:
             try:
                 message = self._next_message(number, until_s)
             except (EOFError, OSError) as error:
-                raise self._crashed(doing) from error
+                # A socket is reset, not just closed, when its owner goes with something left unread in it: the request,
+                # unless that was given up and a "cancel" was sent after it.
+                unread = isinstance(error, ConnectionResetError) and not abandoned()
+                raise self._crashed(doing, unread=unread) from error
             if message is None:
                 raise EngineTimeout(f"'{self.name}' gave no answer within {give_up_s:g} s ({doing})")
             kind, *rest = message
@@ -175,7 +182,7 @@ class Child:
         while self._receive(method, number)[0] != "end":
             pass
 
-    def _crashed(self, doing: str) -> EngineCrashed:
+    def _crashed(self, doing: str, *, unread: bool = False) -> EngineCrashed:
         """The connection broke: find out how the process ended."""
         try:
             returncode = self._process.wait(_CLOSE_S)
@@ -188,7 +195,8 @@ class Child:
         hint = explain(signal_name, f"{self.name}\n{output}")
         written = f"The last that it wrote:\n{output}" if output else ""
         logger.error("engine process died", extra={"worker": self.name, "how": how, "output": output})
-        return EngineCrashed(
+        kind = _DiedUnread if unread else EngineCrashed
+        return kind(
             f"'{self.name}' crashed ({doing}): {how}",
             hint="\n".join(filter(None, (hint, written))),
             signal_name=signal_name,
@@ -236,7 +244,11 @@ class ChildPort:
     def call(self, method: str, args: tuple[Any, ...]) -> Any:
         child = self._ready()
         try:
-            return child.call(method, args)
+            try:
+                return child.call(method, args)
+            except _DiedUnread:
+                child = self._after(child)
+                return child.call(method, args)
         except EngineCrashed:
             self._note_crash(child)
             raise
@@ -244,7 +256,11 @@ class ChildPort:
     def iterate(self, method: str, args: tuple[Any, ...]) -> Iterator[Any]:
         child = self._ready()
         try:
-            yield from child.iterate(method, args)
+            try:
+                yield from child.iterate(method, args)
+            except _DiedUnread:
+                child = self._after(child)
+                yield from child.iterate(method, args)
         except EngineCrashed:
             self._note_crash(child)
             raise
@@ -297,6 +313,11 @@ class ChildPort:
                 self._back_off()
                 raise
         return self._child
+
+    def _after(self, child: Child) -> Child:
+        """The child after one that died while idle, as it turned out only when it was asked."""
+        self._note_crash(child)
+        return self._ready()
 
     def _note_crash(self, child: Child) -> None:
         self._child = None

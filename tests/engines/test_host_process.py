@@ -174,6 +174,31 @@ def test_a_child_that_died_while_idle_costs_no_request() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_child_that_dies_before_it_reads_a_request_costs_no_request(streamed: bool) -> None:
+    """Stopped first, so that it is alive when it is asked and has not read what it is asked when it is killed."""
+
+    async def main() -> None:
+        async with isolated() as worker:
+            pid = await worker.call("pid")
+            os.kill(pid, signal.SIGSTOP)
+            assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+            if streamed:
+                asking = asyncio.create_task(numbers(worker))
+            else:
+                asking = asyncio.create_task(worker.call("add", 1, 1))
+            await until(lambda: worker.stats.running)
+            await asyncio.sleep(0.1)  # until it is surely on its way; sooner, and the child is found dead beforehand
+            os.kill(pid, signal.SIGKILL)
+            assert await asking == ([0, 1, 2] if streamed else 2)
+            assert await worker.call("pid") != pid
+
+    async def numbers(worker: Any) -> list[int]:
+        return [number async for number in worker.stream("count", 3)]
+
+    run(main)
+
+
 def test_crash_after_crash_is_started_again_only_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with isolated() as worker:
