@@ -1,0 +1,188 @@
+"""The ear at the end: a sink that plays in real time, and the rules by which what it played is timed.
+
+The same sink hears every system under test. A piece of audio is heard from the moment it arrives, or from the end of
+what came before it, whichever is later. The clock is the event loop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from antiphon.engines.audio import Samples
+from antiphon.pipeline.reply import AUDIBLE
+
+GAP_MS = 10.0
+"""A shorter gap between two pieces is what any player's buffer bridges; it is no underrun."""
+MAX_AHEAD_S = 0.5
+"""How much unheard audio a sink takes before :meth:`Sink.play` makes its caller wait, as a sound card does."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Audio in its place on the clock."""
+
+    start_s: float
+    """When its first sample was heard."""
+    samples: Samples
+    rate_hz: int
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + len(self.samples) / self.rate_hz
+
+
+class Sink:
+    """One session's loudspeaker. Nobody hears it; it keeps what was played, and when."""
+
+    def __init__(self, max_ahead_s: float = MAX_AHEAD_S) -> None:
+        self.pieces: list[Piece] = []
+        self.hurried_s: float | None = None
+        """Since when nobody listens any more."""
+        self._max_ahead_s = max_ahead_s
+        self._end_s = 0.0
+
+    def push(self, samples: Samples, rate_hz: int) -> float:
+        """Take audio that arrives now (float32 mono, shape (n,)); returns when its first sample is heard."""
+        start_s = max(asyncio.get_running_loop().time(), self._end_s)
+        if len(samples):
+            self.pieces.append(Piece(start_s, samples, rate_hz))
+            self._end_s = self.pieces[-1].end_s
+        return start_s
+
+    async def play(self, samples: Samples, rate_hz: int) -> float:
+        """:meth:`push`, then wait while too much is ahead."""
+        start_s = self.push(samples, rate_hz)
+        ahead_s = start_s - asyncio.get_running_loop().time() - self._max_ahead_s
+        if ahead_s > 0 and self.hurried_s is None:
+            await asyncio.sleep(ahead_s)
+        return start_s
+
+    async def drain(self) -> None:
+        """Wait until all has been heard."""
+        while self.hurried_s is None and (left_s := self._end_s - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(left_s, 0.1))
+
+    def clear(self) -> None:
+        """Throw away what has not been heard yet."""
+        now_s = asyncio.get_running_loop().time()
+        self._end_s = min(self._end_s, now_s)
+        kept = [piece for piece in self.pieces if piece.start_s < now_s]
+        if kept and kept[-1].end_s > now_s:
+            last = kept[-1]
+            kept[-1] = Piece(last.start_s, last.samples[: round((now_s - last.start_s) * last.rate_hz)], last.rate_hz)
+        self.pieces = kept
+
+    def hurry(self) -> None:
+        """Enough was heard: from now on audio is taken as fast as it comes."""
+        self.hurried_s = asyncio.get_running_loop().time()
+
+    @property
+    def playing(self) -> bool:
+        return self._end_s > asyncio.get_running_loop().time()
+
+    @property
+    def end_s(self) -> float:
+        """When the last sample so far was, or will be, heard; 0: nothing was played."""
+        return self._end_s
+
+
+# ---------------------------------------------------------------------------------------- timing rules
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """The first audible sample, and what it begins."""
+
+    at_s: float
+    kind: Literal["voice", "click", "breath"]
+
+
+def onset(pieces: Sequence[Piece], *, after_s: float = 0.0) -> Onset | None:
+    """The first sample above 1 % of full scale; None: nothing audible."""
+    at_s = first_audible(pieces, after_s=after_s)
+    return None if at_s is None else Onset(at_s, _kind(pieces, at_s))
+
+
+def first_audible(pieces: Iterable[Piece], *, after_s: float = 0.0) -> float | None:
+    for piece in pieces:
+        loud = np.flatnonzero(np.abs(piece.samples) > AUDIBLE)
+        if after_s > piece.start_s:
+            loud = loud[loud >= (after_s - piece.start_s) * piece.rate_hz]
+        if len(loud):
+            return piece.start_s + float(loud[0]) / piece.rate_hz
+    return None
+
+
+def gaps_ms(pieces: Sequence[Piece], *, until_s: float | None = None) -> list[float]:
+    """Silences that the listener heard because the next piece was late; those that begin after `until_s` left out."""
+    found = []
+    for before, after in pairwise(pieces):
+        gap_ms = (after.start_s - before.end_s) * 1000
+        if gap_ms > GAP_MS and (until_s is None or before.end_s < until_s):
+            found.append(gap_ms)
+    return found
+
+
+# ------------------------------------------------------------------------------------------ what it is
+
+_LOOK_S = 0.5
+"""How much of the opening is looked at."""
+_FRAME_S = 0.01
+_CLICK_FRAMES = 4
+"""An opening with fewer audible frames in its first 200 ms (the rest of it silent) is a click."""
+_BREATH_S = 0.3
+"""Speech may open with a consonant without voice; one that goes on for longer without any is a breath."""
+_VOICED = 0.5
+"""Autocorrelation at the best pitch lag: above it a frame is voiced."""
+
+
+def _kind(pieces: Sequence[Piece], at_s: float) -> Literal["voice", "click", "breath"]:
+    samples, rate_hz = _stretch(pieces, at_s, _LOOK_S)
+    size = round(_FRAME_S * rate_hz)
+    whole = samples[: len(samples) // size * size].reshape(-1, size)
+    loud = np.abs(whole).max(axis=1) > AUDIBLE if len(whole) else np.zeros(0, bool)
+    if len(loud) >= 20 and int(loud[:20].sum()) < _CLICK_FRAMES:
+        return "click"
+    reach = round((_BREATH_S + 0.04) * rate_hz)
+    if len(samples) >= reach and not _has_voice(samples[:reach], rate_hz):
+        return "breath"
+    return "voice"
+
+
+def _stretch(pieces: Sequence[Piece], at_s: float, seconds: float) -> tuple[Samples, int]:
+    """What was heard from `at_s` on, gaps as silence."""
+    rate_hz = next(piece.rate_hz for piece in pieces if piece.end_s > at_s)
+    out = np.zeros(round(seconds * rate_hz), np.float32)
+    reached = 0
+    for piece in pieces:
+        start = round((piece.start_s - at_s) * rate_hz)
+        if piece.rate_hz != rate_hz or start >= len(out) or start + len(piece.samples) <= 0:
+            continue
+        part = piece.samples[max(0, -start) :][: len(out) - max(0, start)]
+        out[max(0, start) : max(0, start) + len(part)] = part
+        reached = max(reached, max(0, start) + len(part))
+    return out[:reached], rate_hz
+
+
+def _has_voice(samples: Samples, rate_hz: int) -> bool:
+    """Whether any 40 ms of it has a pitch between 60 and 500 Hz."""
+    size, hop = round(0.04 * rate_hz), round(0.01 * rate_hz)
+    lags = slice(round(rate_hz / 500), round(rate_hz / 60))
+    for at in range(0, len(samples) - size + 1, hop):
+        frame = samples[at : at + size].astype(np.float64)
+        frame = frame - frame.mean()
+        energy = float(frame @ frame)
+        if energy / size < (AUDIBLE / 4) ** 2:
+            continue
+        spectrum = np.fft.rfft(frame, 2 * size)
+        correlation = np.fft.irfft(spectrum * np.conj(spectrum))[:size]
+        taper = 1 - np.arange(size) / size  # fewer samples overlap at longer lags
+        if float((correlation[lags] / (energy * taper[lags])).max()) > _VOICED:
+            return True
+    return False
