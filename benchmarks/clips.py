@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from antiphon.engines.audio import Samples
@@ -22,7 +23,18 @@ from antiphon.engines.errors import AntiphonError
 
 INDEX = "index.tsv"
 RATE_HZ = 16000
-COLUMNS = ("file", "kind", "lang", "seconds", "speech_start_s", "speech_end_s", "pauses_ms", "transcript", "licence", "source")  # fmt: skip
+COLUMNS = (
+    "file",
+    "kind",
+    "lang",
+    "seconds",
+    "speech_start_s",
+    "speech_end_s",
+    "pauses_ms",
+    "transcript",
+    "licence",
+    "source",
+)
 MORE_COLUMNS = ("scenario", "split", "dialogue")
 
 
@@ -76,7 +88,7 @@ class Clip:
                 f"{self.path}: {channels} channel(s) at {rate_hz} Hz; benchmark clips are mono at {RATE_HZ} Hz",
                 hint=f"convert it: sox {self.name} -c 1 -r {RATE_HZ} out.wav",
             )
-        return samples
+        return np.asarray(samples, dtype=np.float32)
 
 
 def load_clips(folder: Path, *, where: Sequence[str] = ()) -> list[Clip]:
