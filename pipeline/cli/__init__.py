@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from antiphon.pipeline.cli import config, engines, models
+from antiphon.pipeline.cli import bench, config, engines, models
 from antiphon.pipeline.cli.chat import chat
 from antiphon.pipeline.cli.doctor import doctor
 from antiphon.pipeline.cli.run import run
@@ -30,6 +30,7 @@ app.command()(doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(engines.app, name="engines")
 app.add_typer(config.app, name="config")
+app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> None:
