@@ -161,6 +161,8 @@ class BenchResult:
     created: str = ""
     """UTC, ISO 8601."""
     command: str = ""
+    complete: bool = True
+    """False: it was stopped before its end."""
     machine: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""

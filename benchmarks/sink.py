@@ -7,6 +7,7 @@ what came before it, whichever is later. The clock is the event loop's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -46,6 +47,7 @@ class Sink:
         """Since when nobody listens any more."""
         self._max_ahead_s = max_ahead_s
         self._end_s = 0.0
+        self._hurried = asyncio.Event()
 
     def push(self, samples: Samples, rate_hz: int) -> float:
         """Take audio that arrives now (float32 mono, shape (n,)); returns when its first sample is heard."""
@@ -59,14 +61,18 @@ class Sink:
         """:meth:`push`, then wait while too much is ahead."""
         start_s = self.push(samples, rate_hz)
         ahead_s = start_s - asyncio.get_running_loop().time() - self._max_ahead_s
-        if ahead_s > 0 and self.hurried_s is None:
-            await asyncio.sleep(ahead_s)
+        await self._listen(ahead_s)
         return start_s
 
     async def drain(self) -> None:
         """Wait until all has been heard."""
-        while self.hurried_s is None and (left_s := self._end_s - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(min(left_s, 0.1))
+        await self._listen(self._end_s - asyncio.get_running_loop().time())
+
+    async def _listen(self, seconds: float) -> None:
+        if seconds > 0 and self.hurried_s is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._hurried.wait()
 
     def clear(self) -> None:
         """Throw away what has not been heard yet."""
@@ -81,6 +87,7 @@ class Sink:
     def hurry(self) -> None:
         """Enough was heard: from now on audio is taken as fast as it comes."""
         self.hurried_s = asyncio.get_running_loop().time()
+        self._hurried.set()
 
     @property
     def playing(self) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import signal
-import sys
+import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,61 +15,142 @@ from rich.text import Text
 
 from antiphon.benchmarks import machine
 from antiphon.benchmarks.clips import Clip, load_clips
-from antiphon.benchmarks.records import BenchResult, ConfigResult
-from antiphon.benchmarks.result import REPORT, RESULT, now, read_result, write_result
-from antiphon.benchmarks.run import Entry, Options, run_turn_about
 from antiphon.benchmarks.own import AntiphonSubject
-from antiphon.pipeline.cli.bench_show import Reporter, table
+from antiphon.benchmarks.records import BenchResult, ConfigResult
+from antiphon.benchmarks.result import REPORT, RESULT, ResultError, now, to_dict, write_result
+from antiphon.benchmarks.run import Entry, Options, run_turn_about
+from antiphon.pipeline.cli.bench_scenarios import scenarios
+from antiphon.pipeline.cli.bench_show import Reporter, show_table
 from antiphon.pipeline.cli.common import EXIT_FAILED, EXIT_INTERRUPTED, SetOption, explained
-from antiphon.pipeline.config import Config, load_config
+from antiphon.pipeline.config import load_config
 
-app = typer.Typer(help="Measure: how fast, how accurate, at what cost.", no_args_is_help=True)
+app = typer.Typer(help="Measure how fast, how accurate, and at what cost.", no_args_is_help=True)
 
 
 @app.callback()
 def _bench() -> None:
-    """Measure: how fast, how accurate, at what cost."""
+    """Measure how fast, how accurate, and at what cost."""
+
+
+ClipsOption = Annotated[Path, typer.Option("--clips", metavar="DIR", help="A folder of 16 kHz WAVs with index.tsv.")]
+OutOption = Annotated[Path, typer.Option("--out", metavar="OUT", help="Folder for result.json and report.html.")]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="COLUMN=VALUE", help="Only such clips, for example lang=en. May be repeated."),
+]
+LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="The first N clips at most.", min=1)]
+RunsOption = Annotated[int, typer.Option("--runs", metavar="N", help="How often each clip is played.", min=1)]
+WarmupOption = Annotated[
+    int,
+    typer.Option("--warmup", metavar="N", help="Turns first that do not count; the very first is the cold one.", min=0),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the result of another run.")]
 
 
 @app.command()
 @explained
 def run(
     configs: Annotated[list[str], typer.Argument(metavar="CONFIG...", help="YAML files, or names of packaged ones.")],
-    clips: Annotated[Path, typer.Option(metavar="DIR", help="A folder of 16 kHz WAVs with index.tsv.")],
-    out: Annotated[Path, typer.Option(metavar="OUT", help="Folder for result.json and report.html.")],
-    where: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=VALUE", help="Only these clips, for example lang=en. May be repeated."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", help="At most so many clips.", min=1)] = None,
-    runs: Annotated[int, typer.Option(metavar="N", help="Play every clip so often.", min=1)] = 1,
-    warmup: Annotated[
-        int, typer.Option(metavar="N", help="Turns first that do not count; the first of them is the cold one.", min=0)
-    ] = 1,
+    clips: ClipsOption,
+    out: OutOption,
+    where: WhereOption = None,
+    limit: LimitOption = None,
+    runs: RunsOption = 1,
+    warmup: WarmupOption = 1,
     concurrency: Annotated[
-        str, typer.Option(metavar="N,N,...", help="Sessions at the same time; each number is measured.")
+        str, typer.Option(metavar="N,N,...", help="Sessions at the same time; each number is measured by itself.")
     ] = "1",
     overrides: SetOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite another run's result in OUT.")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Play clips to configurations in real time, and measure the answers.
 
-    Exit codes: 0 done; 1 nothing could be measured, or every turn failed; 2 wrong usage or configuration; 3 a package
-    or a model is missing; 130 stopped with Ctrl-C (what was measured until then is written).
+    Exit codes: 0 done; 1 nothing could be measured, or a turn failed; 2 wrong usage or configuration; 3 a package or a
+    model is missing; 130 stopped with Ctrl-C (what was measured until then is written).
     """
     options = Options(runs=runs, warmup=warmup, concurrency=_numbers(concurrency))
     chosen = load_clips(clips, where=where or ())[:limit]
-    loaded = [(Path(name).name, load_config(name, overrides=overrides or ())) for name in configs]
-    _refuse_to_overwrite(out, force)
-    settings = dict(part.split("=", 1) for part in overrides or ())
+    settings = dict(part.split("=", 1) for part in overrides or () if "=" in part)
+    entries = [
+        Entry(AntiphonSubject(Path(name).name, load_config(name, overrides=overrides or ())), settings)
+        for name in configs
+    ]
+    refuse_to_overwrite(out, force=force)
+    frame = result_frame("run", configs, clips, chosen, where or (), overrides or ())
     console = Console(highlight=False)
-    job = _Job(loaded, settings, chosen, options, console)
-    result = BenchResult(
+
+    async def measure() -> None:
+        with Reporter(console) as reporter:
+            for entry in entries:
+                await run_turn_about([entry], chosen, options, reporter.on_progress)
+
+    complete = True
+    try:
+        asyncio.run(measure())
+    except KeyboardInterrupt:
+        complete = False
+    results = tuple(result for entry in entries for result in entry.results(chosen))
+    finish(replace(frame, configs=results, complete=complete), out, console)
+
+
+def result_frame(
+    command: str, configs: Sequence[str], clips: Path, chosen: Sequence[Clip], where: Sequence[str], more: Sequence[str]
+) -> BenchResult:
+    """A result without numbers: when, where, with what."""
+    words = ["antiphon bench", command, *(Path(name).name for name in configs), "--clips", clips.resolve().name]
+    words += [part for text in where for part in ("--where", text)] + [
+        part for text in more for part in ("--set", text)
+    ]
+    return BenchResult(
         created=now(),
-        command=f"antiphon bench {' '.join(_command(sys.argv))}",
+        command=" ".join(words),
         machine=machine.machine_block(),
         versions=machine.versions_block(),
         commit=machine.commit(),
-        clips=machine.clips_block(clips, chosen, where or ()),
+        clips=machine.clips_block(clips, chosen, where),
     )
-    raise NotImplementedError
+
+
+def refuse_to_overwrite(out: Path, *, force: bool) -> None:
+    """:raises ResultError: there is another run's result."""
+    if not force and (out / RESULT).exists():
+        raise ResultError(
+            f"{out / RESULT} is the result of another run", hint="another --out, or --force to overwrite it"
+        )
+
+
+def finish(result: BenchResult, out: Path, console: Console) -> None:
+    """Write the files, show the table, and leave with the right code.
+
+    :raises typer.Exit: turns failed, nothing was measured, or the run was stopped.
+    """
+    measured: list[ConfigResult] = [*result.configs, *result.peers]
+    if not any(one.turn_records for one in measured):
+        if not result.complete:
+            raise typer.Exit(EXIT_INTERRUPTED)
+        raise ResultError("nothing was measured")
+    path = write_result(result, out)
+    show_table(measured, console)
+    console.print(Text(f"wrote {path}", "dim"), soft_wrap=True)
+    write_report = getattr(importlib.import_module("antiphon.benchmarks.report"), "write_report", None)
+    if write_report is not None:
+        write_report(to_dict(result), out / REPORT)
+        console.print(Text(f"wrote {out / REPORT}", "dim"), soft_wrap=True)
+    if not result.complete:
+        console.print(Text("stopped before the end: the result says so", "yellow"))
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if any(one.failed for one in measured):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        numbers = (0,)
+    if min(numbers) < 1:
+        raise typer.BadParameter(f"'{text}' is no list of numbers such as 1,2,4", param_hint="--concurrency")
+    return numbers
+
+
+app.command()(scenarios)

@@ -1,0 +1,211 @@
+"""Plays clips to a subject and writes down what happened. Judging it is :mod:`antiphon.benchmarks.judge`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from antiphon.benchmarks.feed import LEAD_S, Microphone, Track
+from antiphon.benchmarks.meter import Meter
+from antiphon.benchmarks.sink import Piece, first_audible
+from antiphon.benchmarks.subject import Listener, Subject, SubjectSession
+from antiphon.pipeline.events import Committed, Dropped, Event, SpeechStarted, TurnEnded
+
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the driver waits, in seconds."""
+
+    answer_s: float = 10.0
+    """For the first audible sample, from the end of speech; without one the turn is missed."""
+    listen_s: float = 3.0
+    """So much of a reply is listened to at its pace (for underruns); then the rest is taken as fast as it comes."""
+    finish_s: float = 20.0
+    """For the rest of the reply, after that."""
+    grace_s: float = 1.0
+    """After the end of speech, before a turn that seems to be over counts as over."""
+    noise_s: float = 2.5
+    """After a clip without speech: time for a turn to start by mistake."""
+    idle_s: float = 1.5
+    """Silence after a reply that ends it, of a subject that does not tell."""
+
+
+@dataclass(slots=True)
+class Observation:
+    """One clip, played to one subject. Times are of the event loop's clock."""
+
+    track: Track
+    begin_s: float
+    """The clip's first sample."""
+    zero_s: float
+    """Time zero: its last speech sample by ground truth; of a clip without speech its last sample; of a finished
+    recording, when it had been handed over."""
+    end_s: float = 0.0
+    events: list[Event] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    hurried_s: float | None = None
+    failure: str = ""
+    """What broke the session."""
+    cpu_s: float | None = None
+    late_s: float = 0.0
+    live: bool = True
+
+
+async def play_clips(
+    subject: Subject, tracks: Sequence[Track], patience: Patience, meter: Meter | None = None
+) -> list[Observation]:
+    """Play clips in one conversation, each after the reply to the one before has been heard."""
+    listener = Listener()
+    seen: list[Observation] = []
+    try:
+        session = await subject.open(listener)
+    except Exception as error:
+        return [_never(track, f"no session could be opened: {_told(error)}") for track in tracks]
+    try:
+        play = _play_recordings if subject.finished_recording else _play_live
+        await play(subject, session, listener, tracks, patience, meter, seen)
+    finally:
+        with contextlib.suppress(Exception):
+            await session.close()
+    return seen
+
+
+async def _play_live(
+    subject: Subject,
+    session: SubjectSession,
+    listener: Listener,
+    tracks: Sequence[Track],
+    patience: Patience,
+    meter: Meter | None,
+    seen: list[Observation],
+) -> None:
+    microphone = Microphone(session.hear, tracks[0])
+    feeding = asyncio.create_task(microphone.run(), name="bench-microphone")
+    try:
+        await asyncio.sleep(LEAD_S)
+        for number, track in enumerate(tracks):
+            cpu_0 = meter.cpu_s() if meter else None
+            saying = asyncio.create_task(microphone.say(track))
+            await asyncio.wait({saying, feeding}, return_when=asyncio.FIRST_COMPLETED)
+            if feeding.done():
+                saying.cancel()
+                seen.append(_never(track, _ended(feeding)))
+                continue
+            begin_s = saying.result()
+            clip = track.clip
+            end_s = clip.seconds if clip.speech_end_s is None else clip.speech_end_s
+            watch = _Watch(subject, listener, Observation(track, begin_s, begin_s + end_s), patience)
+            await watch.until_over(feeding, hurries=number == len(tracks) - 1)
+            if feeding.done():
+                watch.observation.failure = _ended(feeding)
+            seen.append(watch.finished(microphone, meter, cpu_0))
+    finally:
+        feeding.cancel()
+        await asyncio.wait({feeding})
+
+
+async def _play_recordings(
+    subject: Subject,
+    session: SubjectSession,
+    listener: Listener,
+    tracks: Sequence[Track],
+    patience: Patience,
+    meter: Meter | None,
+    seen: list[Observation],
+) -> None:
+    raise NotImplementedError
+
+
+class _Watch:
+    """Waits until nothing more is to come of a clip."""
+
+    def __init__(self, subject: Subject, listener: Listener, observation: Observation, patience: Patience) -> None:
+        self.observation = observation
+        self._tells = subject.tells_turns
+        self._listener = listener
+        self._patience = patience
+        self._first_event = len(listener.events)
+        self._first_piece = len(listener.sink.pieces)
+
+    async def until_over(self, feeding: asyncio.Task[None], *, hurries: bool) -> None:
+        while not feeding.done() and not self._over(hurries):
+            await asyncio.wait({feeding}, timeout=POLL_S)
+
+    def finished(self, microphone: Microphone | None, meter: Meter | None, cpu_0: float | None) -> Observation:
+        seen = self.observation
+        seen.end_s = asyncio.get_running_loop().time()
+        seen.events = self._listener.events[self._first_event :]
+        seen.pieces = self._listener.sink.pieces[self._first_piece :]
+        seen.hurried_s = self._listener.sink.hurried_s
+        seen.late_s = microphone.late_s if microphone else 0.0
+        seen.cpu_s = meter.cpu_s() - cpu_0 if meter and cpu_0 is not None else None
+        return seen
+
+    def _over(self, hurries: bool) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        seen, patience, sink = self.observation, self._patience, self._listener.sink
+        since_s = now_s - seen.zero_s
+        if not seen.track.clip.has_speech:
+            return since_s >= patience.noise_s and (not self._busy() or since_s >= patience.noise_s + patience.answer_s)
+        if since_s < patience.grace_s:
+            return False
+        heard_s = first_audible(sink.pieces[self._first_piece :])
+        if heard_s is None:
+            return since_s >= patience.answer_s or (self._tells and self._turns_ended())
+        if now_s < max(heard_s, seen.zero_s):
+            return False
+        if hurries and now_s >= max(heard_s, seen.zero_s) + patience.listen_s and sink.hurried_s is None:
+            sink.hurry()
+        if now_s >= max(heard_s, seen.zero_s) + patience.listen_s + patience.finish_s:
+            return True
+        if self._tells:
+            return self._turns_ended() and (hurries or not sink.playing)
+        if sink.hurried_s is not None:
+            return True
+        return now_s >= sink.end_s + patience.idle_s
+
+    def _turns_ended(self) -> bool:
+        """Turns were committed, all have ended, and none is open."""
+        return self._committed() > 0 and not self._busy()
+
+    def _committed(self) -> int:
+        return sum(isinstance(event, Committed) for event in self._listener.events[self._first_event :])
+
+    def _busy(self) -> bool:
+        """A turn is open, or committed and not ended."""
+        open_turn = False
+        waiting: set[int] = set()
+        for event in self._listener.events[self._first_event :]:
+            if isinstance(event, SpeechStarted):
+                open_turn = True
+            elif isinstance(event, Committed):
+                open_turn = False
+                waiting.add(event.turn)
+            elif isinstance(event, TurnEnded):
+                waiting.discard(event.turn)
+            elif isinstance(event, Dropped) and event.reason == "reopened":
+                open_turn = True
+                waiting.discard(event.turn)
+            elif isinstance(event, Dropped) and event.reason in ("cleared", "cancelled"):
+                open_turn = False
+        return open_turn or bool(waiting)
+
+
+def _never(track: Track, failure: str) -> Observation:
+    now_s = asyncio.get_running_loop().time()
+    return Observation(track, now_s, now_s, now_s, failure=failure)
+
+
+def _ended(feeding: asyncio.Task[None]) -> str:
+    error = None if feeding.cancelled() else feeding.exception()
+    return f"the session broke: {_told(error)}" if error else "the session ended"
+
+
+def _told(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,96 @@
+"""From the records of turns to the summary of a configuration."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from antiphon.benchmarks.records import ConfigResult, StageTimes, TurnRecord
+from antiphon.benchmarks.stats import ratio_of_sums, summary
+
+_OUTCOMES = ("answered", "cutoff", "missed", "failed")
+
+
+def summarise(
+    config: str,
+    records: Sequence[TurnRecord],
+    *,
+    settings: dict[str, Any] | None = None,
+    concurrency: int = 1,
+    cpu_s: float | None = None,
+    peak_rss_mb: float | None = None,
+    ready_s: float | None = None,
+    one_breath: Iterable[str] = (),
+    notes: Sequence[str] = (),
+) -> ConfigResult:
+    """
+    :param cpu_s: of all turns together, where it cannot be told apart by turn; None: from the records.
+    :param one_breath: names of the clips whose speech has no pause inside.
+    """
+    turns = [record for record in records if record.outcome not in ("quiet", "false_start")]
+    noise = [record for record in records if record.outcome in ("quiet", "false_start")]
+    warm = [record for record in turns if not record.cold]
+    breath = frozenset(one_breath)
+    counts = {name: sum(record.outcome == name for record in turns) for name in _OUTCOMES}
+    costs = [record.cpu_s for record in turns if record.cpu_s is not None]
+    wasted = [record.wasted_s for record in turns if record.wasted_s is not None]
+    scored = [record for record in turns if record.words is not None]
+    return ConfigResult(
+        config=config,
+        settings=dict(settings or {}),
+        concurrency=concurrency,
+        turns=len(turns),
+        answered=counts["answered"],
+        cutoffs=counts["cutoff"],
+        missed=counts["missed"],
+        failed=counts["failed"],
+        ttfa_ms=summary(record.ttfa_ms for record in warm),
+        ttfa_cold_ms=summary(record.ttfa_ms for record in turns if record.cold),
+        commit_delay_ms=summary(record.commit_delay_ms for record in warm if record.outcome == "answered"),
+        compute_after_commit_ms=summary(record.compute_after_commit_ms for record in warm),
+        false_cutoff_rate=_rate(counts["cutoff"], turns),
+        missed_rate=_rate(counts["missed"], turns),
+        noise_clips=len(noise),
+        false_start_rate=_rate(sum(record.outcome == "false_start" for record in noise), noise),
+        words=sum(record.words or 0 for record in scored),
+        word_errors=sum(record.word_errors or 0 for record in scored),
+        wer=ratio_of_sums((record.word_errors or 0 for record in scored), (record.words or 0 for record in scored)),
+        cer=ratio_of_sums(
+            (record.character_errors or 0 for record in scored), (record.characters or 0 for record in scored)
+        ),
+        speculation_hit_rate=_hit_rate(turns, breath),
+        wasted_s_per_turn=round(sum(wasted) / len(wasted), 4) if wasted else None,
+        cpu_s_per_turn=_per_turn(cpu_s, costs, turns),
+        peak_rss_mb=None if peak_rss_mb is None else round(peak_rss_mb, 1),
+        underruns=sum(record.underruns for record in records),
+        ready_s=None if ready_s is None else round(ready_s, 3),
+        stages_p50_ms=_stages([record for record in warm if record.outcome == "answered"]),
+        notes=tuple(notes),
+        turn_records=tuple(records),
+    )
+
+
+def _rate(count: int, of: Sequence[TurnRecord]) -> float | None:
+    return round(count / len(of), 6) if of else None
+
+
+def _per_turn(total_s: float | None, costs: Sequence[float], turns: Sequence[TurnRecord]) -> float | None:
+    if total_s is not None:
+        return round(total_s / len(turns), 4) if turns else None
+    return round(sum(costs) / len(costs), 4) if costs else None
+
+
+def _hit_rate(turns: Sequence[TurnRecord], one_breath: frozenset[str]) -> float | None:
+    hits = [record.speculation_hit for record in turns if record.clip in one_breath]
+    known = [hit for hit in hits if hit is not None]
+    return round(sum(known) / len(known), 6) if known else None
+
+
+def _stages(answered: Sequence[TurnRecord]) -> StageTimes:
+    medians: dict[str, float | None] = {}
+    for field in fields(StageTimes):
+        values = [value for record in answered if (value := getattr(record.stages, field.name)) is not None]
+        medians[field.name] = round(statistics.median(values), 3) if values else None
+    return StageTimes(**medians)

@@ -1,0 +1,109 @@
+"""Antiphon itself as a system under test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any
+
+from antiphon.benchmarks.clips import RATE_HZ
+from antiphon.benchmarks.subject import Listener
+from antiphon.engines.audio import AudioFrame, Samples
+from antiphon.pipeline.build import Assembly
+from antiphon.pipeline.config import Config
+from antiphon.pipeline.transports.base import TransportCapabilities
+
+CLOSING_S = 10.0
+"""How long a session may take to end by itself after its input has ended."""
+
+
+class AntiphonSubject:
+    """One configuration: its engines are loaded once, each conversation is a session of its own."""
+
+    tells_turns = True
+    pids = None
+
+    def __init__(
+        self,
+        name: str,
+        config: Config,
+        *,
+        finished_recording: bool = False,
+        replacements: dict[Any, Any] | None = None,
+    ) -> None:
+        """
+        :param finished_recording: measure it as those are measured that cannot listen live.
+        :param replacements: engines in place of the configured ones, as for :class:`Assembly`.
+        """
+        self.name = name
+        self.finished_recording = finished_recording
+        self.assembly = Assembly(config, replacements=dict(replacements or {}))
+
+    async def __aenter__(self) -> AntiphonSubject:
+        await self.assembly.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.assembly.__aexit__(kind, error, trace)
+
+    async def open(self, listener: Listener) -> AntiphonSession:
+        return AntiphonSession(self.assembly, listener, finished_recording=self.finished_recording)
+
+
+class AntiphonSession:
+    """A session whose microphone and loudspeaker are the benchmark's."""
+
+    def __init__(self, assembly: Assembly, listener: Listener, *, finished_recording: bool) -> None:
+        self._transport = _BenchTransport(listener, finished_recording=finished_recording)
+        self._whole = finished_recording
+        session = assembly.session(self._transport, sinks=[listener.on_event], manual_turns=finished_recording)
+        self._task = asyncio.create_task(session.run(), name="bench-session")
+
+    async def hear(self, samples: Samples) -> None:
+        if self._task.done():
+            self._task.result()  # raises what ended it
+            if not self._whole:
+                raise RuntimeError("the session ended by itself")
+        self._transport.push(samples)
+        if self._whole:
+            self._transport.end()
+
+    async def close(self) -> None:
+        self._transport.end()
+        _, running = await asyncio.wait({self._task}, timeout=CLOSING_S)
+        if running:
+            self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+
+class _BenchTransport:
+    def __init__(self, listener: Listener, *, finished_recording: bool) -> None:
+        self.capabilities = TransportCapabilities(paced=not finished_recording, greets=False)
+        self._sink = listener.sink
+        self._queue: asyncio.Queue[Samples | None] = asyncio.Queue()
+
+    def push(self, samples: Samples) -> None:
+        self._queue.put_nowait(samples)
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def frames(self) -> AsyncIterator[AudioFrame]:
+        position = 0
+        while (samples := await self._queue.get()) is not None:
+            yield AudioFrame(samples, RATE_HZ, position / RATE_HZ)
+            position += len(samples)
+
+    async def play(self, frame: AudioFrame, mark: int) -> float:
+        return await self._sink.play(frame.samples, frame.rate_hz)
+
+    async def drain(self) -> None:
+        await self._sink.drain()
+
+    def clear(self) -> None:
+        self._sink.clear()

@@ -1,0 +1,214 @@
+"""A benchmark run: subjects, clips, repetitions, turn about, and the results of each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from antiphon.benchmarks.clips import Clip
+from antiphon.benchmarks.drive import Observation, Patience, play_clips
+from antiphon.benchmarks.feed import Track
+from antiphon.benchmarks.judge import judge
+from antiphon.benchmarks.meter import Meter
+from antiphon.benchmarks.metrics import summarise
+from antiphon.benchmarks.own import AntiphonSubject
+from antiphon.benchmarks.records import ConfigResult, TurnRecord
+from antiphon.benchmarks.subject import Subject
+from antiphon.pipeline.config import Config
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How clips are played."""
+
+    runs: int = 1
+    """Every clip is played so often."""
+    warmup: int = 1
+    """Turns played first, which do not count; the very first of them is the cold turn."""
+    concurrency: tuple[int, ...] = (1,)
+    """Numbers of sessions at the same time; each gives a result of its own."""
+    stagger_s: float = 0.7
+    """Between the starts of sessions that run at the same time."""
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One clip has been judged."""
+
+    subject: str
+    concurrency: int
+    done: int
+    total: int
+    record: TurnRecord
+    warmup: bool = False
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class Entry:
+    """A subject and what has been measured of it so far."""
+
+    subject: Subject
+    settings: dict[str, Any] = field(default_factory=dict)
+    records: dict[int, list[TurnRecord]] = field(default_factory=dict)
+    """By concurrency."""
+    cold: list[TurnRecord] = field(default_factory=list)
+    ready_s: float | None = None
+    meter: Meter | None = None
+    cpu_s: dict[int, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    late_s: float = 0.0
+
+    def results(self, clips: Sequence[Clip]) -> list[ConfigResult]:
+        """One for each concurrency that has turns."""
+        breath = [clip.name for clip in clips if clip.has_speech and not clip.pauses_ms]
+        notes = list(self.notes)
+        if self.late_s > 0.05:
+            notes.append(f"input was up to {self.late_s * 1000:.0f} ms late: the machine was busy")
+        return [
+            summarise(
+                self.subject.name,
+                [*(self.cold if number == min(self.records) else ()), *records],
+                settings=self.settings,
+                concurrency=number,
+                cpu_s=self.cpu_s.get(number) if number > 1 else None,
+                peak_rss_mb=self.meter.peak_rss_mb if self.meter else None,
+                ready_s=self.ready_s,
+                one_breath=breath,
+                notes=notes,
+            )
+            for number, records in sorted(self.records.items())
+            if records or self.cold
+        ]
+
+
+async def run_configs(
+    specs: Sequence[tuple[str, Config, dict[str, Any]]],
+    clips: Sequence[Clip],
+    options: Options | None = None,
+    on_progress: OnProgress | None = None,
+) -> list[ConfigResult]:
+    """Antiphon on several configurations, one after the other: each has the machine and its memory for itself.
+
+    :param specs: name, configuration, and what was set on top of it.
+    """
+    results: list[ConfigResult] = []
+    for name, config, settings in specs:
+        entry = Entry(AntiphonSubject(name, config), settings)
+        await run_turn_about([entry], clips, options, on_progress)
+        results.extend(entry.results(clips))
+    return results
+
+
+async def run_turn_about(
+    entries: Sequence[Entry],
+    clips: Sequence[Clip],
+    options: Options | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Play each clip to every subject in turn before the next clip; what was measured stands in the entries.
+
+    So whatever else goes on in the machine meets all of them alike. If it is cancelled, the entries hold what was
+    measured until then.
+    """
+    options = options or Options()
+    groups = dialogues([Track.of(clip) for clip in clips])
+    async with AsyncExitStack() as stack:
+        for entry in entries:
+            await _load(entry, entries, stack)
+        for entry in entries:
+            await _warm_up(entry, groups, options, on_progress)
+        for number in options.concurrency:
+            for entry in entries:
+                entry.records.setdefault(number, [])
+            if number == 1:
+                await _one_by_one(entries, groups, options, on_progress)
+            else:
+                for entry in entries:
+                    await _side_by_side(entry, groups, number, options, on_progress)
+
+
+def dialogues(tracks: Sequence[Track]) -> list[list[Track]]:
+    """Clips that make up one conversation, in the order of the index; others are alone."""
+    groups: dict[str, list[Track]] = {}
+    for number, track in enumerate(tracks):
+        groups.setdefault(track.clip.dialogue or f"alone {number}", []).append(track)
+    return list(groups.values())
+
+
+# ------------------------------------------------------------------------------------------- inside
+
+
+async def _load(entry: Entry, entries: Sequence[Entry], stack: AsyncExitStack) -> None:
+    loop = asyncio.get_running_loop()
+    others = [pid for other in entries if other is not entry for pid in other.subject.pids or ()]
+    began_s = loop.time()
+    await stack.enter_async_context(entry.subject)
+    entry.ready_s = loop.time() - began_s
+    entry.meter = await stack.enter_async_context(Meter(entry.subject.pids, without=others))
+
+
+async def _warm_up(
+    entry: Entry, groups: Sequence[Sequence[Track]], options: Options, on_progress: OnProgress | None
+) -> None:
+    """The first turn after loading is measured apart, as the cold one; the other warm-up turns are forgotten."""
+    spoken = [track for group in groups for track in group if track.clip.has_speech]
+    for number in range(min(options.warmup, len(spoken)) if spoken else 0):
+        track = spoken[number % len(spoken)]
+        for seen in await play_clips(entry.subject, [track], options.patience, entry.meter):
+            record = judge(seen, run=0, cold=number == 0)
+            if number == 0:
+                entry.cold.append(record)
+            if on_progress:
+                on_progress(Progress(entry.subject.name, 1, number + 1, options.warmup, record, warmup=True))
+
+
+async def _one_by_one(
+    entries: Sequence[Entry], groups: Sequence[Sequence[Track]], options: Options, on_progress: OnProgress | None
+) -> None:
+    total = options.runs * sum(map(len, groups))
+    for run in range(options.runs):
+        for group in groups:
+            for entry in entries:
+                for seen in await play_clips(entry.subject, group, options.patience, entry.meter):
+                    _keep(entry, 1, seen, run, total, on_progress)
+
+
+async def _side_by_side(
+    entry: Entry, groups: Sequence[Sequence[Track]], number: int, options: Options, on_progress: OnProgress | None
+) -> None:
+    """`number` sessions on the same engines; each takes the next clip when it is through with one."""
+    waiting = [(run, group) for run in range(options.runs) for group in groups]
+    total = options.runs * sum(map(len, groups))
+    meter = entry.meter
+    before_s = meter.cpu_s() if meter else 0.0
+
+    async def lane(place: int) -> None:
+        await asyncio.sleep(place * options.stagger_s)
+        while waiting:
+            run, group = waiting.pop(0)
+            for seen in await play_clips(entry.subject, group, options.patience):
+                _keep(entry, number, seen, run, total, on_progress)
+
+    async with asyncio.TaskGroup() as lanes:
+        for place in range(number):
+            lanes.create_task(lane(place))
+    if meter:
+        entry.cpu_s[number] = meter.cpu_s() - before_s
+
+
+def _keep(entry: Entry, number: int, seen: Observation, run: int, total: int, on_progress: OnProgress | None) -> None:
+    entry.late_s = max(entry.late_s, seen.late_s)
+    record = judge(seen, run=run, concurrency=number)
+    entry.records[number].append(record)
+    if on_progress:
+        on_progress(Progress(entry.subject.name, number, len(entry.records[number]), total, record))
