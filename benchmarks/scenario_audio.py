@@ -28,6 +28,8 @@ _SEARCH = RATE_HZ // 10
 _KEEP = RATE_HZ // 50
 """What is left of a word's own decay, and of the next one's onset, beside an inserted pause."""
 _FADE = RATE_HZ // 200
+_SYLLABLE = RATE_HZ * 180 // 1000
+"""What is drawn out before a hesitation."""
 
 Gap = tuple[int, int]
 """First sample of a silence, and the first after it."""
@@ -75,15 +77,22 @@ def truth(samples: Samples) -> Truth | None:
     return Truth(start, end, tuple(gap for gap in silences(heard) if start < gap[0] < end and gap[1] - gap[0] >= long))
 
 
-def with_pause(samples: Samples, boundary_s: float, pause_ms: float) -> Samples:
+def with_pause(samples: Samples, boundary_s: float, pause_ms: float, *, draw_out: float = 1.0) -> Samples:
     """The same speech with a silence of `pause_ms` where two words meet.
 
     A silence that the speaker makes there is brought to that length, so nothing of a word is lost. Where the words run
     into one another they are parted at the softest place near the boundary, with fades of 5 ms.
 
     :param boundary_s: where one word ends and the next begins.
+    :param draw_out: factor on the length of the last syllable before it.
     """
     start, end = _silence_near(samples, round(boundary_s * RATE_HZ))
+    if draw_out != 1.0:
+        syllable = stretched(samples[max(0, start - _SYLLABLE) : start], draw_out)
+        head = samples[: max(0, start - _SYLLABLE)]
+        shift = len(head) + len(syllable) - start
+        samples = np.concatenate([head, syllable, samples[start:]])
+        start, end = start + shift, end + shift
     wanted = round(pause_ms * RATE_HZ / 1000.0)
     before, after = samples[:start].copy(), samples[end:].copy()
     if start == end:
@@ -101,6 +110,32 @@ def with_pause(samples: Samples, boundary_s: float, pause_ms: float) -> Samples:
     if missing >= 0:
         return np.insert(joined, middle, np.zeros(missing, dtype=np.float32))
     return np.delete(joined, slice(middle, middle - missing))
+
+
+def stretched(samples: Samples, factor: float) -> Samples:
+    """The sound made longer at the same pitch: WSOLA (Verhelst and Roelands, 1993).
+
+    :returns: float32, shape (round(n * factor),).
+    """
+    size, hop, reach = RATE_HZ * 30 // 1000, RATE_HZ * 15 // 1000, RATE_HZ * 8 // 1000
+    count = round(len(samples) * factor)
+    window = np.hanning(size + 1)[:size]
+    source = np.pad(samples.astype(np.float64), (0, 2 * size))
+    out, weight = np.zeros(count + size), np.zeros(count + size)
+    place = 0
+    for at in range(0, count, hop):
+        natural = source[place + hop : place + hop + size]  # what would come next if nothing were stretched
+        near = round(at / factor)
+        starts = range(max(0, near - reach), min(len(samples) - 1, near + reach) + 1) if at else range(1)
+        place = max(starts, key=lambda start: _likeness(source[start : start + size], natural))
+        shape = window if at else np.concatenate([np.ones(size // 2), window[size // 2 :]])  # nothing fades in
+        out[at : at + size] += shape * source[place : place + size]
+        weight[at : at + size] += shape
+    return np.asarray(out[:count] / np.maximum(weight[:count], 1e-3), dtype=np.float32)
+
+
+def _likeness(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return float(np.dot(one, other) / (np.linalg.norm(one) + 1e-6))
 
 
 def _silence_near(samples: Samples, boundary: int) -> Gap:

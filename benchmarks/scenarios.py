@@ -3,9 +3,10 @@
 The texts are data (`scenario_texts`), the sound is made by `scenario_audio`. On one machine the same set comes out byte
 by byte each time; another kind of processor may round the voice's network differently in the last bit.
 
-How a pause is made: the whole sentence is spoken at once, with a comma where the speaker hesitates. So the word before
-is drawn out and the tone stays up, and the voice makes a silence there by itself; that silence is then brought to the
-length wanted.
+How a pause is made: the whole sentence is spoken at once, with a comma where the speaker hesitates. So no word is cut,
+and the voice makes a silence there by itself; that silence is then brought to the length wanted. A voice that reads
+aloud does not hesitate: where the text says so, the last syllable before the pause is drawn out besides, as people do
+(Shriberg 2001).
 """
 
 from __future__ import annotations
@@ -41,12 +42,23 @@ VOICE = "en_US-joe-medium"
 SCENARIOS = ("question", "pause", "trailing", "list", "noise", "dialogue")
 SOURCE = f"antiphon scenario set {VERSION}"
 LANGUAGE = "en"
+DRAWN_OUT = 1.6
+"""How much longer the last syllable before a hesitation is made."""
 _LEVELS_DB = (-9.0, 0.0)
 """Speakers are not all equally loud."""
-_MARK = re.compile(r"\s*\|(\d+)\|\s*")
+_MARK = re.compile(r"\s*(~?)\|(\d+)\|\s*")
 
 OnClip = Callable[[Clip, int, int], None]
 """(clip, how many are made, of how many)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    after: int
+    """Number of words before it."""
+    length_ms: float
+    drawn_out: bool
+    """Whether the word before it is drawn out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +68,7 @@ class Script:
     text: str
     """For the TTS."""
     transcript: str
-    pauses: tuple[tuple[int, float], ...]
-    """(number of words before it, length in ms)"""
+    pauses: tuple[Pause, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +88,16 @@ class Item:
 
 def script(line: Line) -> Script:
     """What the voice is to say, where its pauses are, and what a recogniser should hear."""
-    pieces = _MARK.split(line.text)
-    words: list[str] = []
+    pieces = _MARK.split(line.text)  # words, then mark, length, words again and again
+    words = pieces[0].split()
     pauses = []
-    for piece, length in zip(pieces[::2], (*pieces[1::2], None), strict=True):
-        words += piece.split()
-        if length is not None:
-            pauses.append((len(words), float(length)))
+    for drawn_out, length_ms, more in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+        pauses.append(Pause(len(words), float(length_ms), bool(drawn_out)))
+        words += more.split()
     transcript = line.written or " ".join(words)
-    for count, _ in pauses:
-        if words[count - 1][-1].isalnum():
-            words[count - 1] += ","
+    for pause in pauses:
+        if words[pause.after - 1][-1].isalnum():
+            words[pause.after - 1] += ","
     return Script(" ".join(words), transcript, tuple(pauses))
 
 
@@ -109,7 +119,7 @@ def _all_items() -> Iterator[Item]:
             yield Item(f"{scenario}_{number:02}", scenario, line)
     for split, placed in (("tune", PAUSES_TUNE), ("held_out", PAUSES_HELD_OUT)):
         for number, (place, line) in enumerate(placed, 1):
-            lengths = "_".join(f"{length:g}" for _, length in script(line).pauses)
+            lengths = "_".join(f"{pause.length_ms:g}" for pause in script(line).pauses)
             yield Item(f"pause_{split}_{number:02}_{place}_{lengths}", "pause", line, split=split, about=place)
     for name in NOISES:
         yield Item(f"noise_{name}", "noise", noise=name, about=name)
@@ -177,8 +187,9 @@ async def _spoken_clip(folder: Path, item: Item, tts: TTS) -> Clip:
     if len(words) != len(wanted.text.split()):
         raise ClipError(f"the voice gave {len(words)} word times for '{wanted.text}'", hint="choose another --voice")
     speech = speech * np.float32(gain(randomness(f"level {item.name}").uniform(*_LEVELS_DB)))
-    for count, length_ms in reversed(wanted.pauses):
-        speech = with_pause(speech, (words[count - 1].end_s + words[count].start_s) / 2, length_ms)
+    for pause in reversed(wanted.pauses):
+        boundary_s = (words[pause.after - 1].end_s + words[pause.after].start_s) / 2
+        speech = with_pause(speech, boundary_s, pause.length_ms, draw_out=DRAWN_OUT if pause.drawn_out else 1.0)
     found = truth(speech)
     if found is None:
         raise ClipError(f"nothing can be heard of '{wanted.text}'", hint="choose another --voice")

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from antiphon.benchmarks.clips import Clip
-from antiphon.benchmarks.scenarios import SCENARIOS, VOICE, make_scenarios
+from antiphon.benchmarks.clips import Clip, ClipError
+from antiphon.benchmarks.scenarios import SCENARIOS, VOICE, items, make_scenarios
 from antiphon.pipeline.cli.common import explained
 
 
@@ -34,6 +34,10 @@ def scenarios(
     Exit codes: 0 made; 1 the folder holds other clips, or cannot be written; 2 wrong usage; 3 a package or the voice is
     missing; 130 stopped with Ctrl-C.
     """
+    try:
+        items(tuple(only or ()))
+    except ClipError as error:
+        raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--only") from None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("speaking", total=None)
