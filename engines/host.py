@@ -13,8 +13,10 @@ from functools import partial
 from typing import Literal
 
 from antiphon.engines.net import network_forbidden
+from antiphon.engines.protocols import usable_cores
 from antiphon.engines.worker import (
     DirectPort,
+    Meter,
     Priority,
     Runtime,
     Ticket,
@@ -27,6 +29,7 @@ from antiphon.engines.worker import (
 __all__ = [
     "EngineHost",
     "Isolation",
+    "Meter",
     "Priority",
     "Runtime",
     "Ticket",
@@ -108,6 +111,12 @@ class EngineHost:
         with self._lock:
             workers = list(self._workers.values())
         return sum(worker.drop(session, turn, below_revision) for worker in workers)
+
+    def cores_free(self) -> bool:
+        """Whether fewer workers are at work than this process may use cores."""
+        with self._lock:
+            workers = list(self._workers.values())
+        return sum(worker.at_work for worker in workers) < usable_cores()
 
     def stats(self) -> dict[str, WorkerStats]:
         """What each worker did so far, by its name."""

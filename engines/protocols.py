@@ -248,8 +248,16 @@ class EndpointPolicy:
     """(end probability at least, silence that is then enough in ms), highest probability first."""
     check_at_ms: tuple[float, ...] = ()
     """Silence lengths at which to ask the detector; empty: never ask."""
+    low_silence_ms: float | None = None
+    """Silence that is enough below the lowest step; None: `max_silence_ms`."""
+    complete_silence_ms: float | None = None
+    """Enough where the words are a whole utterance, however low the probability; None: words do not shorten it."""
+    open_silence_ms: float = 0.0
+    """At least this much where the words ask for more ("and", "um", half a number), however high the probability."""
     max_silence_ms: float = 2000.0
-    """However low the probability, this much silence ends the turn."""
+    """The hard cap: this much silence ends the turn, whatever anybody says."""
+    adapts: bool = False
+    """Wait longer for a speaker who has made longer pauses (within bounds, and never above the cap)."""
 
 
 class TurnDetector(AbstractAsyncContextManager["TurnDetector"], Protocol):
@@ -375,7 +383,12 @@ class MachinePlan:
     @classmethod
     def for_this_machine(cls) -> MachinePlan:
         """A plan by the cores that this process may use."""
-        return cls.for_cores(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        return cls.for_cores(usable_cores())
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

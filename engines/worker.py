@@ -20,7 +20,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Protocol
 
@@ -41,6 +41,22 @@ class Priority(IntEnum):
     PREFILL = 3
 
 
+class Meter:
+    """Adds up the time that engines work for somebody. Any thread may add."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        with self._lock:
+            self._seconds += seconds
+
+    @property
+    def seconds(self) -> float:
+        return self._seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """Who asks, how urgently, and until when. Travels beside the call in :data:`current_ticket`."""
@@ -51,6 +67,8 @@ class Ticket:
     priority: Priority = Priority.COMMITTED
     timeout_s: float | None = None
     """From the moment of asking, waiting in the queue included."""
+    meter: Meter | None = field(default=None, compare=False, repr=False)
+    """Who pays: the time that a worker spends on the request is added when it ends. None: nobody counts."""
 
 
 current_ticket: contextvars.ContextVar[Ticket] = contextvars.ContextVar("antiphon_ticket", default=Ticket())  # noqa: B039
@@ -254,6 +272,11 @@ class Worker:
             return replace(self._stats, queued=len(self._jobs), running=self._running is not None)
 
     @property
+    def at_work(self) -> bool:
+        """Whether a request runs now."""
+        return self._running is not None
+
+    @property
     def queued(self) -> int:
         """How many requests wait."""
         return len(self._jobs)
@@ -430,6 +453,9 @@ class Worker:
                 crashed = True
                 self._fail_waiting(error)  # before the asker hears of it, and maybe asks again
             last = ("error", as_error(error, self.name))
+        took_s = time.monotonic() - began_s
+        if job.ticket.meter is not None:
+            job.ticket.meter.add(took_s)
         with self._wake:
             self._running = None
             stats = self._stats
@@ -437,7 +463,7 @@ class Worker:
                 stats,
                 done=stats.done + (not failed),
                 failed=stats.failed + failed,
-                busy_s=stats.busy_s + time.monotonic() - began_s,
+                busy_s=stats.busy_s + took_s,
             )
         job.deliver(*last)
         del last  # an error's traceback holds this frame, and so the job's audio

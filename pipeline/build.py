@@ -36,6 +36,7 @@ from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.text import Lexicon, make_speakable, make_splitter
+from antiphon.pipeline.text.completeness import judge
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.workflow import ChatWorkflow, Workflow, as_workflow
 
@@ -166,7 +167,9 @@ class Assembly:
             detector=detector if detector.policy.check_at_ms else None,
             policy=detector.policy,
             voices=voices or None,
-            local=all(made[stage].capabilities.local for stage in ("stt", "llm", "tts") if stage in made),
+            stt_local=made["stt"].capabilities.local,
+            answer_local=all(made[stage].capabilities.local for stage in ("llm", "tts") if stage in made),
+            cores_free=self.host.cores_free,
         )
         self._apology = await self._make_apology()
 
@@ -263,6 +266,11 @@ class Assembly:
             ),
             max_turn_s=float("inf") if manual_turns else config.session.max_turn_s,
             speculate=config.speculation.enabled,
+            speculate_in_cloud=config.speculation.cloud,
+            speculation_budget=config.speculation.budget,
+            speculation_start_ms=config.speculation.start_ms,
+            speculation_rerun_ms=config.speculation.rerun_ms,
+            reopen_ms=config.speculation.reopen_ms,
             manual_turns=manual_turns,
             on_error=config.session.on_error,
             greeting=config.session.greeting or "",
@@ -281,9 +289,11 @@ class Assembly:
     def text_tools(self) -> TextTools:
         text = self.config.text
         lexicon = Lexicon(text.lexicon)
+        spoken = getattr(self.config.stt[0].options, "language", None)
         return TextTools(
             splitter=lambda language: make_splitter(language, first_clause=text.first_clause),
             speakable=lambda language: make_speakable(language, lexicon=lexicon, urls=text.speak_urls),
+            cue=lambda heard, language: judge(heard, language or spoken).kind,
         )
 
     def session(

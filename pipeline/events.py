@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from antiphon.pipeline.speculation import SpeculationReport
+
 TurnStatus = Literal["completed", "no_speech", "text_only", "failed", "cancelled", "interrupted"]
 
 
@@ -103,7 +105,11 @@ class Committed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped(Event):
-    """A revision or a turn was given up. `reason` is "resumed", "cleared", "cancelled" or "no_speech"."""
+    """A revision or a turn was given up.
+
+    `reason`: "resumed" (the user went on), "reopened" (the user went on just after the commit: the final transcript and
+    the answer of this revision are void, the turn goes on), "cleared", "cancelled" or "no_speech".
+    """
 
     type: ClassVar[str] = "dropped"
     reason: str
@@ -168,6 +174,8 @@ class TurnEnded(Event):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    """Of the input tokens: those found evaluated already."""
+    speculation: SpeculationReport = field(default_factory=SpeculationReport)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

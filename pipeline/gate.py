@@ -123,6 +123,11 @@ class Gate:
         return self.speaking and self._silent_windows == 0
 
     @property
+    def silence_ms(self) -> float:
+        """Unbroken silence up to now, while the gate is open."""
+        return self._silent_windows * self._window_ms
+
+    @property
     def last_speech_s(self) -> float:
         """Estimated last speech sample so far, the VAD's own hangover taken off."""
         return self._last_speech_end_s

@@ -27,12 +27,15 @@ class Intake:
         machine: turns.TurnMachine,
         *,
         paced: bool,
+        dip_ms: float,
         on_action: OnAction,
         on_speech: OnSpeech,
+        on_dip: Callable[[], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
         """
         :param paced: audio comes in real time, so time also passes while none comes.
+        :param dip_ms: `on_dip` is called after this much silence, before the gate closes: the turn may be ending.
         :param on_failure: told when the VAD begins to fail.
         """
         self.gate = gate
@@ -42,10 +45,14 @@ class Intake:
         self._paced = paced
         self._on_action = on_action
         self._on_speech = on_speech
+        self._dip_ms = dip_ms
+        self._on_dip = on_dip
+        self._in_dip = False
         self._on_failure = on_failure
         self._resampler: StreamResampler | None = None
         self._turn: list[Samples] = []
-        self._turn_start_s = 0.0
+        self.turn_start_s = 0.0
+        """Where the open turn's audio begins, on the stream clock."""
         self._started = False
         self._arrived_s = 0.0
 
@@ -97,7 +104,12 @@ class Intake:
         """The open turn's audio so far, pre-roll included."""
         audio = np.concatenate(self._turn) if self._turn else np.empty(0, dtype=np.float32)
         self._turn = [audio]
-        return AudioFrame(audio, self.gate.rate_hz, self._turn_start_s)
+        return AudioFrame(audio, self.gate.rate_hz, self.turn_start_s)
+
+    @property
+    def turn_end_s(self) -> float:
+        """Where the open turn's audio ends, on the stream clock."""
+        return self.turn_start_s + sum(map(len, self._turn)) / self.gate.rate_hz
 
     # ------------------------------------------------------------------------ inside
 
@@ -118,7 +130,9 @@ class Intake:
         idle = self.machine.state is turns.State.IDLE
         match window.change:
             case SpeechOpened(at_s, audio) as opened:
-                if idle:
+                if self.machine.reopens(at_s):
+                    self._rejoin(audio)
+                elif idle:
                     self._begin(audio)
                 else:
                     self._turn.append(window.frame.samples)
@@ -130,10 +144,25 @@ class Intake:
                 self.feed(turns.SpeechPaused(at_s))
             case None if not idle:
                 self._turn.append(window.frame.samples)
+                self._watch_dips()
                 if self.machine.state is turns.State.PAUSED and self.gate.hears_speech:
                     # The machine took a gap in the input for silence; the voice goes on.
                     self.feed(turns.SpeechBegan(window.frame.start_s))
 
     def _begin(self, audio: AudioFrame) -> None:
         self._turn = [audio.samples]
-        self._turn_start_s = audio.start_s
+        self.turn_start_s = audio.start_s
+
+    def _rejoin(self, audio: AudioFrame) -> None:
+        """Speech just after a commit belongs to the turn: append it, without what the turn has already."""
+        gap = round((audio.start_s - self.turn_end_s) * self.gate.rate_hz)
+        if gap > 0:  # longer than the pre-roll; nothing was said there
+            self._turn.append(np.zeros(gap, dtype=np.float32))
+        self._turn.append(audio.samples[max(0, -gap) :])
+
+    def _watch_dips(self) -> None:
+        if not self.gate.speaking or self.gate.silence_ms < self._dip_ms:
+            self._in_dip = False
+        elif not self._in_dip:
+            self._in_dip = True
+            self._on_dip()

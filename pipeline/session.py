@@ -1,8 +1,8 @@
 """A session: one transport, one conversation, the turns between them. The only module that starts and ends tasks.
 
 Input half: frames -> resample -> gate -> turn machine -> actions. Output half: one *run* a turn: transcribe, ask the
-workflow, speak. A run may begin before the turn is committed (speculation); until then its events are held back, it
-plays nothing and writes no history. Runs speak one after another.
+workflow, speak (:mod:`antiphon.pipeline.answering`). A run may begin before the turn is committed (speculation); until
+then its events are held back, it plays nothing and writes no history. Runs speak one after another.
 """
 
 from __future__ import annotations
@@ -11,23 +11,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from antiphon.engines.audio import AudioFrame, resample
-from antiphon.engines.errors import AntiphonError, EngineTimeout
+from antiphon.engines.audio import AudioFrame
+from antiphon.engines.errors import AntiphonError
 from antiphon.engines.host import Priority, Ticket, current_ticket
-from antiphon.engines.protocols import (
-    TTS,
-    Transcript,
-    TTSOptions,
-)
+from antiphon.engines.protocols import EndpointPolicy, Transcript
 from antiphon.pipeline import turns
-from antiphon.pipeline.conversation import Conversation, Item, new_id
-from antiphon.pipeline.errors import StageError
+from antiphon.pipeline.answering import Answering
+from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.events import (
+    AudioStarted,
     Committed,
     Dropped,
     ErrorEvent,
@@ -36,38 +30,23 @@ from antiphon.pipeline.events import (
     Speculated,
     SpeechStarted,
     SpeechStopped,
-    Timings,
     TranscriptEvent,
-    TurnEnded,
-    TurnStatus,
     WarningEvent,
 )
 from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened
 from antiphon.pipeline.intake import Intake
-from antiphon.pipeline.reply import Emit, Reply
+from antiphon.pipeline.listening import Hearing, Listener
+from antiphon.pipeline.pauses import PauseHabit
+from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
+from antiphon.pipeline.speculation import Budget, Ledger, agreed_words, same_words
 from antiphon.pipeline.transports.base import Transport
-from antiphon.pipeline.workflow import TurnContext, Workflow, WorkflowEvent, pieces
+from antiphon.pipeline.workflow import Workflow, WorkflowEvent, pieces
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(slots=True, eq=False)
-class _Run:
-    """The work on one revision of one turn."""
-
-    turn: int
-    revision: int
-    audio: AudioFrame
-    committed: asyncio.Event = field(default_factory=asyncio.Event)
-    outbox: list[Event] = field(default_factory=list)
-    task: asyncio.Task[None] | None = None
-    speech_end_s: float | None = None
-    vad_stop_s: float | None = None
-    commit_s: float | None = None
-    stt_s: float | None = None
-    floor: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when everything said before this run has been heard."""
+_KEEP_S = 0.4
+"""So much new sound may be a cough; after more of it, an answer that was begun before is taken for void."""
 
 
 class Session:
@@ -97,26 +76,67 @@ class Session:
         self._workflow = workflow
         self._text = text
         self._sinks = list(sinks)
-        self._apology = tuple(apology)
-        policy = turns.MANUAL if self.settings.manual_turns else engines.policy
         self._paced = transport.capabilities.paced
-        self._intake = Intake(
-            Gate(engines.vad, self.settings.gate),
-            turns.TurnMachine(policy, max_turn_s=self.settings.max_turn_s),
-            paced=self._paced,
-            on_action=self._act,
-            on_speech=self._tell_speech,
-            on_failure=self._tell_vad_failure,
+        self._intake = self._make_intake()
+        self._answering = Answering(
+            self,
+            session=self.id,
+            engines=engines,
+            transport=transport,
+            workflow=workflow,
+            text=text,
+            settings=self.settings,
+            conversation=self.conversation,
+            apology=apology,
         )
-        self._speculates = self.settings.speculate and self._paced and engines.local and not self.settings.manual_turns
+        self._listener = Listener(
+            engines.stt,
+            self.settings.stt,
+            session=self.id,
+            timeout_s=self.settings.stt_timeout_s,
+            spawn=self._spawn,
+            on_heard=self._tell_hypothesis,
+        )
+        may_hear_ahead = engines.stt_local or self.settings.speculate_in_cloud
+        self._speculates = self.settings.speculate and self._paced and may_hear_ahead and not self.settings.manual_turns
+        self._budget = Budget(self.settings.speculation_budget)
+        self._ledger = Ledger()
+        self._hypothesis = ""
+        """What the last transcription of the open turn heard."""
+        self._preparing: asyncio.Task[None] | None = None
         self._rearm = asyncio.Event()
-        self._speculation: _Run | None = None
+        self._speculation: Run | None = None
+        """Begun for the open turn's current pause."""
+        self._parked: Run | None = None
+        """Begun for a pause that has just ended: if nothing but a cough came of it, its answer is still good."""
+        self._parked_s = 0.0
+        self._latest: Run | None = None
+        """The run that was committed last."""
         self._paused_s = 0.0
-        self._line: list[_Run] = []
-        self._asking: set[asyncio.Task[None]] = set()
+        self._line: list[Run] = []
+        self._helpers: set[asyncio.Task[None]] = set()
         self._runs: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._running = False
+
+    def _make_intake(self) -> Intake:
+        settings, engines = self.settings, self._engines
+        policy = turns.MANUAL if settings.manual_turns else engines.policy
+        return Intake(
+            Gate(engines.vad, settings.gate),
+            turns.TurnMachine(
+                policy,
+                max_turn_s=settings.max_turn_s,
+                reopen_ms=settings.reopen_ms if self._paced else 0.0,
+                habit=PauseHabit() if policy.adapts else None,
+            ),
+            paced=self._paced,
+            dip_ms=settings.speculation_start_ms,
+            on_action=self._act,
+            on_speech=self._tell_speech,
+            on_dip=self._hear_ahead,
+            on_failure=self._tell_vad_failure,
+        )
 
     # ------------------------------------------------------------------------ public
 
@@ -135,10 +155,11 @@ class Session:
                     self._start_saying(_once(self.settings.greeting))
                 elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
                     self._start_saying(pieces(on_start, may_be_silent=True))
+                self._prepare("")
                 await self._listen()
             finally:
                 self._running = False
-                for task in [*self._runs, *self._asking, *([ticker] if ticker else [])]:
+                for task in [*self._runs, *self._helpers, *([ticker] if ticker else [])]:
                     task.cancel()
 
     def commit(self) -> None:
@@ -151,20 +172,63 @@ class Session:
         if self._running:
             self._feed(turns.Clear())
 
+    @property
+    def policy(self) -> EndpointPolicy:
+        """When silence ends a turn."""
+        return self._intake.machine.policy
+
+    @policy.setter
+    def policy(self, policy: EndpointPolicy) -> None:
+        """Takes effect at once, for the open turn too."""
+        machine = self._intake.machine
+        machine.policy = policy
+        machine.habit = (machine.habit or PauseHabit()) if policy.adapts else None
+        self._rearm.set()
+
     # ------------------------------------------------------------------------ input half
 
     async def _listen(self) -> None:
         async for frame in self._transport.frames():
+            before_s = self._intake.audio_end_s
             self._intake.take(frame)
             self._rearm.set()
             if not self._paced:
                 await self._settled()  # on the stream clock, time stands still while we compute
+            elif self._speculates and self._intake.machine.state is turns.State.SPEAKING:
+                self._while_speaking(self._intake.audio_end_s - before_s)
         self._intake.finish()
         await self._settled()
 
     async def _settled(self) -> None:
-        while pending := self._runs | self._asking:
+        while pending := self._runs | self._helpers:
             await asyncio.wait(pending)
+
+    def _while_speaking(self, seconds: float) -> None:
+        """The user goes on speaking: so much more audio came."""
+        self._budget.spoke(seconds)
+        now_s = self._intake.audio_end_s
+        if self._parked is not None and now_s - self._parked_s > _KEEP_S:
+            self._drop_parked()
+        last = self._listener.last
+        turn = self._intake.machine.turn
+        heard_until_s = last.until_s if last is not None and last.turn == turn else self._intake.turn_start_s
+        every_s = self.settings.speculation_rerun_ms / 1000
+        if every_s and now_s - heard_until_s >= every_s and self._engines.cores_free():
+            self._hear_ahead(Priority.RERUN)
+
+    def _hear_ahead(self, priority: Priority = Priority.SPECULATION) -> None:
+        """Transcribe the open turn as it is; at the first silence this may be all that there is to hear."""
+        if self._speculates and not self._listener.busy and self._budget.left:
+            self._hear(priority)
+
+    def _hear(self, priority: Priority) -> Hearing:
+        machine = self._intake.machine
+        audio = self._intake.snapshot()
+        hearing = self._listener.listen(
+            audio, turn=machine.turn, revision=machine.revision, until_s=self._intake.turn_end_s, priority=priority
+        )
+        self._ledger.hearings.append(hearing.meter)
+        return hearing
 
     def _feed(self, event: turns.TurnInput) -> None:
         self._intake.feed(event)
@@ -173,13 +237,35 @@ class Session:
     def _tell_speech(self, change: SpeechOpened | SpeechClosed) -> None:
         kind = SpeechStarted if isinstance(change, SpeechOpened) else SpeechStopped
         machine = self._intake.machine
-        self._send(self._event(kind, turn=machine.turn, revision=machine.revision, at_s=change.at_s))
+        self.send(self.event(kind, turn=machine.turn, revision=machine.revision, at_s=change.at_s))
 
     def _tell_vad_failure(self, error: Exception) -> None:
         logger.warning("the VAD failed", extra={"session": self.id, "code": type(error).__name__})
         machine = self._intake.machine
         fields = {"stage": "vad", "code": type(error).__name__, "message": str(error)}
-        self._send(self._event(ErrorEvent, turn=machine.turn, revision=machine.revision, **fields))
+        self.send(self.event(ErrorEvent, turn=machine.turn, revision=machine.revision, **fields))
+
+    def _tell_hypothesis(self, hearing: Hearing, heard: Transcript) -> None:
+        """Show what is heard so far, and let the workflow prepare for what is sure of it."""
+        self._budget.waste(hearing.meter.seconds)  # until an answer is made from it
+        machine = self._intake.machine
+        if machine.state is turns.State.IDLE or hearing.turn != machine.turn or not heard.text.strip():
+            return
+        before, self._hypothesis = self._hypothesis, heard.text
+        if heard.text != before:
+            said = {"role": "user", "text": heard.text, "language": heard.language, "final": False}
+            self.send(self.event(TranscriptEvent, turn=machine.turn, revision=machine.revision, **said))
+        if machine.state is turns.State.SPEAKING and (agreed := agreed_words(before, heard.text)):
+            self._prepare(agreed)
+
+    def _prepare(self, text: str) -> None:
+        """Let the workflow evaluate what its next prompt will begin with, if nothing of it can still change."""
+        busy = self._preparing is not None and not self._preparing.done()
+        if not self._speculates or busy or self._line or not self._budget.left:
+            return
+        machine = self._intake.machine
+        ticket = Ticket(self.id, machine.turn, machine.revision, Priority.PREFILL, meter=self._ledger.ahead)
+        self._preparing = self._spawn(self._answering.prepare(machine.turn, machine.revision, text, ticket))
 
     async def _tick(self) -> None:
         """Feed the turn machine the time when no audio does."""
@@ -196,65 +282,136 @@ class Session:
     def _act(self, action: turns.TurnAction) -> None:
         match action:
             case turns.OpenTurn():
-                pass  # its audio is being gathered already
+                self._ledger = Ledger()
+                self._hypothesis = ""
+                self._prepare("")
             case turns.DiscardTurn(turn):
+                self._drop_parked()
                 if not self._drop("cleared"):
-                    self._send(
-                        self._event(Dropped, turn=turn, revision=self._intake.machine.revision, reason="cleared")
-                    )
+                    revision = self._intake.machine.revision
+                    self.send(self.event(Dropped, turn=turn, revision=revision, reason="cleared"))
             case turns.ResumeTurn():
-                self._drop("resumed")
+                self._park()
+            case turns.ReopenTurn(turn):
+                self._reopen(turn)
             case turns.AskDetector(turn, revision):
                 self._ask_detector(turn, revision)
             case turns.PauseTurn(turn, revision, at_s):
                 self._paused_s = asyncio.get_running_loop().time()
-                if self._speculates:
+                if self._speculates and self._budget.left:
                     self._speculation = self._start_run(turn, revision, at_s)
-                    self._send(self._event(Speculated, turn=turn, revision=revision))
+                    self._ledger.started += 1
+                    self.send(self.event(Speculated, turn=turn, revision=revision))
             case turns.CommitTurn():
                 self._commit(action)
 
     # ------------------------------------------------------------------------ turns
 
-    def _start_run(self, turn: int, revision: int, speech_end_s: float) -> _Run:
-        assert self._group is not None
-        run = _Run(turn, revision, self._intake.snapshot())
+    def _start_run(self, turn: int, revision: int, speech_end_s: float | None) -> Run:
+        """
+        :param speech_end_s: the last speech sample on the stream clock; None: the user has not stopped.
+        """
+        run = Run(turn, revision, self._ledger)
+        run.begun_before_commit = self._intake.machine.state is turns.State.PAUSED if self._speculates else None
+        run.earlier, self._parked = self._parked, None
+        run.hearing = None if speech_end_s is None else self._listener.covering(turn, speech_end_s)
+        if run.hearing is None:
+            run.hearing = self._hear(Priority.SPECULATION if run.begun_before_commit else Priority.COMMITTED)
         now_s = asyncio.get_running_loop().time()
-        run.speech_end_s = now_s - (self._intake.now_s() - speech_end_s)
+        ended_s = self._intake.gate.last_speech_s if speech_end_s is None else speech_end_s
+        run.speech_end_s = now_s - (self._intake.now_s() - ended_s)
         run.vad_stop_s = max(run.speech_end_s, self._paused_s) if not self._intake.gate.speaking else now_s
-        run.task = self._join_line(run, self._answer(run))
+        run.task = self._join_line(run, self._answering.answer(run))
         return run
 
     def _commit(self, action: turns.CommitTurn) -> None:
-        run = self._speculation
-        self._speculation = None
-        if run is None or (action.reason == "max_turn" and self._intake.gate.speaking):
+        run, self._speculation = self._speculation, None
+        still_speaking = action.reason == "max_turn" and self._intake.gate.speaking
+        if run is None or still_speaking:
             self._speculation = run
             self._drop("resumed")
-            run = self._start_run(action.turn, action.revision, self._intake.gate.last_speech_s)
+            run = self._start_run(action.turn, action.revision, None if still_speaking else self._ended_s())
         run.commit_s = asyncio.get_running_loop().time()
+        self._latest = run
         fields = {"reason": action.reason, "end_probability": action.end_probability}
-        self._send(self._event(Committed, turn=action.turn, revision=action.revision, **fields))
-        for event in run.outbox:
-            self._send(event)
-        run.outbox.clear()
+        self.send(self.event(Committed, turn=action.turn, revision=action.revision, **fields))
+        self._release(run)
+
+    def _ended_s(self) -> float:
+        """The last speech sample of a turn that is over; with one that was ended in mid-speech, its last sample."""
+        gate = self._intake.gate
+        return self._intake.turn_end_s if gate.hears_speech else gate.last_speech_s
+
+    def _release(self, run: Run) -> None:
+        """Open the gate: the turn is committed."""
         run.committed.set()
+        if run.hearing is not None and run.hearing.result.done():
+            self._budget.waste(-run.hearing.meter.seconds)
+        for event in run.outbox:
+            self.send(event)
+        run.outbox.clear()
+
+    def _reopen(self, turn: int) -> None:
+        """The user went on just after the commit: the answer never was."""
+        run = self._latest
+        if run is None or run.turn != turn or run.task is None or run.task.done():
+            return
+        run.void = True
+        run.task.cancel()
+        if run.floor.is_set():
+            self._transport.clear()
+        self._waste(run)
+        self.send(self.event(Dropped, turn=turn, revision=run.revision, reason="reopened"))
+
+    def _park(self) -> None:
+        """Sound after a pause: wait a moment with dropping the answer that was begun."""
+        run, self._speculation = self._speculation, None
+        if run is None:
+            return
+        if run.text is None or not run.text.strip():  # nothing was begun yet but the transcription
+            self._give_up(run, "resumed")
+        else:
+            self._parked, self._parked_s = run, self._intake.audio_end_s
+
+    def _drop_parked(self) -> None:
+        run, self._parked = self._parked, None
+        if run is not None:
+            self._give_up(run, "resumed")
 
     def _drop(self, reason: str) -> bool:
         """Give up the speculation. Returns whether there was one."""
         run, self._speculation = self._speculation, None
-        if run is None or run.task is None:
-            return False
+        if run is not None:
+            self._give_up(run, reason)
+        return run is not None
+
+    def _give_up(self, run: Run, reason: str) -> None:
+        if run.earlier is not None:
+            self._give_up(run.earlier, reason)
+            run.earlier = None
+        assert run.task is not None
         run.task.cancel()
-        self._send(self._event(Dropped, turn=run.turn, revision=run.revision, reason=reason))
-        return True
+        self._waste(run)
+        self.send(self.event(Dropped, turn=run.turn, revision=run.revision, reason=reason))
+
+    def _waste(self, run: Run) -> None:
+        run.ledger.dropped += 1
+        run.ledger.wasted.append(run.meter)
 
     def _advance_line(self) -> None:
         """Who is first in line has the floor."""
         if self._line:
             self._line[0].floor.set()
 
-    def _join_line(self, run: _Run, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a helping task."""
+        assert self._group is not None
+        task = self._group.create_task(work)
+        self._helpers.add(task)
+        task.add_done_callback(self._helpers.discard)
+        return task
+
+    def _join_line(self, run: Run, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a run's work behind those before it. It leaves the line however its task ends, even unstarted."""
         assert self._group is not None
         self._line.append(run)
@@ -265,23 +422,23 @@ class Session:
         task.add_done_callback(lambda _: self._leave_line(run))
         return task
 
-    def _leave_line(self, run: _Run) -> None:
+    def _leave_line(self, run: Run) -> None:
         self._line.remove(run)
         self._advance_line()
+        self._budget.waste(run.meter.seconds if run.task is not None and run.task.cancelled() else 0.0)
 
     def _ask_detector(self, turn: int, revision: int) -> None:
         detector = self._engines.detector
-        if detector is None or self._group is None:
+        if detector is None:
             return
-
-        audio = self._intake.snapshot()
+        audio, text = self._intake.snapshot(), self._hypothesis or None
 
         async def ask() -> None:
             probability: float | None = None
             current_ticket.set(Ticket(self.id, turn, revision, Priority.COMMITTED, self.settings.detector_timeout_s))
             try:
                 async with asyncio.timeout(self.settings.detector_timeout_s):
-                    probability = float(await detector.end_probability(audio, None))
+                    probability = float(await detector.end_probability(audio, text))
             except TimeoutError:
                 self._warn_detector(turn, revision, "it gave no answer in time")
             except AntiphonError as error:
@@ -291,207 +448,50 @@ class Session:
                 self._warn_detector(turn, revision, type(error).__name__)
             self._feed(turns.EndEstimated(turn, revision, probability))
 
-        task = self._group.create_task(ask())
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        self._spawn(ask())
 
     def _warn_detector(self, turn: int, revision: int, why: str) -> None:
         message = f"the turn detector failed ({why}); silence alone ends this turn"
-        self._send(
-            self._event(WarningEvent, turn=turn, revision=revision, code="turn_detector_failed", message=message)
-        )
-
-    # ------------------------------------------------------------------------ runs
-
-    async def _answer(self, run: _Run) -> None:
-        emit = self._emitter(run)
-        try:
-            await self._answer_in_order(run, emit)
-        except StageError as error:
-            await run.committed.wait()
-            await run.floor.wait()
-            await self._apologise(run, emit, error)
-
-    async def _answer_in_order(self, run: _Run, emit: Emit) -> None:
-        heard = await self._transcribe(run, emit)
-        run.stt_s = asyncio.get_running_loop().time()
-        if not heard.text.strip():
-            await run.committed.wait()
-            emit(Dropped, reason="no_speech")
-            self._end(run, emit, "no_speech", None)
-            return
-        said = {"role": "user", "text": heard.text, "language": heard.language}
-        if not run.committed.is_set():  # the user may go on: what is heard so far is shown, and not yet counted on
-            self._send(self._event(TranscriptEvent, turn=run.turn, revision=run.revision, final=False, **said))
-        emit(TranscriptEvent, final=True, **said)
-        await run.floor.wait()
-        if not self._workflow.speculative:
-            await run.committed.wait()
-        context = TurnContext(
-            self.id,
-            run.turn,
-            run.revision,
-            heard.text,
-            self.conversation.messages(max_turns=self.settings.history_turns, max_tokens=self.settings.history_tokens),
-            heard.language,
-            run.committed,
-        )
-        reply = self._reply(run, emit, heard.language)
-        user = Item(id=new_id(), role="user", text=heard.text, turn=run.turn)
-        try:
-            await reply.speak(pieces(lambda: self._workflow.respond(context)))
-        finally:
-            if run.committed.is_set():
-                self._remember(run, user, reply, emit)
-        self._end(run, emit, "completed" if reply.tts is not None else "text_only", reply)
-
-    async def _transcribe(self, run: _Run, emit: Emit) -> Transcript:
-        stt = self._engines.stt
-        audio = run.audio
-        if audio.rate_hz != stt.rate_hz:
-            audio = AudioFrame(resample(audio.samples, audio.rate_hz, stt.rate_hz), stt.rate_hz, audio.start_s)
-        timeout_s = self.settings.stt_timeout_s + audio.duration_s
-        self._take_ticket(run)
-        try:
-            async with asyncio.timeout(timeout_s):
-                heard = await stt.transcribe(audio, self.settings.stt)
-            if not isinstance(heard, Transcript):
-                raise TypeError(f"the STT engine gave a {type(heard).__name__}, not a Transcript")
-        except TimeoutError:
-            raise StageError("stt", EngineTimeout(f"no transcript within {timeout_s:.0f} s", stage="stt")) from None
-        except Exception as error:
-            raise StageError("stt", error) from error
-        run.audio = AudioFrame(run.audio.samples[:0], run.audio.rate_hz)  # a run may wait long for its turn to speak
-        return heard
-
-    def _reply(self, run: _Run, emit: Emit, language: str | None) -> Reply:
-        tts: TTS | None = self._engines.tts
-        options = self.settings.tts
-        voices = self._engines.voices
-        if voices and language is not None:
-            voice = voices.get(language)
-            if voice is None:
-                tts = None
-                message = f"no voice for the language '{language}' (tts.voices has: {', '.join(sorted(voices))})"
-                emit(WarningEvent, code="no_voice_for_language", message=f"{message}; the reply stays text")
-            else:
-                options = TTSOptions(voice=voice, speed=options.speed, language=language)
-        spoken = language
-        languages = self._engines.tts.capabilities.languages
-        if not voices and languages is not None and len(languages) == 1:
-            spoken = languages[0]  # one voice speaks everything: by the rules of its language
-        return Reply(
-            tts=tts,
-            transport=self._transport,
-            splitter=self._text.splitter(spoken),
-            speakable=self._text.speakable(spoken),
-            emit=emit,
-            mark=run.turn,
-            before_call=lambda: self._take_ticket(run),
-            committed=run.committed,
-            voice=options,
-            settings=self.settings.reply,
-        )
-
-    def _remember(self, run: _Run, user: Item, reply: Reply, emit: Emit) -> None:
-        """History holds what was said; a reply cut off by a failure or the end of the session, only its spoken part."""
-        self.conversation.add(user)
-        said = reply.text if reply.tts is None else reply.spoken
-        if reply.text.strip():
-            unheard = reply.text[len(said) :]
-            self.conversation.add(Item(id=new_id(), role="assistant", text=said, unheard=unheard, turn=run.turn))
-            if said.strip():
-                emit(TranscriptEvent, role="assistant", text=said, final=True)
-
-    def _end(self, run: _Run, emit: Emit, status: TurnStatus, reply: Reply | None) -> None:
-        times = reply.times if reply is not None else None
-        timings = Timings(
-            speech_end_s=run.speech_end_s,
-            vad_stop_s=run.vad_stop_s,
-            commit_s=run.commit_s,
-            stt_s=run.stt_s,
-            first_token_s=times.first_token_s if times else None,
-            first_clause_s=times.first_clause_s if times else None,
-            first_audio_s=times.first_audio_s if times else None,
-            audible_s=times.audible_s if times else None,
-        )
-        emit(
-            TurnEnded,
-            status=status,
-            text=reply.text if reply else "",
-            timings=timings,
-            input_tokens=reply.usage.input_tokens if reply else 0,
-            output_tokens=reply.usage.output_tokens if reply else 0,
-            cached_tokens=reply.usage.cached_tokens if reply else 0,
-        )
-
-    async def _apologise(self, run: _Run, emit: Emit, error: StageError) -> None:
-        cause = error.__cause__
-        logger.warning(
-            "turn failed", extra={"session": self.id, "turn": run.turn, "stage": error.stage, "code": error.code}
-        )
-        if cause is not None and not isinstance(cause, AntiphonError):
-            logger.debug("cause of the failed turn", exc_info=cause)
-        emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
-        try:
-            for frame in self._apology:
-                await self._transport.play(frame, run.turn)
-            await self._transport.drain()
-            if self.settings.on_error and not self._apology:
-                reply = self._reply(run, self._emitter(run, quiet=True), None)
-                await reply.speak(_once(self.settings.on_error))
-        except StageError:
-            logger.warning("the apology could not be spoken", extra={"session": self.id, "turn": run.turn})
-        self._end(run, emit, "failed", None)
+        self.send(self.event(WarningEvent, turn=turn, revision=revision, code="turn_detector_failed", message=message))
 
     def _start_saying(self, source: AsyncIterator[str | WorkflowEvent]) -> None:
         """Say something that answers no turn."""
-        assert self._group is not None
-        run = _Run(0, 0, AudioFrame(np.empty(0, dtype=np.float32), self._intake.gate.rate_hz))
+        run = Run(0, 0)
         run.committed.set()
+        self._join_line(run, self._answering.say(run, source))
 
-        async def say() -> None:
-            emit = self._emitter(run)
-            reply = self._reply(run, emit, None)
-            try:
-                await run.floor.wait()
-                await reply.speak(source)
-            except StageError as error:
-                emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
-            finally:
-                if reply.spoken:
-                    self.conversation.add(Item(id=new_id(), role="assistant", text=reply.spoken))
-                    emit(TranscriptEvent, role="assistant", text=reply.spoken, final=True)
+    # ------------------------------------------------------------------------ what answers need (Owner)
 
-        self._join_line(run, say())
+    def heard(self, run: Run, transcript: Transcript) -> bool:
+        earlier, run.earlier = run.earlier, None
+        cue = self._text.cue(transcript.text, transcript.language)
+        self._feed(turns.TextJudged(run.turn, run.revision, cue))
+        if earlier is None:
+            return False
+        if earlier.text is None or not same_words(earlier.text, transcript.text):
+            self._give_up(earlier, "resumed")
+            return False
+        earlier.take_over(run)
+        if run is self._speculation:
+            self._speculation = earlier
+        if run is self._latest:
+            self._latest = earlier
+        if run.committed.is_set():
+            self._release(earlier)
+        return True
 
-    def _take_ticket(self, run: _Run) -> None:
-        priority = Priority.COMMITTED if run.committed.is_set() else Priority.SPECULATION
-        current_ticket.set(Ticket(self.id, run.turn, run.revision, priority))
+    def seal(self, turn: int) -> None:
+        self._feed(turns.Sealed(turn))
 
-    # ------------------------------------------------------------------------ events
-
-    def _event(self, kind: type[Event], *, turn: int, revision: int, **fields: Any) -> Event:
+    def event(self, kind: type[Event], *, turn: int, revision: int, **fields: Any) -> Event:
         t_s = fields.pop("t_s", None)
         if t_s is None:
             t_s = asyncio.get_running_loop().time()
         return kind(t_s=t_s, audio_s=self._intake.audio_end_s, session=self.id, turn=turn, revision=revision, **fields)
 
-    def _emitter(self, run: _Run, *, quiet: bool = False) -> Emit:
-        """An emit function for one run: holds its events back until the turn is committed."""
-
-        def emit(kind: type[Event], **fields: Any) -> None:
-            if quiet:
-                return
-            event = self._event(kind, turn=run.turn, revision=run.revision, **fields)
-            if run.committed.is_set():
-                self._send(event)
-            else:
-                run.outbox.append(event)
-
-        return emit
-
-    def _send(self, event: Event) -> None:
+    def send(self, event: Event) -> None:
+        if isinstance(event, AudioStarted) and not self._transport.capabilities.clears:
+            self.seal(event.turn)  # what was handed over cannot be taken back
         for sink in self._sinks:
             try:
                 sink(event)

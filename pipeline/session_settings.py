@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from antiphon.engines.protocols import STT, TTS, VAD, EndpointPolicy, STTOptions, TTSOptions, TurnDetector
 from antiphon.pipeline.gate import GateSettings
 from antiphon.pipeline.reply import ReplySettings, Speakable, Splitter
+from antiphon.pipeline.turns import CueKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,12 @@ class Engines:
     policy: EndpointPolicy = field(default_factory=lambda: EndpointPolicy(silence_ms=600))
     voices: Mapping[str, str] | None = None
     """Voice by language (ISO 639-1); None: the engine's own voice speaks everything."""
-    local: bool = True
-    """False: some request leaves this machine."""
+    stt_local: bool = True
+    """False: audio leaves this machine."""
+    answer_local: bool = True
+    """False: text leaves this machine, to the LLM or the TTS."""
+    cores_free: Callable[[], bool] = lambda: True
+    """Whether a core has nothing to do for any session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,16 @@ class SessionSettings:
     gate: GateSettings = field(default_factory=GateSettings)
     max_turn_s: float = 60.0
     speculate: bool = True
+    speculate_in_cloud: bool = False
+    """Whether speculation may send requests off this machine."""
+    speculation_budget: float = 1.0
+    """Engine time that may be wasted, in seconds for each second that the user speaks."""
+    speculation_start_ms: float = 32.0
+    """Silence after which the turn so far is transcribed."""
+    speculation_rerun_ms: float = 0.0
+    """New speech after which the growing turn is transcribed again; 0: only at silences."""
+    reopen_ms: float = 300.0
+    """Speech within this time after a commit reopens the turn."""
     manual_turns: bool = False
     """Silence never ends a turn; the end of input and :meth:`Session.commit` do."""
     on_error: str = "Sorry, something went wrong. Please say that again."
@@ -54,3 +69,5 @@ class TextTools:
     splitter: Callable[[str | None], Splitter]
     """language -> splitter"""
     speakable: Callable[[str | None], Speakable]
+    cue: Callable[[str, str | None], CueKind] = lambda text, language: "unknown"
+    """(text of an open turn, language) -> whether the words sound finished"""

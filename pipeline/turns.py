@@ -4,9 +4,13 @@ All times are seconds on the stream clock. A *turn* is one contribution of the u
 it ends: each pause is a candidate end (the turn may be speculated on), and when the user goes on, the revision rises
 and everything that was begun for the old one is dropped.
 
-    IDLE --SpeechStarted--> SPEAKING --SpeechStopped--> PAUSED --silence long enough--> commit, IDLE
-                               ^                           |
-                               +------SpeechStarted--------+   (revision + 1)
+    IDLE --SpeechBegan--> SPEAKING --SpeechPaused--> PAUSED --silence long enough--> commit, IDLE
+                             ^                          |                                     |
+                             +------SpeechBegan---------+   (revision + 1)                    |
+                             +------SpeechBegan within `reopen_ms`, not sealed----------------+   (revision + 1)
+
+How long is long enough: the turn detector's probability picks a step of the policy; what was said so far may shorten it
+(a whole utterance) or lengthen it ("and", "um"); the speaker's own pauses stretch it; a hard cap ends it.
 """
 
 from __future__ import annotations
@@ -17,7 +21,9 @@ from enum import Enum
 from typing import Literal
 
 from antiphon.engines.protocols import EndpointPolicy
+from antiphon.pipeline.pauses import PauseHabit
 
+CueKind = Literal["complete", "open", "unknown"]
 CommitReason = Literal["silence", "end_of_input", "manual", "max_turn"]
 
 MANUAL = EndpointPolicy(silence_ms=math.inf, max_silence_ms=math.inf)
@@ -54,6 +60,22 @@ class EndEstimated:
 
 
 @dataclass(frozen=True, slots=True)
+class TextJudged:
+    """What the words of one revision say about its end."""
+
+    turn: int
+    revision: int
+    cue: CueKind
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The answer to this turn has had an effect (a tool ran, it is over): the turn cannot be reopened."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing happened but the passing of time."""
 
@@ -73,7 +95,18 @@ class Clear:
     """Throw the open turn away."""
 
 
-TurnInput = SpeechBegan | SpeechPaused | AudioArrived | EndEstimated | Tick | EndOfInput | ManualCommit | Clear
+TurnInput = (
+    SpeechBegan
+    | SpeechPaused
+    | AudioArrived
+    | EndEstimated
+    | TextJudged
+    | Sealed
+    | Tick
+    | EndOfInput
+    | ManualCommit
+    | Clear
+)
 
 
 # ----------------------------------------------------------------------------------------- actions out
@@ -88,6 +121,15 @@ class OpenTurn:
 @dataclass(frozen=True, slots=True)
 class ResumeTurn:
     """The user went on: what was begun for older revisions is void."""
+
+    turn: int
+    revision: int
+    """The new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenTurn:
+    """The user went on just after the commit: the answer is void, and the turn goes on."""
 
     turn: int
     revision: int
@@ -123,7 +165,7 @@ class DiscardTurn:
     turn: int
 
 
-TurnAction = OpenTurn | ResumeTurn | PauseTurn | AskDetector | CommitTurn | DiscardTurn
+TurnAction = OpenTurn | ResumeTurn | ReopenTurn | PauseTurn | AskDetector | CommitTurn | DiscardTurn
 
 
 def _reached(now_s: float, deadline_s: float) -> bool:
@@ -140,15 +182,27 @@ class State(Enum):
 class TurnMachine:
     """Decides when the user's turn opens, pauses, goes on and ends."""
 
-    def __init__(self, policy: EndpointPolicy, *, max_turn_s: float = 60.0, stall_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        policy: EndpointPolicy,
+        *,
+        max_turn_s: float = 60.0,
+        stall_s: float = 1.0,
+        reopen_ms: float = 0.0,
+        habit: PauseHabit | None = None,
+    ) -> None:
         """
-        :param policy: how long a silence ends a turn.
+        :param policy: how long a silence ends a turn; may be replaced at any time.
         :param max_turn_s: a turn is committed at this length even while the user still speaks.
         :param stall_s: no audio for this long while the user speaks counts as silence since the last audio.
+        :param reopen_ms: speech within this time after a commit by silence reopens the turn.
+        :param habit: what is known of the speaker's own pauses; None: every speaker is waited for alike.
         """
         self.policy = policy
         self.max_turn_s = max_turn_s
         self.stall_s = stall_s
+        self.reopen_ms = reopen_ms
+        self.habit = habit
         self.state = State.IDLE
         self.turn = 0
         self.revision = 0
@@ -157,6 +211,8 @@ class TurnMachine:
         self._last_audio_s = 0.0
         self._asked = 0
         self._probability: float | None = None
+        self._cue: CueKind = "unknown"
+        self._reopen_until_s = -math.inf
         self._ended = False
 
     def feed(self, event: TurnInput, now_s: float) -> list[TurnAction]:
@@ -175,17 +231,24 @@ class TurnMachine:
             case EndEstimated(turn, revision, probability):
                 if self.state is State.PAUSED and (turn, revision) == (self.turn, self.revision):
                     self._probability = probability
+            case TextJudged(turn, revision, cue):
+                if self.state is State.PAUSED and (turn, revision) == (self.turn, self.revision):
+                    self._cue = cue
+            case Sealed(turn):
+                if turn == self.turn and self.state is State.IDLE:
+                    self._reopen_until_s = -math.inf
             case Tick():
                 if self.state is State.SPEAKING and _reached(now_s, self._last_audio_s + self.stall_s):
                     actions += self._pause(self._last_audio_s)
             case EndOfInput():
                 self._ended = True
                 if self.state is not State.IDLE:
-                    actions += self._commit("end_of_input")
+                    actions += self._commit("end_of_input", now_s)
             case ManualCommit():
                 if self.state is not State.IDLE:
-                    actions += self._commit("manual")
+                    actions += self._commit("manual", now_s)
             case Clear():
+                self._reopen_until_s = -math.inf
                 if self.state is not State.IDLE:
                     self.state = State.IDLE
                     actions.append(DiscardTurn(self.turn))
@@ -206,15 +269,22 @@ class TurnMachine:
         earliest = min(times)
         return None if math.isinf(earliest) else earliest
 
+    def reopens(self, at_s: float) -> bool:
+        """Whether speech that begins then would reopen the last turn."""
+        return self.state is State.IDLE and not self._ended and at_s <= self._reopen_until_s
+
     # ---------------------------------------------------------------------------- inside
 
     def _speech_began(self, at_s: float) -> list[TurnAction]:
         if self._ended or self.state is State.SPEAKING:
             return []
-        if self.state is State.PAUSED:
+        if self.state is State.PAUSED or self.reopens(at_s):
+            reopened = self.state is State.IDLE
             self.state = State.SPEAKING
             self.revision += 1
-            return [ResumeTurn(self.turn, self.revision)]
+            if self.habit is not None:
+                self.habit.note(max(0.0, at_s - self._silence_from_s) * 1000)
+            return [(ReopenTurn if reopened else ResumeTurn)(self.turn, self.revision)]
         self.state = State.SPEAKING
         self.turn += 1
         self.revision = 0
@@ -226,17 +296,18 @@ class TurnMachine:
         self._silence_from_s = at_s
         self._asked = 0
         self._probability = None
+        self._cue = "unknown"
         return [PauseTurn(self.turn, self.revision, at_s)]
 
     def _by_time(self, now_s: float) -> list[TurnAction]:
         if self.state is State.IDLE:
             return []
         if _reached(now_s, self._opened_s + self.max_turn_s):
-            return self._commit("max_turn")
+            return self._commit("max_turn", now_s)
         if self.state is not State.PAUSED:
             return []
         if _reached(now_s, self._silence_from_s + self._enough_silence_s()):
-            return self._commit("silence")
+            return self._commit("silence", now_s)
         due = sum(1 for at_ms in self.policy.check_at_ms if _reached(now_s, self._silence_from_s + at_ms / 1000))
         if due > self._asked:
             self._asked = due
@@ -245,13 +316,28 @@ class TurnMachine:
 
     def _enough_silence_s(self) -> float:
         """Silence that ends the turn, given what is known of it now."""
-        if self._probability is None:
-            return min(self.policy.silence_ms, self.policy.max_silence_ms) / 1000
-        for at_least, silence_ms in self.policy.steps:
-            if self._probability >= at_least:
-                return min(silence_ms, self.policy.max_silence_ms) / 1000
-        return self.policy.max_silence_ms / 1000
+        policy = self.policy
+        silence_ms = self._by_probability_ms()
+        if self._cue == "complete" and policy.complete_silence_ms is not None:
+            silence_ms = min(silence_ms, policy.complete_silence_ms)
+        elif self._cue == "open":
+            silence_ms = max(silence_ms, policy.open_silence_ms)
+        if self.habit is not None and math.isfinite(silence_ms):
+            silence_ms = self.habit.stretch(silence_ms)
+        return min(silence_ms, policy.max_silence_ms) / 1000
 
-    def _commit(self, reason: CommitReason) -> list[TurnAction]:
+    def _by_probability_ms(self) -> float:
+        policy = self.policy
+        if self._probability is None:
+            return policy.silence_ms
+        for at_least, silence_ms in policy.steps:
+            if self._probability >= at_least:
+                return silence_ms
+        return policy.max_silence_ms if policy.low_silence_ms is None else policy.low_silence_ms
+
+    def _commit(self, reason: CommitReason, now_s: float) -> list[TurnAction]:
         self.state = State.IDLE
+        self._reopen_until_s = now_s + self.reopen_ms / 1000 if reason == "silence" and self.reopen_ms else -math.inf
+        if self.habit is not None:
+            self.habit.end_of_turn()
         return [CommitTurn(self.turn, self.revision, reason, self._probability)]

@@ -46,10 +46,15 @@ class TurnContext:
     language: str | None = None
     """ISO 639-1, if the STT engine knows it."""
     _committed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _on_committed: Callable[[], None] = field(default=lambda: None, repr=False)
 
     async def committed(self) -> None:
-        """Wait until the turn is sure. Await it before any side effect: a tool, a database, a message to somebody."""
+        """Wait until the turn is sure. Await it before any side effect: a tool, a database, a message to somebody.
+
+        From then on the turn cannot be reopened by speech that follows closely.
+        """
         await self._committed.wait()
+        self._on_committed()
 
     @property
     def is_committed(self) -> bool:
@@ -58,7 +63,12 @@ class TurnContext:
 
 @runtime_checkable
 class Workflow(Protocol):
-    """The agent of a session. One object serves one session at a time."""
+    """The agent of a session. One object serves one session at a time.
+
+    Optional: `on_start()`, an async generator of what to say when a live session begins; `async prepare(turn)`, called
+    while the user speaks with the words that are sure so far (at first none): evaluate what the next prompt will begin
+    with, and have no side effect.
+    """
 
     speculative: bool
     """True: may be started before commit, and awaits `turn.committed()` before any side effect."""
@@ -96,6 +106,16 @@ class ChatWorkflow:
         """Byte-stable from turn to turn: each prompt begins with the one before."""
         system = [Message("system", self.instructions)] if self.instructions else []
         return list(_alternating([*system, *history, Message("user", transcript)]))
+
+    async def prepare(self, turn: TurnContext) -> None:
+        """Evaluate the prompt's sure beginning into the LLM's cache."""
+        if not self.llm.capabilities.prefill:
+            return
+        prompt = self.prompt(turn.history, turn.transcript)
+        if not turn.transcript:
+            prompt.pop()
+        if prompt:
+            await self.llm.prefill(prompt, turn.session)
 
     async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
         said = False

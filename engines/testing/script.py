@@ -264,3 +264,5 @@ def timed(call: Call) -> Iterator[None]:
         raise
     finally:
         call.ended_s = now_s()
+        if call.ticket.meter is not None:
+            call.ticket.meter.add(call.ended_s - call.began_s)

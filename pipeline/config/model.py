@@ -243,6 +243,31 @@ class SpeculationConfig(Section):
     enabled: bool = option(
         True, "Begin the answer at the first silence and hold it until the turn has ended, where the engines allow it."
     )
+    budget: float = option(
+        1.0,
+        "Engine time that may be wasted (re-runs, answers that are dropped), in seconds for each second that the user "
+        "speaks; 0: nothing is begun before the turn has ended.",
+        ge=0,
+        le=10,
+    )
+    cloud: bool = option(False, "Whether requests to engines that leave this machine may be made before the turn ends.")
+    start_ms: float = option(32.0, "Silence after which the turn so far is transcribed.", unit="ms", ge=0, le=2000)
+    rerun_ms: float = option(
+        700.0,
+        "While the user speaks on: new speech after which the growing turn is transcribed again, if a core is free; 0: "
+        "only at silences.",
+        unit="ms",
+        ge=0,
+        le=60_000,
+    )
+    reopen_ms: float = option(
+        300.0,
+        "Speech within this time after the turn was ended by silence, and before a tool ran, belongs to the turn: the "
+        "answer is taken back; 0: never.",
+        unit="ms",
+        ge=0,
+        le=5000,
+    )
 
 
 class Config(Section):

@@ -16,6 +16,8 @@ class TransportCapabilities:
     """Input comes in real time (a microphone, a call). False: as fast as it is read, time is the stream clock alone."""
     greets: bool = True
     """Somebody listens from the start: a greeting makes sense."""
+    clears: bool = True
+    """`clear()` takes back what has not been heard. False: what was handed over is out of reach."""
 
 
 class Transport(Protocol):

@@ -18,7 +18,7 @@ class QueuedTransport:
     def __init__(
         self, source: AsyncIterator[AudioFrame], deliver: Callable[[AudioFrame, int], None], *, paced: bool
     ) -> None:
-        self.capabilities = TransportCapabilities(paced=paced, greets=paced)
+        self.capabilities = TransportCapabilities(paced=paced, greets=paced, clears=False)
         self._source = source
         self._deliver = deliver
         self._waiting_s = 0.0

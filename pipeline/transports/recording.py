@@ -22,6 +22,17 @@ class PlayedFrame:
     mark: int
 
 
+def _until(piece: PlayedFrame, now_s: float) -> PlayedFrame | None:
+    """The part of a piece that was played before `now_s`; None: nothing of it."""
+    frame = piece.frame
+    heard = round((now_s - piece.start_s) * frame.rate_hz)
+    if heard >= len(frame.samples):
+        return piece
+    if heard <= 0:
+        return None
+    return PlayedFrame(piece.start_s, AudioFrame(frame.samples[:heard], frame.rate_hz, frame.start_s), piece.mark)
+
+
 async def recording_frames(audio: AudioFrame, *, paced: bool, chunk_ms: float = 20.0) -> AsyncIterator[AudioFrame]:
     """A recording in chunks; paced: each chunk comes when a microphone would have delivered it (one absolute clock)."""
     loop = asyncio.get_running_loop()
@@ -81,6 +92,9 @@ class RecordingTransport:
 
     def clear(self) -> None:
         self._playhead.clear()
+        if self.capabilities.paced and self._origin_s is not None:
+            now_s = asyncio.get_running_loop().time() - self._origin_s
+            self.played = [cut for piece in self.played if (cut := _until(piece, now_s)) is not None]
 
     # ------------------------------------------------------------------------ what was recorded
 

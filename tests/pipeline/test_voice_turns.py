@@ -299,7 +299,7 @@ class Broken(Exception):
 @pytest.mark.parametrize(
     ("stage", "script"),
     [
-        ("stt", Script(speech=TWO_TURNS, stt=[Broken("ear"), Heard("Two?")], llm=[Reply(["Second."])])),
+        ("stt", Script(speech=TWO_TURNS, stt=[Broken("ear"), Broken("ear"), Heard("Two?")], llm=[Reply(["Second."])])),
         (
             "workflow",
             Script(

@@ -21,7 +21,7 @@ from antiphon.engines.testing import (
     ScriptedTurnDetector,
     ScriptedVAD,
 )
-from antiphon.pipeline.config import Config, SessionConfig, TextConfig, WorkflowConfig, engine_block
+from antiphon.pipeline.config import Config, SessionConfig, SpeculationConfig, TextConfig, WorkflowConfig, engine_block
 
 SILENCE_400_MS = EndpointPolicy(silence_ms=400)
 
@@ -73,7 +73,7 @@ class Script:
             session=SessionConfig(**self.session),
             workflow=WorkflowConfig(**{"instructions": "Be brief.", **self.workflow}),
             text=TextConfig(**self.text),
-            **sections,
+            **{"speculation": SpeculationConfig(rerun_ms=0), **sections},
         )
 
     def pipeline(self, **arguments: Any) -> VoicePipeline:

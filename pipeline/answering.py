@@ -1,0 +1,253 @@
+"""Carries out runs: from a transcription to an answer that was spoken, remembered and reported. Starts no tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol
+
+from antiphon.engines.audio import AudioFrame
+from antiphon.engines.errors import AntiphonError
+from antiphon.engines.host import Priority, Ticket, current_ticket
+from antiphon.engines.protocols import TTS, Transcript, TTSOptions
+from antiphon.pipeline.conversation import Conversation, Item, new_id
+from antiphon.pipeline.errors import StageError
+from antiphon.pipeline.events import (
+    Dropped,
+    ErrorEvent,
+    Event,
+    ToolCallEvent,
+    ToolResultEvent,
+    TranscriptEvent,
+    TurnEnded,
+    TurnStatus,
+    WarningEvent,
+)
+from antiphon.pipeline.reply import Emit, Reply
+from antiphon.pipeline.run import Run
+from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
+from antiphon.pipeline.transports.base import Transport
+from antiphon.pipeline.workflow import TurnContext, Workflow, WorkflowEvent, pieces
+
+logger = logging.getLogger(__name__)
+
+
+class Owner(Protocol):
+    """What answers need of their session."""
+
+    def heard(self, run: Run, transcript: Transcript) -> bool:
+        """A run knows what was said. Returns whether another run answers it already, so that this one is needless."""
+        ...
+
+    def seal(self, turn: int) -> None:
+        """The answer to this turn has had an effect: it can no longer be taken back."""
+        ...
+
+    def event(self, kind: type[Event], *, turn: int, revision: int, **fields: Any) -> Event: ...
+
+    def send(self, event: Event) -> None: ...
+
+
+class Answering:
+    """One per session."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        session: str,
+        engines: Engines,
+        transport: Transport,
+        workflow: Workflow,
+        text: TextTools,
+        settings: SessionSettings,
+        conversation: Conversation,
+        apology: Sequence[AudioFrame],
+    ) -> None:
+        self._owner = owner
+        self._session = session
+        self._engines = engines
+        self._transport = transport
+        self._workflow = workflow
+        self._text = text
+        self._settings = settings
+        self._conversation = conversation
+        self._apology = tuple(apology)
+        self._ahead = engines.answer_local or settings.speculate_in_cloud
+        """Whether the workflow may be asked before commit."""
+
+    async def answer(self, run: Run) -> None:
+        """Do all of a run."""
+        emit = self.emitter(run)
+        try:
+            await self._answer_in_order(run, emit)
+        except StageError as error:
+            await run.committed.wait()
+            await run.floor.wait()
+            await self._apologise(run, emit, error)
+
+    async def say(self, run: Run, source: AsyncIterator[str | WorkflowEvent]) -> None:
+        """Say something that answers no turn."""
+        emit = self.emitter(run)
+        reply = self._reply(run, emit, None)
+        try:
+            await run.floor.wait()
+            await reply.speak(source)
+        except StageError as error:
+            emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
+        finally:
+            if reply.spoken:
+                self._conversation.add(Item(id=new_id(), role="assistant", text=reply.spoken))
+                emit(TranscriptEvent, role="assistant", text=reply.spoken, final=True)
+
+    async def prepare(self, turn: int, revision: int, text: str, ticket: Ticket) -> None:
+        """Tell the workflow how the turn begins, if it wants to know. A hint: its failure is no news."""
+        prepare: Callable[[TurnContext], Any] | None = getattr(self._workflow, "prepare", None)
+        if prepare is None or not self._ahead:
+            return
+        current_ticket.set(ticket)
+        try:
+            await prepare(self._context(turn, revision, text, None, asyncio.Event(), lambda: None))
+        except Exception as error:
+            logger.info("the workflow could not prepare", extra={"code": type(error).__name__})
+
+    def emitter(self, run: Run, *, quiet: bool = False) -> Emit:
+        """An emit function for one run: holds its events back until the turn is committed."""
+
+        def emit(kind: type[Event], **fields: Any) -> None:
+            if quiet or run.void:
+                return
+            event = self._owner.event(kind, turn=run.turn, revision=run.revision, **fields)
+            if not run.committed.is_set():
+                run.outbox.append(event)
+                return
+            self._owner.send(event)
+            if kind in (ToolCallEvent, ToolResultEvent):
+                self._owner.seal(run.turn)
+
+        return emit
+
+    # ------------------------------------------------------------------------ inside
+
+    async def _answer_in_order(self, run: Run, emit: Emit) -> None:
+        assert run.hearing is not None
+        heard = await asyncio.shield(run.hearing.result)
+        run.stt_s = asyncio.get_running_loop().time()
+        run.text = heard.text
+        if self._owner.heard(run, heard):
+            return
+        if not heard.text.strip():
+            await run.committed.wait()
+            emit(Dropped, reason="no_speech")
+            self._end(run, emit, "no_speech", None)
+            return
+        emit(TranscriptEvent, role="user", text=heard.text, language=heard.language, final=True)
+        await run.floor.wait()
+        if not (self._workflow.speculative and self._ahead):
+            await run.committed.wait()
+        if not self._workflow.speculative:
+            self._owner.seal(run.turn)  # what it does is not ours to know
+        context = self._context(
+            run.turn, run.revision, heard.text, heard.language, run.committed, lambda: self._owner.seal(run.turn)
+        )
+        reply = self._reply(run, emit, heard.language)
+        user = Item(id=new_id(), role="user", text=heard.text, turn=run.turn)
+        try:
+            await reply.speak(pieces(lambda: self._workflow.respond(context)))
+        finally:
+            if run.committed.is_set() and not run.void:
+                self._remember(run, user, reply, emit)
+        self._end(run, emit, "completed" if reply.tts is not None else "text_only", reply)
+
+    def _context(
+        self,
+        turn: int,
+        revision: int,
+        text: str,
+        language: str | None,
+        committed: asyncio.Event,
+        on_committed: Callable[[], None],
+    ) -> TurnContext:
+        settings = self._settings
+        history = self._conversation.messages(max_turns=settings.history_turns, max_tokens=settings.history_tokens)
+        return TurnContext(self._session, turn, revision, text, history, language, committed, on_committed)
+
+    def _reply(self, run: Run, emit: Emit, language: str | None) -> Reply:
+        tts: TTS | None = self._engines.tts
+        options = self._settings.tts
+        voices = self._engines.voices
+        if voices and language is not None:
+            voice = voices.get(language)
+            if voice is None:
+                tts = None
+                message = f"no voice for the language '{language}' (tts.voices has: {', '.join(sorted(voices))})"
+                emit(WarningEvent, code="no_voice_for_language", message=f"{message}; the reply stays text")
+            else:
+                options = TTSOptions(voice=voice, speed=options.speed, language=language)
+        spoken = language
+        languages = self._engines.tts.capabilities.languages
+        if not voices and languages is not None and len(languages) == 1:
+            spoken = languages[0]  # one voice speaks everything: by the rules of its language
+        return Reply(
+            tts=tts,
+            transport=self._transport,
+            splitter=self._text.splitter(spoken),
+            speakable=self._text.speakable(spoken),
+            emit=emit,
+            mark=run.turn,
+            before_call=lambda: self._take_ticket(run),
+            committed=run.committed,
+            voice=options,
+            settings=self._settings.reply,
+        )
+
+    def _remember(self, run: Run, user: Item, reply: Reply, emit: Emit) -> None:
+        """History holds what was said; a reply cut off by a failure or the end of the session, only its spoken part."""
+        self._conversation.add(user)
+        said = reply.text if reply.tts is None else reply.spoken
+        if reply.text.strip():
+            unheard = reply.text[len(said) :]
+            self._conversation.add(Item(id=new_id(), role="assistant", text=said, unheard=unheard, turn=run.turn))
+            if said.strip():
+                emit(TranscriptEvent, role="assistant", text=said, final=True)
+
+    def _end(self, run: Run, emit: Emit, status: TurnStatus, reply: Reply | None) -> None:
+        self._owner.seal(run.turn)
+        emit(
+            TurnEnded,
+            status=status,
+            text=reply.text if reply else "",
+            timings=run.timings(reply.times if reply else None),
+            input_tokens=reply.usage.input_tokens if reply else 0,
+            output_tokens=reply.usage.output_tokens if reply else 0,
+            cached_tokens=reply.usage.cached_tokens if reply else 0,
+            speculation=run.report(),
+        )
+
+    async def _apologise(self, run: Run, emit: Emit, error: StageError) -> None:
+        cause = error.__cause__
+        logger.warning(
+            "turn failed", extra={"session": self._session, "turn": run.turn, "stage": error.stage, "code": error.code}
+        )
+        if cause is not None and not isinstance(cause, AntiphonError):
+            logger.debug("cause of the failed turn", exc_info=cause)
+        emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
+        try:
+            for frame in self._apology:
+                await self._transport.play(frame, run.turn)
+            await self._transport.drain()
+            if self._settings.on_error and not self._apology:
+                reply = self._reply(run, self.emitter(run, quiet=True), None)
+                await reply.speak(_once(self._settings.on_error))
+        except StageError:
+            logger.warning("the apology could not be spoken", extra={"session": self._session, "turn": run.turn})
+        self._end(run, emit, "failed", None)
+
+    def _take_ticket(self, run: Run) -> None:
+        priority = Priority.COMMITTED if run.committed.is_set() else Priority.SPECULATION
+        current_ticket.set(Ticket(self._session, run.turn, run.revision, priority, meter=run.meter))
+
+
+async def _once(text: str) -> AsyncIterator[str]:
+    yield text

@@ -1,0 +1,68 @@
+"""The work on one revision of one turn."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from dataclasses import dataclass, field
+
+from antiphon.engines.host import Meter
+from antiphon.pipeline.events import Event, Timings
+from antiphon.pipeline.listening import Hearing
+from antiphon.pipeline.reply import ReplyTimes
+from antiphon.pipeline.speculation import Ledger, SpeculationReport
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Begun at a pause, when the turn may not be over (speculation), or at its commit."""
+
+    turn: int
+    revision: int
+    ledger: Ledger = field(default_factory=Ledger)
+    hearing: Hearing | None = None
+    """The transcription that it answers; None: it answers no speech (a greeting)."""
+    begun_before_commit: bool | None = None
+    """None: speculation is not possible in this session."""
+    text: str | None = None
+    """What the user said; None: not known yet."""
+    earlier: Run | None = None
+    """The answer to the turn as it was before the last pause: it may do for this revision too."""
+    committed: asyncio.Event = field(default_factory=asyncio.Event)
+    floor: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when everything said before this run has been heard."""
+    void: bool = False
+    """The turn was reopened: nothing of this answer counts."""
+    outbox: list[Event] = field(default_factory=list)
+    """Events that wait for the commit."""
+    task: asyncio.Task[None] | None = None
+    meter: Meter = field(default_factory=Meter)
+    speech_end_s: float | None = None
+    vad_stop_s: float | None = None
+    commit_s: float | None = None
+    stt_s: float | None = None
+
+    def take_over(self, other: Run) -> None:
+        """Stand in for another run of the same turn, whose words turned out to be the same."""
+        self.revision = other.revision
+        self.hearing = other.hearing
+        self.speech_end_s, self.vad_stop_s = other.speech_end_s, other.vad_stop_s
+        self.commit_s, self.stt_s = other.commit_s, other.stt_s
+        self.ledger.kept += 1
+        self.outbox = [dataclasses.replace(event, revision=self.revision) for event in self.outbox]
+
+    def timings(self, times: ReplyTimes | None) -> Timings:
+        return Timings(
+            speech_end_s=self.speech_end_s,
+            vad_stop_s=self.vad_stop_s,
+            commit_s=self.commit_s,
+            stt_s=self.stt_s,
+            first_token_s=times.first_token_s if times else None,
+            first_clause_s=times.first_clause_s if times else None,
+            first_audio_s=times.first_audio_s if times else None,
+            audible_s=times.audible_s if times else None,
+        )
+
+    def report(self) -> SpeculationReport:
+        heard = self.hearing.meter if self.hearing is not None else None
+        return self.ledger.report(answer=self.meter, heard=heard, hit=self.begun_before_commit)
