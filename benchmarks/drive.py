@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import logging
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from antiphon.benchmarks.feed import LEAD_S, Microphone, Track
@@ -12,6 +13,8 @@ from antiphon.benchmarks.meter import Meter
 from antiphon.benchmarks.sink import Piece, first_audible
 from antiphon.benchmarks.subject import Listener, Subject, SubjectSession
 from antiphon.pipeline.events import Committed, Dropped, Event, SpeechStarted, TurnEnded
+
+logger = logging.getLogger(__name__)
 
 POLL_S = 0.02
 
@@ -26,6 +29,8 @@ class Patience:
     """So much of a reply is listened to at its pace (for underruns); then the rest is taken as fast as it comes."""
     finish_s: float = 20.0
     """For the rest of the reply, after that."""
+    reply_s: float = 90.0
+    """The longest reply that is listened to in full, where a conversation goes on after it."""
     grace_s: float = 1.0
     """After the end of speech, before a turn that seems to be over counts as over."""
     noise_s: float = 2.5
@@ -59,19 +64,37 @@ async def play_clips(
     subject: Subject, tracks: Sequence[Track], patience: Patience, meter: Meter | None = None
 ) -> list[Observation]:
     """Play clips in one conversation, each after the reply to the one before has been heard."""
-    listener = Listener()
+    if subject.finished_recording:
+        return [await _play_recording(subject, track, patience, meter) for track in tracks]
     seen: list[Observation] = []
+    listener = Listener()
+    try:
+        async with _opened(subject, listener) as session:
+            await _play_live(subject, session, listener, tracks, patience, meter, seen)
+    except _NoSession as error:
+        seen = [_never(track, str(error)) for track in tracks]
+    return seen
+
+
+class _NoSession(Exception):
+    """The subject could not begin a conversation."""
+
+
+@contextlib.asynccontextmanager
+async def _opened(subject: Subject, listener: Listener) -> AsyncIterator[SubjectSession]:
+    """A session; on the way out nobody listens any more, and what breaks then breaks no turn."""
     try:
         session = await subject.open(listener)
     except Exception as error:
-        return [_never(track, f"no session could be opened: {_told(error)}") for track in tracks]
+        raise _NoSession(f"no session could be opened: {_told(error)}") from error
     try:
-        play = _play_recordings if subject.finished_recording else _play_live
-        await play(subject, session, listener, tracks, patience, meter, seen)
+        yield session
     finally:
-        with contextlib.suppress(Exception):
+        listener.sink.hurry()
+        try:
             await session.close()
-    return seen
+        except Exception as error:
+            logger.warning("a session did not end well", extra={"subject": subject.name, "code": type(error).__name__})
 
 
 async def _play_live(
@@ -108,16 +131,25 @@ async def _play_live(
         await asyncio.wait({feeding})
 
 
-async def _play_recordings(
-    subject: Subject,
-    session: SubjectSession,
-    listener: Listener,
-    tracks: Sequence[Track],
-    patience: Patience,
-    meter: Meter | None,
-    seen: list[Observation],
-) -> None:
-    raise NotImplementedError
+async def _play_recording(subject: Subject, track: Track, patience: Patience, meter: Meter | None) -> Observation:
+    """A whole clip at once, in a session of its own; the clock starts when it has been handed over."""
+    listener = Listener()
+    loop = asyncio.get_running_loop()
+    try:
+        async with _opened(subject, listener) as session:
+            cpu_0 = meter.cpu_s() if meter else None
+            begin_s = loop.time()
+            watch = _Watch(subject, listener, Observation(track, begin_s, begin_s, live=False), patience)
+            try:
+                await session.hear(track.samples)
+            except Exception as error:
+                watch.observation.failure = f"the session broke: {_told(error)}"
+            else:
+                watch.observation.zero_s = loop.time()
+                await watch.until_over(None, hurries=True)
+            return watch.finished(None, meter, cpu_0)
+    except _NoSession as error:
+        return _never(track, str(error))
 
 
 class _Watch:
@@ -131,9 +163,14 @@ class _Watch:
         self._first_event = len(listener.events)
         self._first_piece = len(listener.sink.pieces)
 
-    async def until_over(self, feeding: asyncio.Task[None], *, hurries: bool) -> None:
-        while not feeding.done() and not self._over(hurries):
-            await asyncio.wait({feeding}, timeout=POLL_S)
+    async def until_over(self, feeding: asyncio.Task[None] | None, *, hurries: bool) -> None:
+        """
+        :param feeding: the microphone; if it ends, so does the watch. None: there is none.
+        :param hurries: the reply need not be heard in full.
+        """
+        never = asyncio.get_running_loop().create_future()
+        while not (feeding and feeding.done()) and not self._over(hurries):
+            await asyncio.wait({feeding or never}, timeout=POLL_S)
 
     def finished(self, microphone: Microphone | None, meter: Meter | None, cpu_0: float | None) -> Observation:
         seen = self.observation
@@ -151,22 +188,23 @@ class _Watch:
         since_s = now_s - seen.zero_s
         if not seen.track.clip.has_speech:
             return since_s >= patience.noise_s and (not self._busy() or since_s >= patience.noise_s + patience.answer_s)
-        if since_s < patience.grace_s:
+        if since_s < patience.grace_s and seen.live:
             return False
         heard_s = first_audible(sink.pieces[self._first_piece :])
         if heard_s is None:
             return since_s >= patience.answer_s or (self._tells and self._turns_ended())
-        if now_s < max(heard_s, seen.zero_s):
-            return False
-        if hurries and now_s >= max(heard_s, seen.zero_s) + patience.listen_s and sink.hurried_s is None:
+        return self._reply_over(now_s, max(heard_s, seen.zero_s), hurries)
+
+    def _reply_over(self, now_s: float, heard_s: float, hurries: bool) -> bool:
+        """Whether a reply that is heard since `heard_s` has been heard well enough."""
+        patience, sink = self._patience, self._listener.sink
+        if hurries and now_s >= heard_s + patience.listen_s and sink.hurried_s is None:
             sink.hurry()
-        if now_s >= max(heard_s, seen.zero_s) + patience.listen_s + patience.finish_s:
+        if now_s >= heard_s + (patience.listen_s + patience.finish_s if hurries else patience.reply_s):
             return True
         if self._tells:
             return self._turns_ended() and (hurries or not sink.playing)
-        if sink.hurried_s is not None:
-            return True
-        return now_s >= sink.end_s + patience.idle_s
+        return sink.hurried_s is not None or now_s >= sink.end_s + patience.idle_s
 
     def _turns_ended(self) -> bool:
         """Turns were committed, all have ended, and none is open."""

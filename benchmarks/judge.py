@@ -35,7 +35,8 @@ PART_SHARE = 0.25
 """An answer is to a part of the turn if at least so many words, and this share of them, are missing at one end."""
 
 FILLERS = re.compile(
-    r"\s*(um+|uh+|er+m*|h+m+|mhm|mm+|let me (see|think|check)|(one|just a) (moment|second)|hold on)\b[\s,.!…-]",
+    r"\s*((um+|uh+|er+m*|h+m+|mhm|mm+)\b"
+    r"|(let me (see|think|check)|(one|just a) (moment|second)|hold on)\s*([,.!…-]|$))",
     re.IGNORECASE,
 )
 """Sounds that win time and say nothing."""
@@ -109,7 +110,7 @@ class _Facts:
     reply: str
     errors: Errors | None
     ended: TurnEnded | None
-    """Of the turn that was answered last."""
+    """Of the turn that was answered."""
 
     @classmethod
     def of(cls, seen: Observation) -> _Facts:
@@ -117,14 +118,21 @@ class _Facts:
         sound = onset(seen.pieces)
         commits, reopened = _standing(seen.events, sound)
         heard = _heard(seen.events)
-        ends = _of(seen.events, TurnEnded)
-        ended = next((end for end in reversed(ends) if end.status != "no_speech"), ends[-1] if ends else None)
+        ended = _answered_end(_of(seen.events, TurnEnded), sound)
         errors = compare(clip.transcript, heard, clip.lang) if clip.transcript and not seen.failure else None
         return cls(sound, commits, reopened, heard, _reply(seen.events, ended), errors, ended)
 
 
 def _of(events: Iterable[Event], kind: type[E]) -> list[E]:
     return [event for event in events if isinstance(event, kind)]
+
+
+def _answered_end(ends: Sequence[TurnEnded], sound: Onset | None) -> TurnEnded | None:
+    """The end of the turn that is heard first; without sound, of the last that had words."""
+    audible = [end for end in ends if end.timings.audible_s is not None]
+    if sound is not None and audible:
+        return min(audible, key=lambda end: abs((end.timings.audible_s or 0.0) - sound.at_s))
+    return next((end for end in reversed(ends) if end.status != "no_speech"), ends[-1] if ends else None)
 
 
 def _standing(events: Sequence[Event], sound: Onset | None) -> tuple[tuple[Committed, ...], int]:
@@ -246,10 +254,9 @@ def _stages(seen: Observation, facts: _Facts) -> StageTimes:
 
 def _hit(seen: Observation, facts: _Facts) -> bool | None:
     """Whether the answer was begun before commit and kept."""
-    reports = [report for end in _of(seen.events, TurnEnded) if (report := getattr(end, "speculation", None))]
-    if reports:
-        hit = reports[-1].hit
-        return None if hit is None else bool(hit)
+    report = getattr(facts.ended, "speculation", None)
+    if report is not None:
+        return None if report.hit is None else bool(report.hit)
     begun = {(event.turn, event.revision) for event in _of(seen.events, Speculated)}
     if not begun or not facts.commits:
         return None

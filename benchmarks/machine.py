@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -39,7 +40,7 @@ def machine_block() -> dict[str, Any]:
         "cores": machine.cores,
         "features": list(machine.features),
         "memory_gib": round(machine.memory_bytes / 2**30, 1) if machine.memory_bytes else None,
-        "system": machine.system,
+        "system": re.sub(r"(\d+\.\d+)\S*$", r"\1", machine.system),  # a kernel's full name may tell its owner
     }
 
 

@@ -25,13 +25,14 @@ def summarise(
     one_breath: Iterable[str] = (),
     notes: Sequence[str] = (),
 ) -> ConfigResult:
-    """
+    """Cold turns are in `ttfa_cold_ms` and in the records, and count nowhere else.
+
     :param cpu_s: of all turns together, where it cannot be told apart by turn; None: from the records.
     :param one_breath: names of the clips whose speech has no pause inside.
     """
-    turns = [record for record in records if record.outcome not in ("quiet", "false_start")]
-    noise = [record for record in records if record.outcome in ("quiet", "false_start")]
-    warm = [record for record in turns if not record.cold]
+    warm = [record for record in records if not record.cold]
+    turns = [record for record in warm if record.outcome not in ("quiet", "false_start")]
+    noise = [record for record in warm if record.outcome in ("quiet", "false_start")]
     breath = frozenset(one_breath)
     counts = {name: sum(record.outcome == name for record in turns) for name in _OUTCOMES}
     costs = [record.cpu_s for record in turns if record.cpu_s is not None]
@@ -46,10 +47,11 @@ def summarise(
         cutoffs=counts["cutoff"],
         missed=counts["missed"],
         failed=counts["failed"],
-        ttfa_ms=summary(record.ttfa_ms for record in warm),
-        ttfa_cold_ms=summary(record.ttfa_ms for record in turns if record.cold),
-        commit_delay_ms=summary(record.commit_delay_ms for record in warm if record.outcome == "answered"),
-        compute_after_commit_ms=summary(record.compute_after_commit_ms for record in warm),
+        ttfa_ms=summary(record.ttfa_ms for record in turns),
+        ttfa_cold_ms=summary(record.ttfa_ms for record in records if record.cold),
+        cold_over_warm=_cold_over_warm(records, turns),
+        commit_delay_ms=summary(record.commit_delay_ms for record in turns if record.outcome == "answered"),
+        compute_after_commit_ms=summary(record.compute_after_commit_ms for record in turns),
         false_cutoff_rate=_rate(counts["cutoff"], turns),
         missed_rate=_rate(counts["missed"], turns),
         noise_clips=len(noise),
@@ -64,12 +66,21 @@ def summarise(
         wasted_s_per_turn=round(sum(wasted) / len(wasted), 4) if wasted else None,
         cpu_s_per_turn=_per_turn(cpu_s, costs, turns),
         peak_rss_mb=None if peak_rss_mb is None else round(peak_rss_mb, 1),
-        underruns=sum(record.underruns for record in records),
+        underruns=sum(record.underruns for record in warm),
         ready_s=None if ready_s is None else round(ready_s, 3),
-        stages_p50_ms=_stages([record for record in warm if record.outcome == "answered"]),
+        stages_p50_ms=_stages([record for record in turns if record.outcome == "answered"]),
         notes=tuple(notes),
         turn_records=tuple(records),
     )
+
+
+def _cold_over_warm(records: Sequence[TurnRecord], warm: Sequence[TurnRecord]) -> float | None:
+    ratios = []
+    for cold in records:
+        same = [one.ttfa_ms for one in warm if one.clip == cold.clip and one.ttfa_ms is not None]
+        if cold.cold and cold.ttfa_ms is not None and same:
+            ratios.append(cold.ttfa_ms / statistics.median(same))
+    return round(statistics.median(ratios), 3) if ratios else None
 
 
 def _rate(count: int, of: Sequence[TurnRecord]) -> float | None:

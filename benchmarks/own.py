@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from antiphon.benchmarks.clips import RATE_HZ
+from antiphon.benchmarks.feed import CHUNK
 from antiphon.benchmarks.subject import Listener
 from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.pipeline.build import Assembly
@@ -22,6 +23,7 @@ CLOSING_S = 10.0
 class AntiphonSubject:
     """One configuration: its engines are loaded once, each conversation is a session of its own."""
 
+    finished_recording = False
     tells_turns = True
     pids = None
 
@@ -30,28 +32,59 @@ class AntiphonSubject:
         name: str,
         config: Config,
         *,
-        finished_recording: bool = False,
         replacements: dict[Any, Any] | None = None,
     ) -> None:
-        """
-        :param finished_recording: measure it as those are measured that cannot listen live.
-        :param replacements: engines in place of the configured ones, as for :class:`Assembly`.
-        """
+        """:param replacements: engines in place of the configured ones, as for :class:`Assembly`."""
         self.name = name
-        self.finished_recording = finished_recording
-        self.assembly = Assembly(config, replacements=dict(replacements or {}))
+        self.config = config
+        self._replacements = dict(replacements or {})
+        self._assembly: Assembly | None = None
+
+    @property
+    def assembly(self) -> Assembly:
+        assert self._assembly is not None, "the subject has not been entered"
+        return self._assembly
+
+    def given_recordings(self) -> GivenRecordings:
+        """The same engines, measured as those are measured that cannot listen live. Enter this one first."""
+        return GivenRecordings(self)
 
     async def __aenter__(self) -> AntiphonSubject:
-        await self.assembly.__aenter__()
+        self._assembly = await Assembly(self.config, replacements=self._replacements).__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.assembly.__aexit__(kind, error, trace)
+        assembly, self._assembly = self.assembly, None
+        await assembly.__aexit__(kind, error, trace)
 
     async def open(self, listener: Listener) -> AntiphonSession:
-        return AntiphonSession(self.assembly, listener, finished_recording=self.finished_recording)
+        return AntiphonSession(self.assembly, listener, finished_recording=False)
+
+
+class GivenRecordings:
+    """Antiphon given finished recordings, as `VoicePipeline.run(AudioInput(...))` gives them to it."""
+
+    finished_recording = True
+    tells_turns = True
+    pids = None
+
+    def __init__(self, subject: AntiphonSubject) -> None:
+        self.name = f"{subject.name} (finished recording)"
+        self._subject = subject
+
+    async def __aenter__(self) -> GivenRecordings:
+        _ = self._subject.assembly  # must have been entered
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The engines belong to the other subject."""
+
+    async def open(self, listener: Listener) -> AntiphonSession:
+        return AntiphonSession(self._subject.assembly, listener, finished_recording=True)
 
 
 class AntiphonSession:
@@ -68,7 +101,8 @@ class AntiphonSession:
             self._task.result()  # raises what ended it
             if not self._whole:
                 raise RuntimeError("the session ended by itself")
-        self._transport.push(samples)
+        for at in range(0, len(samples), CHUNK):
+            self._transport.push(samples[at : at + CHUNK])
         if self._whole:
             self._transport.end()
 

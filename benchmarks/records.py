@@ -127,6 +127,8 @@ class ConfigResult:
     ttfa_ms: Summary = field(default_factory=Summary)
     """Warm turns."""
     ttfa_cold_ms: Summary = field(default_factory=Summary)
+    cold_over_warm: float | None = None
+    """Median over cold turns: TTFA over the median TTFA of warm turns on the same clip."""
     commit_delay_ms: Summary = field(default_factory=Summary)
     compute_after_commit_ms: Summary = field(default_factory=Summary)
     false_cutoff_rate: float | None = None

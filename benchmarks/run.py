@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from antiphon.benchmarks.clips import Clip
@@ -18,9 +17,13 @@ from antiphon.benchmarks.metrics import summarise
 from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.records import ConfigResult, TurnRecord
 from antiphon.benchmarks.subject import Subject
+from antiphon.engines.testing import run_virtual
 from antiphon.pipeline.config import Config
 
-logger = logging.getLogger(__name__)
+LATE_S = 0.1
+"""Input that comes later than this is told."""
+USED_MB = 300.0
+"""More memory than Python and its libraries take: engines were here before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,16 @@ class Options:
     runs: int = 1
     """Every clip is played so often."""
     warmup: int = 1
-    """Turns played first, which do not count; the very first of them is the cold turn."""
+    """Turns played first, which do not count; the very first is the cold one. With 0 the first clip is cold."""
+    starts: int = 1
+    """How often a subject is started and loaded: each start gives one cold turn, on a clip of its own."""
     concurrency: tuple[int, ...] = (1,)
     """Numbers of sessions at the same time; each gives a result of its own."""
     stagger_s: float = 0.7
     """Between the starts of sessions that run at the same time."""
     patience: Patience = field(default_factory=Patience)
+    costs: bool = True
+    """Measure processor time and memory. They never repeat exactly: a deterministic run goes without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,6 @@ class Progress:
     done: int
     total: int
     record: TurnRecord
-    warmup: bool = False
 
 
 OnProgress = Callable[[Progress], None]
@@ -65,25 +71,25 @@ class Entry:
     ready_s: float | None = None
     meter: Meter | None = None
     cpu_s: dict[int, float] = field(default_factory=dict)
+    """Of all turns together, by concurrency."""
     notes: list[str] = field(default_factory=list)
     late_s: float = 0.0
 
     def results(self, clips: Sequence[Clip]) -> list[ConfigResult]:
-        """One for each concurrency that has turns."""
-        breath = [clip.name for clip in clips if clip.has_speech and not clip.pauses_ms]
+        """One for each concurrency that has turns; the cold turns are with the lowest."""
         notes = list(self.notes)
-        if self.late_s > 0.05:
-            notes.append(f"input was up to {self.late_s * 1000:.0f} ms late: the machine was busy")
+        if self.late_s > LATE_S:
+            notes.append(f"input came up to {self.late_s * 1000:.0f} ms late: the machine was busy")
         return [
             summarise(
                 self.subject.name,
                 [*(self.cold if number == min(self.records) else ()), *records],
                 settings=self.settings,
                 concurrency=number,
-                cpu_s=self.cpu_s.get(number) if number > 1 else None,
+                cpu_s=self.cpu_s.get(number),
                 peak_rss_mb=self.meter.peak_rss_mb if self.meter else None,
                 ready_s=self.ready_s,
-                one_breath=breath,
+                one_breath=[clip.name for clip in clips if clip.has_speech and not clip.pauses_ms],
                 notes=notes,
             )
             for number, records in sorted(self.records.items())
@@ -109,6 +115,16 @@ async def run_configs(
     return results
 
 
+def run_deterministic(
+    specs: Sequence[tuple[str, Config, dict[str, Any]]], clips: Sequence[Clip], options: Options | None = None
+) -> list[ConfigResult]:
+    """:func:`run_configs` on a virtual clock, for configurations of scripted engines: the same records every time.
+
+    It takes no real time. What engines really do in threads would be waited for, and counted as no time.
+    """
+    return run_virtual(run_configs(specs, clips, replace(options or Options(), costs=False)))
+
+
 async def run_turn_about(
     entries: Sequence[Entry],
     clips: Sequence[Clip],
@@ -122,11 +138,16 @@ async def run_turn_about(
     """
     options = options or Options()
     groups = dialogues([Track.of(clip) for clip in clips])
+    spoken = [track for group in groups for track in group if track.clip.has_speech]
+    for entry in entries:
+        for number in range(1, options.starts if spoken else 0):
+            async with entry.subject:
+                await _cold_turn(entry, spoken[number % len(spoken)], options, on_progress)
     async with AsyncExitStack() as stack:
         for entry in entries:
-            await _load(entry, entries, stack)
+            await _load(entry, entries, options, stack)
         for entry in entries:
-            await _warm_up(entry, groups, options, on_progress)
+            await _warm_up(entry, spoken, options, on_progress)
         for number in options.concurrency:
             for entry in entries:
                 entry.records.setdefault(number, [])
@@ -148,28 +169,39 @@ def dialogues(tracks: Sequence[Track]) -> list[list[Track]]:
 # ------------------------------------------------------------------------------------------- inside
 
 
-async def _load(entry: Entry, entries: Sequence[Entry], stack: AsyncExitStack) -> None:
+async def _load(entry: Entry, entries: Sequence[Entry], options: Options, stack: AsyncExitStack) -> None:
     loop = asyncio.get_running_loop()
-    others = [pid for other in entries if other is not entry for pid in other.subject.pids or ()]
+    if options.costs:
+        before = Meter()
+        before.look()
+        if entry.subject.pids is None and before.peak_rss_mb > USED_MB:
+            entry.notes.append(
+                f"{before.peak_rss_mb:.0f} MB were in use in this process before its engines were loaded"
+            )
     began_s = loop.time()
     await stack.enter_async_context(entry.subject)
     entry.ready_s = loop.time() - began_s
-    entry.meter = await stack.enter_async_context(Meter(entry.subject.pids, without=others))
+    if options.costs:
+        others = [pid for other in entries if other is not entry for pid in other.subject.pids or ()]
+        entry.meter = await stack.enter_async_context(Meter(entry.subject.pids, without=others))
 
 
-async def _warm_up(
-    entry: Entry, groups: Sequence[Sequence[Track]], options: Options, on_progress: OnProgress | None
-) -> None:
+async def _warm_up(entry: Entry, spoken: Sequence[Track], options: Options, on_progress: OnProgress | None) -> None:
     """The first turn after loading is measured apart, as the cold one; the other warm-up turns are forgotten."""
-    spoken = [track for group in groups for track in group if track.clip.has_speech]
-    for number in range(min(options.warmup, len(spoken)) if spoken else 0):
+    for number in range(options.warmup if spoken else 0):
         track = spoken[number % len(spoken)]
-        for seen in await play_clips(entry.subject, [track], options.patience, entry.meter):
-            record = judge(seen, run=0, cold=number == 0)
-            if number == 0:
-                entry.cold.append(record)
-            if on_progress:
-                on_progress(Progress(entry.subject.name, 1, number + 1, options.warmup, record, warmup=True))
+        if number == 0:
+            await _cold_turn(entry, track, options, on_progress)
+        else:
+            await play_clips(entry.subject, [track], options.patience)
+
+
+async def _cold_turn(entry: Entry, track: Track, options: Options, on_progress: OnProgress | None) -> None:
+    for seen in await play_clips(entry.subject, [track], options.patience, entry.meter):
+        record = judge(seen, run=0, cold=True)
+        entry.cold.append(record)
+        if on_progress:
+            on_progress(Progress(entry.subject.name, 1, len(entry.cold), options.starts, record))
 
 
 async def _one_by_one(
@@ -190,13 +222,14 @@ async def _side_by_side(
     waiting = [(run, group) for run in range(options.runs) for group in groups]
     total = options.runs * sum(map(len, groups))
     meter = entry.meter
+    patience = replace(options.patience, listen_s=options.patience.reply_s)  # in a hurry one would disturb the others
     before_s = meter.cpu_s() if meter else 0.0
 
     async def lane(place: int) -> None:
         await asyncio.sleep(place * options.stagger_s)
         while waiting:
             run, group = waiting.pop(0)
-            for seen in await play_clips(entry.subject, group, options.patience):
+            for seen in await play_clips(entry.subject, group, patience):
                 _keep(entry, number, seen, run, total, on_progress)
 
     async with asyncio.TaskGroup() as lanes:
@@ -208,7 +241,11 @@ async def _side_by_side(
 
 def _keep(entry: Entry, number: int, seen: Observation, run: int, total: int, on_progress: OnProgress | None) -> None:
     entry.late_s = max(entry.late_s, seen.late_s)
-    record = judge(seen, run=run, concurrency=number)
-    entry.records[number].append(record)
+    cold = not entry.cold and seen.track.clip.has_speech
+    record = judge(seen, run=run, cold=cold, concurrency=number)
+    if cold:
+        entry.cold.append(record)
+    else:
+        entry.records[number].append(record)
     if on_progress:
         on_progress(Progress(entry.subject.name, number, len(entry.records[number]), total, record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,13 +20,13 @@ def summary(values: Iterable[float | None]) -> Summary:
     if not len(numbers):
         return Summary()
     p50, p90, p95 = (_rounded(q) for q in np.percentile(numbers, (50, 90, 95)))
-    more = {"p50": p50, "p90": p90, "p95": p95, "max": _rounded(numbers.max())}
+    found = Summary(n=len(numbers), p50=p50, p90=p90, p95=p95, max=_rounded(numbers.max()))
     if len(numbers) < 2:
-        return Summary(n=1, **more)  # one number says nothing about its spread
+        return found  # one number says nothing about its spread
     rng = np.random.default_rng(SEED)
     drawn = np.percentile(rng.choice(numbers, (RESAMPLES, len(numbers))), (50, 95), axis=1)
     intervals = [(_rounded(low), _rounded(high)) for low, high in (np.percentile(row, (2.5, 97.5)) for row in drawn)]
-    return Summary(n=len(numbers), **more, p50_interval=intervals[0], p95_interval=intervals[1])
+    return replace(found, p50_interval=intervals[0], p95_interval=intervals[1])
 
 
 def ratio_of_sums(parts: Iterable[float], wholes: Iterable[float]) -> float | None:

@@ -44,6 +44,10 @@ WarmupOption = Annotated[
     int,
     typer.Option("--warmup", metavar="N", help="Turns first that do not count; the very first is the cold one.", min=0),
 ]
+StartsOption = Annotated[
+    int,
+    typer.Option("--starts", metavar="N", help="How often the engines are loaded; each load gives a cold turn.", min=1),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the result of another run.")]
 
 
@@ -57,6 +61,7 @@ def run(
     limit: LimitOption = None,
     runs: RunsOption = 1,
     warmup: WarmupOption = 1,
+    starts: StartsOption = 1,
     concurrency: Annotated[
         str, typer.Option(metavar="N,N,...", help="Sessions at the same time; each number is measured by itself.")
     ] = "1",
@@ -68,7 +73,7 @@ def run(
     Exit codes: 0 done; 1 nothing could be measured, or a turn failed; 2 wrong usage or configuration; 3 a package or a
     model is missing; 130 stopped with Ctrl-C (what was measured until then is written).
     """
-    options = Options(runs=runs, warmup=warmup, concurrency=_numbers(concurrency))
+    options = Options(runs=runs, warmup=warmup, starts=starts, concurrency=_numbers(concurrency))
     chosen = load_clips(clips, where=where or ())[:limit]
     settings = dict(part.split("=", 1) for part in overrides or () if "=" in part)
     entries = [

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -54,15 +55,15 @@ class Reporter:
     def on_progress(self, step: Step) -> None:
         name = step.subject + (f" x{step.concurrency}" if step.concurrency > 1 else "")
         if self._bars is None:
-            count = "warm-up" if step.warmup else f"{step.done}/{step.total}"
+            count = "cold" if step.record.cold else f"{step.done}/{step.total}"
             self._console.print(Text(f"{name}  {count}  {step.record.clip}  {_told(step.record)}"), soft_wrap=True)
             return
         key = (step.subject, step.concurrency)
         if key not in self._tasks:
             self._tasks[key] = self._bars.add_task(name, total=step.total, last="")
-        last = f"[{_STYLES[step.record.outcome]}]{_told(step.record)}[/]"
-        if step.warmup:
-            self._bars.update(self._tasks[key], last=f"warm-up: {last}")
+        last = f"[{_STYLES[step.record.outcome]}]{escape(_told(step.record))}[/]"
+        if step.record.cold:
+            self._bars.update(self._tasks[key], last=f"cold: {last}")
         else:
             self._bars.update(self._tasks[key], total=step.total, completed=step.done, last=last)
 
@@ -77,7 +78,8 @@ def show_table(results: Sequence[ConfigResult], console: Console) -> None:
     """One line a configuration. It is never folded: on a narrow terminal the lines are long."""
     shown = table(results)
     wanted = console.measure(shown, options=console.options.update(width=1000)).maximum
-    console.print(shown, width=max(wanted, 40), crop=False, soft_wrap=False, no_wrap=True)
+    wide = Console(file=console.file, width=max(wanted, console.width), force_terminal=console.is_terminal)
+    wide.print(shown)
     console.print(Text(_CAPTION, "dim"), soft_wrap=True)
 
 
@@ -85,7 +87,7 @@ def table(results: Sequence[ConfigResult]) -> Table:
     """The columns that must be read together."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("", no_wrap=True)
-    for name in ("turns", "TTFA p50", "p95", "cold", "commit p50", "p95", "compute p50", "p95", "cut off", "missed",
+    for name in ("turns", "TTFA p50", "p95", "cold", "commit p50", "p95", "compute p50", "p95", "cut off", "missed", "false starts",
                  "WER", "spec. hits", "CPU s/turn", "RSS MB", "gaps"):  # fmt: skip
         shown.add_column(name, justify="right")
     for one in results:
@@ -102,6 +104,7 @@ def table(results: Sequence[ConfigResult]) -> Table:
             _number(one.compute_after_commit_ms.p95),
             _percent(one.false_cutoff_rate),
             _percent(one.missed_rate),
+            f"{round((one.false_start_rate or 0) * one.noise_clips)}/{one.noise_clips}" if one.noise_clips else "-",
             _percent(one.wer),
             _percent(one.speculation_hit_rate),
             "-" if one.cpu_s_per_turn is None else f"{one.cpu_s_per_turn:.2f}",
