@@ -139,6 +139,7 @@ class Answering:
             return
         if not heard.text.strip():
             await run.committed.wait()
+            await run.floor.wait()  # turns end in their order
             emit(Dropped, reason="no_speech")
             self._end(run, emit, "no_speech", None)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class Rig:
         speech: Sequence[tuple[float, float]],
         *,
         seconds: float,
-        stt: Sequence[Any] = (),
+        stt: Any = (),
         llm: Sequence[Any] = (),
         tts: ScriptedTTS | None = None,
         detector: ScriptedTurnDetector | None = None,
@@ -62,6 +62,9 @@ class Rig:
         voices: dict[str, str] | None = None,
         source: AsyncIterator[AudioFrame] | None = None,
         apology: Sequence[AudioFrame] = (),
+        stt_local: bool = True,
+        answer_local: bool = True,
+        cores_free: Callable[[], bool] = lambda: True,
     ) -> None:
         self.vad = ScriptedVAD(speech)
         self.stt = ScriptedSTT(stt)
@@ -77,6 +80,7 @@ class Rig:
         self._policy = policy or (detector.policy if detector else EndpointPolicy(silence_ms=400))
         self._voices = voices
         self._apology = apology
+        self._places = {"stt_local": stt_local, "answer_local": answer_local, "cores_free": cores_free}
 
     async def run(self) -> Rig:
         silence = AudioFrame(np.zeros(round(self._seconds * RATE_HZ), dtype=np.float32), RATE_HZ)
@@ -84,7 +88,7 @@ class Rig:
         self.transport = RecordingTransport(source, paced=self._paced)
         async with self.vad as vad, self.stt as stt, self.llm as llm, self.tts as tts:
             self.session = Session(
-                engines=Engines(vad, stt, tts, self.detector, self._policy, self._voices),
+                engines=Engines(vad, stt, tts, self.detector, self._policy, self._voices, **self._places),
                 transport=self.transport,
                 workflow=self._workflow or ChatWorkflow(llm, "Be brief."),
                 text=TEXT,

@@ -1,0 +1,94 @@
+"""What speculation weighs: texts that agree, the budget, the books."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.engines.host import Meter
+from antiphon.pipeline.speculation import Budget, Ledger, SpeculationReport, agreed_words, same_words
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("What time is it?", "what time is it", True),
+        ("Turn it on, please.", "Turn it on please", True),
+        ("I don't know", "I don\N{RIGHT SINGLE QUOTATION MARK}t know.", True),
+        ("  two   people ", "Two people.", True),
+        ("cafe\N{COMBINING ACUTE ACCENT}", "caf\N{LATIN SMALL LETTER E WITH ACUTE}", True),
+        ("turn it on", "turn it off", False),
+        ("five", "five five", False),
+        ("50%", "50", False),
+        ("+5", "5", False),
+        ("ten 30", "ten30", False),
+        ("", "...", True),
+    ],
+)
+def test_same_words(one: str, other: str, same: bool) -> None:
+    assert same_words(one, other) is same_words(other, one) is same
+
+
+@given(st.text())
+def test_case_and_full_stops_are_nothing(text: str) -> None:
+    assert same_words(text, f" {text} . ")
+    assert same_words(text, text)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "agreed"),
+    [
+        ("", "How old", ""),
+        ("How old", "How old is the", "How old"),
+        ("How old", "How old", "How"),
+        ("how old", "How old is", ""),
+        ("How old is", "How cold is it", "How"),
+        ("How old is the Brook", "How old is the Brooklyn Bridge?", "How old is the"),
+        ("one", "one", ""),
+    ],
+)
+def test_agreed_words(earlier: str, later: str, agreed: str) -> None:
+    assert agreed_words(earlier, later) == agreed
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"])), st.lists(st.sampled_from(["a", "b", "c"])))
+def test_agreed_words_begin_both(earlier: list[str], later: list[str]) -> None:
+    agreed = agreed_words(" ".join(earlier), " ".join(later)).split()
+    assert earlier[: len(agreed)] == agreed == later[: len(agreed)]
+    assert len(agreed) < len(later) or not later
+
+
+def test_the_budget_is_what_the_user_speaks() -> None:
+    budget = Budget(0.5, burst_s=2.0)
+    assert budget.left
+    budget.waste(1.0)
+    assert not budget.left
+    budget.spoke(1.0)
+    assert budget.left
+    budget.waste(0.6)
+    assert not budget.left
+    budget.spoke(1000.0)  # no more than the burst is saved
+    budget.waste(1.0)
+    assert not budget.left
+
+
+def test_no_budget_is_no_speculation() -> None:
+    budget = Budget(0.0)
+    budget.spoke(100.0)
+    assert not budget.left
+
+
+def meter(seconds: float) -> Meter:
+    made = Meter()
+    made.add(seconds)
+    return made
+
+
+def test_the_books() -> None:
+    heard = meter(0.1)
+    ledger = Ledger(started=2, dropped=1, hearings=[meter(0.2), heard], ahead=meter(0.05), wasted=[meter(0.4)])
+    report = ledger.report(answer=meter(1.0), heard=heard, hit=True)
+    assert report == SpeculationReport(
+        started=2, dropped=1, reruns=1, hit=True, spent_s=pytest.approx(1.75), wasted_s=pytest.approx(0.6)
+    )
