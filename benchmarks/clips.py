@@ -3,15 +3,17 @@
 The index is tab-separated with a header. Columns: `file`, `kind`, `lang`, `seconds`, `speech_start_s`, `speech_end_s`,
 `pauses_ms` (comma-separated silences inside the speech), `transcript`, `licence`, `source`; and, where a set has them,
 `scenario`, `split` ("tune" or "held_out") and `dialogue` (clips of one dialogue are one session, in the order of the
-index). A clip without `speech_end_s` holds no speech: it must start no turn.
+index). A clip without `speech_end_s` holds no speech: it must start no turn. In a row of the kind "machine-transcript"
+the transcript is what a recogniser heard and nobody has checked: it counts for nothing until somebody has.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import soundfile
 
 from antiphon.engines.audio import Samples
 from antiphon.engines.errors import AntiphonError
+from antiphon.engines.whole_file import whole_file
 
 INDEX = "index.tsv"
 RATE_HZ = 16000
@@ -36,6 +39,12 @@ COLUMNS = (
     "source",
 )
 MORE_COLUMNS = ("scenario", "split", "dialogue")
+SPLITS = ("", "tune", "held_out")
+MACHINE_TRANSCRIPT = "machine-transcript"
+"""The kind of a clip whose transcript was made by a recogniser and not checked."""
+
+Row = dict[str, str]
+"""One line of an index, by column."""
 
 
 class ClipError(AntiphonError):
@@ -58,6 +67,8 @@ class Clip:
     """Silences inside the speech."""
     transcript: str = ""
     """Empty: unknown; such a clip is left out of word errors."""
+    draft: str = ""
+    """What a recogniser heard, where nobody has checked it (kind "machine-transcript"): no reference for anything."""
     licence: str = ""
     source: str = ""
     scenario: str = ""
@@ -97,81 +108,162 @@ def load_clips(folder: Path, *, where: Sequence[str] = ()) -> list[Clip]:
     :param where: conditions that must all hold, such as "lang=en", "kind!=noise", "split=held_out", "file=*today*".
     :raises ClipError: there is no index, a row is wrong, a file is missing, or nothing is left.
     """
-    index = folder / INDEX
-    if not index.is_file():
-        raise ClipError(
-            f"{folder}: no {INDEX}", hint=f"make one for your own recordings: antiphon bench label {folder}"
-        )
     wanted = [_condition(text) for text in where]
-    with index.open(encoding="utf-8", newline="") as lines:
-        reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = [name for name in COLUMNS[:6] if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ClipError(f"{index}: no column {', '.join(missing)}", hint=f"columns: {', '.join(COLUMNS)}")
-        rows = [(number, row) for number, row in enumerate(reader, 2)]
-    clips = [_clip(folder, row, f"{index}:{number}") for number, row in rows if all(test(row) for test in wanted)]
+    index = folder / INDEX
+    table = read_table(index)
+    clips = [
+        clip_of(row, folder, f"{index}:{number}")
+        for number, row in enumerate(table.rows, 2)
+        if all(test(row) for test in wanted)
+    ]
     if not clips:
         raise ClipError(f"{index}: no clip" + (f" with {' and '.join(where)}" if where else ""))
     return clips
 
 
 def write_index(folder: Path, clips: Iterable[Clip]) -> Path:
-    """Write the index of a folder; columns beyond the ten are written if a clip uses them."""
+    """Write the index of a folder, whole or not at all; columns beyond the ten are written if a clip uses them.
+
+    :raises ClipError: a file name with a tab or a line break in it.
+    :raises OSError: it cannot be written.
+    """
     clips = list(clips)
     more = [name for name in MORE_COLUMNS if any(getattr(clip, name) for clip in clips)]
-    path = folder / INDEX
-    with path.open("w", encoding="utf-8", newline="") as out:
-        out.write("\t".join((*COLUMNS, *more)) + "\n")
-        for clip in clips:
-            out.write("\t".join(_fields(clip, more)) + "\n")
-    return path
+    return write_table(folder / INDEX, Table((*COLUMNS, *more), [row_of(clip, folder) for clip in clips]))
 
 
-# ------------------------------------------------------------------------------------------ inside
+@dataclass(slots=True)
+class Table:
+    """An index as text: what somebody wrote into it by hand, further columns included, is kept."""
+
+    columns: tuple[str, ...] = COLUMNS
+    rows: list[Row] = field(default_factory=list)
 
 
-def _fields(clip: Clip, more: Sequence[str]) -> list[str]:
+def read_table(index: Path) -> Table:
+    """The lines of an index.
+
+    :raises ClipError: there is none, it is no such table, or a column is missing.
+    """
+    if not index.is_file():
+        raise ClipError(
+            f"{index.parent}: no {index.name}",
+            hint=f"make one for your own recordings: antiphon bench label {index.parent}",
+        )
+    try:
+        with index.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, restval="", restkey=_TOO_MANY)
+            rows = list(reader)
+            columns = tuple(reader.fieldnames or ())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ClipError(f"{index}: cannot be read as a table: {error}", hint="it must be UTF-8 text") from error
+    if missing := [name for name in COLUMNS[:6] if name not in columns]:
+        raise ClipError(
+            f"{index}: no column {', '.join(missing)}", hint=f"columns, with tabs between: {', '.join(COLUMNS)}"
+        )
+    for number, row in enumerate(rows, 2):
+        if _TOO_MANY in row:
+            raise ClipError(f"{index}:{number}: more fields than columns", hint="is there a tab in a text?")
+    return Table(columns, rows)
+
+
+def write_table(index: Path, table: Table) -> Path:
+    """Write an index, whole or not at all.
+
+    :raises OSError: it cannot be written.
+    """
+    lines = ["\t".join(table.columns)]
+    lines += ["\t".join(row.get(name, "") for name in table.columns) for row in table.rows]
+    umask = os.umask(0)
+    os.umask(umask)
+    with whole_file(index, mode=0o666 & ~umask) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
+    return index
+
+
+def row_of(clip: Clip, folder: Path) -> Row:
+    """A clip as a line of the index of `folder`.
+
+    :raises ClipError: a file name with a tab or a line break in it.
+    """
+    file = clip.path.relative_to(folder) if clip.path.is_relative_to(folder) else Path(clip.path.name)
+    if any(character in str(file) for character in "\t\r\n"):
+        raise ClipError(f"{str(file)!r}: a file name with a tab or a line break has no place in an index")
+
     def seconds(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}"
 
-    texts = [
-        clip.path.name,
-        clip.kind,
-        clip.lang,
-        seconds(clip.seconds),
-        seconds(clip.speech_start_s),
-        seconds(clip.speech_end_s),
-        ",".join(f"{pause:g}" for pause in clip.pauses_ms),
-        clip.transcript,
-        clip.licence,
-        clip.source,
-        *(getattr(clip, name) for name in more),
-    ]
-    return [" ".join(text.split()) for text in texts]  # a tab or line break inside a text would break the table
+    texts = {
+        "kind": clip.kind,
+        "lang": clip.lang,
+        "seconds": seconds(clip.seconds),
+        "speech_start_s": seconds(clip.speech_start_s),
+        "speech_end_s": seconds(clip.speech_end_s),
+        "pauses_ms": ",".join(f"{pause:.1f}".removesuffix(".0") for pause in clip.pauses_ms),
+        "transcript": clip.transcript or clip.draft,
+        "licence": clip.licence,
+        "source": clip.source,
+        **{name: getattr(clip, name) for name in MORE_COLUMNS},
+    }
+    # a tab or line break inside a text would break the table
+    return {"file": str(file), **{name: " ".join(text.split()) for name, text in texts.items()}}
 
 
-def _clip(folder: Path, row: dict[str, str], where: str) -> Clip:
-    path = folder / (row["file"] or "")
+def clip_of(row: Row, folder: Path, where: str) -> Clip:
+    """A line of the index of `folder` as a clip.
+
+    :param where: the line's place, for messages.
+    :raises ClipError: the file is missing, or a field is wrong.
+    """
+    path = folder / row["file"]
     if not row["file"] or not path.is_file():
         raise ClipError(f"{where}: the file '{row['file']}' is not in {folder}")
     start_s, end_s = _number(row, "speech_start_s", where), _number(row, "speech_end_s", where)
     seconds = _number(row, "seconds", where)
     if seconds is None:
-        seconds = float(soundfile.info(path).duration)
+        seconds = _duration_s(path, where)
     if end_s is not None and not (start_s or 0.0) <= end_s <= seconds + 0.05:
         raise ClipError(
             f"{where}: speech from {start_s or 0.0:g} to {end_s:g} s does not lie in {seconds:g} s of audio"
         )
+    if end_s is None and start_s is not None:
+        raise ClipError(
+            f"{where}: speech_start_s without speech_end_s", hint="fill both; leave both empty where nobody speaks"
+        )
+    texts = {name: row.get(name, "") for name in ("licence", "source", *MORE_COLUMNS)}
+    if texts["split"] not in SPLITS:
+        raise ClipError(f"{where}: split is '{texts['split']}'", hint="it is tune, held_out, or empty")
+    words = "draft" if row["kind"] == MACHINE_TRANSCRIPT else "transcript"
+    texts[words] = row.get("transcript", "")
+    return Clip(path, row["kind"], row["lang"] or "-", seconds, start_s, end_s, _pauses(row, where), **texts)
+
+
+# ------------------------------------------------------------------------------------------ inside
+
+_TOO_MANY = "\t"
+"""Where the reader puts fields without a column: no column can have this name."""
+
+
+def _duration_s(path: Path, where: str) -> float:
     try:
-        pauses_ms = tuple(float(text) for text in (row.get("pauses_ms") or "").split(",") if text.strip())
+        return float(soundfile.info(path).duration)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise ClipError(f"{where}: {path.name} cannot be read: {error}") from error
+
+
+def _pauses(row: Row, where: str) -> tuple[float, ...]:
+    text = row.get("pauses_ms", "")
+    try:
+        pauses_ms = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise ClipError(f"{where}: pauses_ms is '{row.get('pauses_ms')}', not numbers with commas between") from None
-    texts = {name: row.get(name) or "" for name in ("transcript", "licence", "source", *MORE_COLUMNS)}
-    return Clip(path, row["kind"] or "", row["lang"] or "-", seconds, start_s, end_s, pauses_ms, **texts)
+        pauses_ms = (math.nan,)
+    if not all(math.isfinite(pause) and pause >= 0 for pause in pauses_ms):
+        raise ClipError(f"{where}: pauses_ms is '{text}', not numbers with commas between")
+    return pauses_ms
 
 
-def _number(row: dict[str, str], name: str, where: str) -> float | None:
-    text = (row.get(name) or "").strip()
+def _number(row: Row, name: str, where: str) -> float | None:
+    text = row.get(name, "").strip()
     if not text:
         return None
     try:
@@ -183,7 +275,7 @@ def _number(row: dict[str, str], name: str, where: str) -> float | None:
     return value
 
 
-def _condition(text: str) -> Callable[[dict[str, str]], bool]:
+def _condition(text: str) -> Callable[[Row], bool]:
     """One condition of `--where`."""
     column, sign, value = text.partition("=")
     negated = column.endswith("!")
@@ -193,4 +285,4 @@ def _condition(text: str) -> Callable[[dict[str, str]], bool]:
             f"--where '{text}' is no condition",
             hint=f"write column=value or column!=value; columns: {', '.join((*COLUMNS, *MORE_COLUMNS))}",
         )
-    return lambda row: fnmatchcase(row.get(column) or "", value.strip()) != negated
+    return lambda row: fnmatchcase(row.get(column, ""), value.strip()) != negated
