@@ -22,6 +22,8 @@ def clause_cue(words: tuple[str, ...], commas: frozenset[int], alone: bool) -> s
     core = words[start:]
     if found := _introduction(words, core):
         return found
+    if core[:3] in (("as", "soon", "as"), ("as", "long", "as")):
+        return _subordinate(core[2:], frozenset(at - start - 2 for at in commas), alone_is="subordinate_clause")
     if core[0] in w.SUBORDINATORS | w.ANSWERING_SUBORDINATORS and not _asks(core):
         return _subordinate(core, commas=frozenset(at - start for at in commas))
     if found := _list(words, commas):
@@ -75,9 +77,12 @@ def _is_verb(words: tuple[str, ...], at: int) -> bool:
     begins = at == 1 or (at > 1 and words[at - 2] in w.CLAUSE_OPENERS | w.CONJUNCTIONS)
     if at > 0 and (before in w.SUBJECTS | {"i", "you", "who"} or (before == "it" and begins)):
         return word not in w.PREPOSITIONS | w.PARTICLES | w.DETERMINERS | w.CONJUNCTIONS
-    return at > 0 and (word in w.VERBS or (word.endswith("ed") and len(word) > 4))
+    if before in ("some", "any", "no", "this", "that", "these", "those") and word in w.NOUN_LIKE_VERBS:
+        return False
+    return at > 0 and (word in w.VERBS or (word.endswith("ed") and len(word) > 4 and word not in NUMBER_WORDS))
 
 
+_FREE_AFTER_OPENERS = frozenset("about again else much necessary not now of one part possible time to too way".split())
 _IS_WORDS = frozenset("it's he's she's that's there's here's what's who's where's how's when's why's this's".split())
 
 
@@ -90,14 +95,14 @@ def _clause_without_verb(core: tuple[str, ...]) -> bool:
         )
         if opens:
             rest = core[at + 1 :]
-            free = not rest or rest[0] in ("of", "to", "else", "about", "not", "possible", "necessary")
+            free = not rest or rest[0] in _FREE_AFTER_OPENERS
             asks_again = word in w.WH_WORDS and before in ("about", "or", "and")
             object_of_command = word == "that" and core[0] in w.COMMANDS
             return not (free or asks_again or object_of_command or _has_verb(rest) or _has_verb((word, *rest)))
     return False
 
 
-def _subordinate(core: tuple[str, ...], commas: frozenset[int]) -> str:
+def _subordinate(core: tuple[str, ...], commas: frozenset[int], alone_is: str = "") -> str:
     """A clause with "if" or "when" in front: whole once its main clause is."""
     verbs = _verb_places(core[1:])
     first_verb = verbs[0] + 1 if verbs else len(core)
@@ -108,7 +113,7 @@ def _subordinate(core: tuple[str, ...], commas: frozenset[int]) -> str:
         tail = core[at:] if core[at] != "then" else core[at + 1 :]
         found = clause_cue(tail, frozenset(), False) if tail else None
         return found if found in ("sentence", "question", "command") else "ambiguous_clause"
-    return "ambiguous_clause" if core[0] in w.ANSWERING_SUBORDINATORS else "subordinate_clause"
+    return alone_is or ("ambiguous_clause" if core[0] in w.ANSWERING_SUBORDINATORS else "subordinate_clause")
 
 
 def _main_clause_at(core: tuple[str, ...], at: int, after_comma: bool) -> bool:
@@ -186,11 +191,7 @@ def _question(core: tuple[str, ...]) -> str | None:
 
 def _subject_question(core: tuple[str, ...]) -> str:
     """A question about the subject, or one that has only named what it is about: "what time"."""
-    if (
-        len(core) == 2
-        and _is_verb(("it", core[1]), 1)
-        and core[1] in w.VERBS | {"happened", "called", "died", "arrived"}
-    ):
+    if len(core) == 2 and _is_verb(("it", core[1]), 1) and (core[1] in w.VERBS or core[1].endswith("ed")):
         return "question" if core[1] in w.WHOLE_VERBS else "unfinished_question"
     return "question" if _has_verb(core) else "ambiguous_end"
 
@@ -217,6 +218,8 @@ def _yes_no_question(core: tuple[str, ...]) -> str:
     verb, rest = core[0], core[1:]
     if not rest:
         return "unfinished_question"
+    if len(rest) <= 2 and rest[0] in w.DETERMINERS | w.DEMONSTRATIVES and verb not in w.BE:
+        return "unfinished_question"
     pronoun = rest[0] in w.PRONOUNS | w.DEMONSTRATIVES | {"anyone", "anybody", "someone", "everything", "everyone"}
     if verb in w.BE or verb in ("isn't", "aren't", "wasn't", "weren't"):
         if rest[0] == "there":
@@ -230,8 +233,6 @@ def _yes_no_question(core: tuple[str, ...]) -> str:
         return "unfinished_question" if len(rest) <= 2 else "question"
     if pronoun:
         return "question" if len(rest) > 1 else "unfinished_question"
-    if len(rest) <= 2 and rest[0] in w.DETERMINERS:
-        return "unfinished_question"
     return "question" if _has_base_verb(rest[1:]) else "ambiguous_clause"
 
 
@@ -262,6 +263,9 @@ def _statement(words: tuple[str, ...], core: tuple[str, ...], alone: bool) -> st
     first, last = places[0], places[-1]
     if first == 0 and "'" not in core[0]:
         return "fragment"
+    noun = core[last] in w.NOUN_LIKE_VERBS and core[last - 1] not in w.NOT_BEFORE_NOUNS
+    if last == len(core) - 1 and len(places) > 1 and noun:
+        return "sentence"  # "two tickets for the late show"
     if last == len(core) - 1:  # "he bought", but also "my suitcase didn't arrive", where the verb list knows "arrive"
         return "sentence" if last - 1 in places and core[last] in w.BARE_VERBS else "ambiguous_clause"
     if first == 0 and len(core) <= 2 and core[1] in w.DETERMINERS:
@@ -274,7 +278,7 @@ def _answer(core: tuple[str, ...]) -> str:
     counted = core[0] in NUMBER_WORDS | {"a", "an", "some"} or core[0][0].isdecimal()
     if len(core) > (8 if counted else 4) or core[0] in w.PREPOSITIONS | w.PARTICLES | w.PRONOUNS | w.CONJUNCTIONS:
         return "fragment"
-    if core[0] in w.DETERMINERS - {"a", "an"} | w.DEMONSTRATIVES:
+    if core[0] in w.DETERMINERS - {"a", "an"} | w.DEMONSTRATIVES and core[-1] not in ("one", "ones"):
         return "fragment"
     if len(core) == 1 and core[0] in w.VERBS - NUMBER_WORDS:
         return "ambiguous_command"

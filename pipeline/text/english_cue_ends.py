@@ -187,8 +187,8 @@ def _pronoun(words: tuple[str, ...], last: str, before: str) -> str | None:
     if before in w.NEGATED:
         return "question" if len(words) > 2 else "trailing_subject"
     if before in _BARE_BE or (before.endswith("'s") and before.removesuffix("'s") in w.WH_WORDS):
-        if first not in w.WH_WORDS:
-            return "trailing_subject"
+        if first not in w.WH_WORDS:  # "is it", but not "I was there", "that was it"
+            return "trailing_subject" if start == len(words) - 2 or last in w.SUBJECTS else None
         if first == "what" and last in ("you", "he", "she", "they", "we", "i"):
             return "trailing_subject"
         return "trailing_subject" if first == "why" else "question"
@@ -222,9 +222,19 @@ def _auxiliary(words: tuple[str, ...], last: str, before: str) -> str | None:
         return "set_phrase"
     if before in w.PRONOUNS | {"this", "that"} and w.WH_WORDS.intersection(words[start + 1 : -2]) and last in _BARE_BE:
         return "sentence"  # "I don't know who she is"
+    if last in _BARE_BE and _ends_in_embedded_question(words[start:]):
+        return "sentence"
     if before in w.PRONOUNS and (words[-3:-2] in (("than",), ("as",), ("if",)) or "as" in words[-5:-2]):
         return "ambiguous_end"  # "as fast as you can"
     return "trailing_auxiliary"
+
+
+def _ends_in_embedded_question(words: tuple[str, ...]) -> bool:
+    """ "Tell me where the station is", but not "I'll call when the train is"."""
+    for at in range(len(words) - 4, 0, -1):
+        if words[at] in ("where", "what", "who", "how"):
+            return words[at + 1] in w.DETERMINERS and len(words) - at <= 6
+    return False
 
 
 def _adverb(words: tuple[str, ...], last: str, before: str) -> str | None:
@@ -250,9 +260,11 @@ def _adverb(words: tuple[str, ...], last: str, before: str) -> str | None:
         return "trailing_adverb"
     if last == "no" and before in w.AUXILIARIES | {"there's", "with"}:
         return "trailing_determiner"
+    if last in ("some", "any") and before == "there":
+        return "trailing_determiner"
     if last in ("some", "any", "each", "both", "several", "many", "more") and before and before not in ("with", "want"):
         return "ambiguous_end"
-    if last in w.LEANING_ADJECTIVES and before in w.DETERMINERS | w.DEMONSTRATIVES | {"very"}:
+    if last in w.LEANING_ADJECTIVES and before in w.DETERMINERS | w.DEMONSTRATIVES:
         return (
             "ambiguous_end"
             if last in w.NOUN_LIKE_ADJECTIVES and before in ("the", "this", "that", "a")

@@ -82,6 +82,10 @@ def _digits_cue(words: Sequence[str]) -> str | None:
         return "unfinished_number"
     if before == "the" and run[-1] in _TENS:
         return "unfinished_number"
+    if before == "dial":
+        return "number"
+    if before in ("is", "at") and "address" in lead and "email" not in lead:
+        return "unfinished_number"  # the house: the street follows
     if before == "for" and len(run) == 1 and ("timer" in lead or "countdown" in lead or "wait" in lead):
         return "unfinished_number"
     if lead and not _SMALL_NUMBERS.intersection(lead) and (_ANNOUNCE.intersection(lead[-2:])):

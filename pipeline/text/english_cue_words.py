@@ -194,9 +194,9 @@ _VERBS = (
 )
 VERBS = frozenset(_VERBS.split())
 BARE_VERBS = frozenset(
-    "arrive begin break close come cost cry die drive drop eat end fail fall finish fly go happen help leave live "
-    "look matter mean open play rain run say sit sleep snow sound speak start stay stop swim take talk travel turn "
-    "work".split()
+    "agree arrive begin break care close come cost cry die drive drop eat end fail fall finish fly go happen help "
+    "leave live look matter mean open play rain run say sit sleep snow sound speak start stay stop swim understand "
+    "take talk travel turn work".split()
 )
 """May end a question after its subject: "when does the store open"."""
 WHOLE_VERBS = frozenset(
@@ -208,4 +208,9 @@ SWITCHED = frozenset("ac fan heater heating lamp light lights music radio sound 
 """ "lights on", "volume down"."""
 UNDOABLE = frozenset("cancel delete do forget ignore remove repeat stop undo".split())
 """Commands that take a bare "that"."""
+NOUN_LIKE_VERBS = frozenset(
+    "break call change charge cost cut drink end fall feel fit help hope look love need order play read ring run show "
+    "sleep sound start stay stop talk taste try turn use wait wake watch win wish work".split()
+)
+NOT_BEFORE_NOUNS = PRONOUNS | AUXILIARIES | NEGATED | frozenset("to who not".split())
 LIST_STOPPERS = frozenset("and or please thanks sir too then though right okay".split())

@@ -2,7 +2,8 @@
 
 A `/` is a pause after which the speaker goes on: the words up to it are labelled "open". The whole sentence is labelled
 "complete". Places where the words so far would do as a turn of their own ("turn on the lamp / in the kitchen") carry no
-cut. `DEV` is for tuning the rules; `HELD_OUT` is only for measuring them.
+cut. The rules were tuned on `DEV`, measured once on `FIRST_HELD_OUT`, whose mistakes were then mended, and measured
+once more on `HELD_OUT`, which was written before that and on which nothing was tuned.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ my email is john dot / smith at / gmail dot com
 schedule a meeting with / Sarah for / Tuesday afternoon
 """.strip().splitlines()
 
-HELD_OUT = """
+FIRST_HELD_OUT = """
 what day is / today
 what's the / traffic like on / the way to / work
 switch off the / bedroom light
@@ -149,6 +150,73 @@ the doctor said / I should / rest for / a week
 today
 can you hear me
 I haven't / decided yet
+""".strip().splitlines()
+
+HELD_OUT = """
+remind me to / water the / plants on / Saturday
+how many people live in / Norway
+what's the fastest way / to get to / the station
+could I get / a refill
+close the / garage door
+is my / flight on time
+I'd prefer / an aisle seat
+my mother / wants me to / pick her up / at the airport
+the screen is / completely black
+we're a group of / seven
+my zip code is / nine oh / two one oh
+it was bought / in nineteen / ninety eight
+can we meet / around noon
+thanks a lot
+read me the / latest headlines
+who sang / Yesterday
+I've got / a terrible headache
+please hold the / line
+er / I'd say / about twenty minutes
+does the museum / close early / on Mondays
+I bought a / washing machine / from you and / it's leaking
+if you get lost / ask a police officer
+after lunch / we could / take a walk
+since you asked / I'll have the / soup
+turn the heating / down a bit
+where is my package
+are these shoes / available in / size nine
+no I meant / the other one
+both of us
+you can drop it off at / the front desk
+my name is spelled / K A / T E
+what would you / recommend
+it doesn't / turn on
+how long does / shipping take
+I've been / waiting for / an hour
+he's not / answering his / phone
+show me flights to / Rome under / two hundred dollars
+don't / forget the milk
+which of these is / the cheapest
+I don't like it
+let's play a / game
+so / are we / still on for / tonight
+the total comes to / forty three / dollars and / ten cents
+there's a / strange noise in / my car
+convert five miles to / kilometers
+my account was / charged twice
+I need to / change my / appointment from / Monday to / Wednesday
+do you deliver to / the suburbs
+a small coffee with / oat milk
+it's not working
+because it was / raining
+is it too late to / sign up
+I'm allergic to / peanuts and / shellfish
+sure
+bring me the / check please
+what kind of / music do you / like
+the patient is / forty two years old
+why won't it / start
+I'd like that very much
+never mind
+our server / went down at / three in the / morning
+what happens if / I miss / my train
+how are you
+find me a recipe for / lentil soup
 """.strip().splitlines()
 
 
