@@ -182,6 +182,8 @@ def _question(core: tuple[str, ...]) -> str | None:
     if not rest:
         return "unfinished_question"
     verb = "is" if "'" in core[at] and at == 0 else core[at]
+    if rest[-1] in ("way", "difference", "chance", "purpose"):
+        return "ambiguous_clause"  # "what's the fastest way": to where?
     if verb in w.BE | {"is"}:
         noun_only = rest[0] in w.DETERMINERS | w.DEMONSTRATIVES and len(rest) <= 2
         needs_more = core[0] in ("why",) or (core[0] == "when" and rest[-1].endswith("ing"))
@@ -228,7 +230,7 @@ def _yes_no_question(core: tuple[str, ...]) -> str:
                 if len(rest) > 1 and rest[-1] not in w.DETERMINERS | {"any", "some"}
                 else "unfinished_question"
             )
-        if pronoun:
+        if pronoun and not (rest[0] in ("these", "those") and len(rest) == 2):
             return "question" if len(rest) > 1 else "unfinished_question"
         return "unfinished_question" if len(rest) <= 2 else "question"
     if pronoun:
@@ -244,6 +246,12 @@ def _command(core: tuple[str, ...]) -> str:
     if not rest:
         return "ambiguous_command"
     if verb == "put" and not any(word in w.PREPOSITIONS | w.PARTICLES | {"back", "away"} for word in rest):
+        return "unfinished_command"
+    if (
+        verb in ("turn", "switch")
+        and rest[0] in w.DETERMINERS
+        and not (w.PREPOSITIONS | w.PARTICLES).intersection(rest)
+    ):
         return "unfinished_command"
     if verb in ("tell", "ask", "remind") and len(rest) <= 1:
         return "unfinished_command"

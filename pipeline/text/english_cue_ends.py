@@ -154,6 +154,8 @@ def _particle(words: tuple[str, ...], last: str, before: str) -> str | None:
     opening = [at for at in range(start, len(words) - 2) if words[at] in _PHRASAL_VERBS]
     if opening and (last in ("on", "off", "up", "down", "out", "away", "in", "over", "around")):
         return "fine" if before not in w.PREPOSITIONS else "trailing_preposition"
+    if before in ("turn", "switch") and words[-3:-2] in (("doesn't",), ("won't",), ("didn't",)):
+        return "fine"
     if last in ("in", "on", "under", "through", "across", "past", "along") or before in _PHRASAL_VERBS:
         return "trailing_preposition"
     return "ambiguous_end" if len(words) > 1 else None
@@ -185,7 +187,7 @@ def _pronoun(words: tuple[str, ...], last: str, before: str) -> str | None:
     if last not in w.SUBJECTS | {"it", "you", "there"}:
         return None
     if before in w.NEGATED:
-        return "question" if len(words) > 2 else "trailing_subject"
+        return "trailing_subject" if first in w.WH_WORDS or start == len(words) - 2 else "question"
     if before in _BARE_BE or (before.endswith("'s") and before.removesuffix("'s") in w.WH_WORDS):
         if first not in w.WH_WORDS:  # "is it", but not "I was there", "that was it"
             return "trailing_subject" if start == len(words) - 2 or last in w.SUBJECTS else None
@@ -294,7 +296,7 @@ def _verb(words: tuple[str, ...], last: str, before: str) -> str | None:
         return "fine" if asks_object else "trailing_verb"
     if last == "like" and before in ("i", "we", "they") and len(words) - start == 2:
         return "trailing_verb"
-    if asks_object:
+    if asks_object and not w.CLAUSE_OPENERS.intersection(words[start + 2 :]):
         return None
     if before in w.PRONOUNS and words[-3:-2] and words[-3] in _OBJECTS_BEFORE:
         return "ambiguous_end"  # "that's what I want"

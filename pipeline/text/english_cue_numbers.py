@@ -28,6 +28,7 @@ _WANTED = (
     (("her", "number"), 7, 10), (("our", "number"), 7, 10),
 )  # fmt: skip
 _ANNOUNCE = frozenset("is are it's at on number code zip pin postcode cvv cvc was iban ending".split())
+_PRICES = frozenset("amount bill comes cost costs pay price total".split())
 _SMALL_NUMBERS = frozenset("room gate platform flight house seat table bus line track lane door size".split())
 _ADDRESSES = frozenset("email e-mail mail address website url".split())
 
@@ -82,7 +83,7 @@ def _digits_cue(words: Sequence[str]) -> str | None:
         return "unfinished_number"
     if before == "the" and run[-1] in _TENS:
         return "unfinished_number"
-    if before == "dial":
+    if before == "dial" or (before in ("is", "to", "was", "costs", "cost", "pay") and _PRICES.intersection(words)):
         return "number"
     if before in ("is", "at") and "address" in lead and "email" not in lead:
         return "unfinished_number"  # the house: the street follows

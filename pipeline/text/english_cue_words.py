@@ -62,12 +62,12 @@ NOUN_LIKE_ADJECTIVES = frozenset(
 NEED_OBJECT = frozenset(
     "add afford ask asked asking become becomes believe believed bought bring brought buy called calling choose "
     "contain contains cost costs create depend depends describe enjoy expect expected explain feels find found gave "
-    "get gets getting give gives giving got guess hope hoped hoping imagine include includes keep keeps kept let lets "
-    "love made make makes making mean means meant named need needed needs offer order ordered planning prefer prefers "
-    "put putting realized receive received recommend remember remind require requires said saw say saying says seem "
-    "seemed seems send sending sent set sets show showed sounds suggest suppose take takes taking tell telling tells "
-    "think thinking thinks thought told took translate trying use want wanted wanting wants weigh weighs wonder "
-    "wondered wondering".split()
+    "get gets getting give gives giving got guess hope hoped hoping imagine include includes keep keeps kept let "
+    "lets love made make makes making mean means meant named need needed needs offer order ordered planning prefer "
+    "prefers put putting realized receive received recommend remember remind require requires said saw say saying "
+    "says seem seemed seems send sending sent set sets show showed sounds suggest suppose take takes taking tell "
+    "telling tells think thinking thinks thought told took translate trying use want wanted wanting wants weigh "
+    "weighs avoid catch lose miss missed wonder wondered wondering".split()
 )
 """Verbs that end nothing but a question about their object ("what do you need")."""
 VERB_OR_NOUN = frozenset(
