@@ -80,7 +80,6 @@ VERB_LEADS = frozenset(
     "let's".split()
 )
 GIVING = frozenset("ask bring buy get give lend let offer pass remind send show tell text told gave showed".split())
-LET_KNOW = frozenset("know go be in out see".split())
 
 SAYING = frozenset(
     "afraid believe believed decided feel find forgot forget glad guess happy heard hope hoping imagine is know mean "
