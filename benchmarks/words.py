@@ -48,7 +48,7 @@ def compare(reference: str, heard: str, language: str) -> Errors | None:
         raise _missing("jiwer") from error
     normalise = normaliser(language)
     wanted, got = normalise(reference), normalise(heard)
-    if not wanted:
+    if not any(character.isalnum() for character in wanted):
         return None
     words: Any = jiwer.process_words(wanted, got)
     characters: Any = jiwer.process_characters(wanted, got)

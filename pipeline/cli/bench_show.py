@@ -87,8 +87,8 @@ def table(results: Sequence[ConfigResult]) -> Table:
     """The columns that must be read together."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("", no_wrap=True)
-    for name in ("turns", "TTFA p50", "p95", "cold", "commit p50", "p95", "compute p50", "p95", "cut off", "missed", "false starts",
-                 "WER", "spec. hits", "CPU s/turn", "RSS MB", "gaps"):  # fmt: skip
+    for name in ("turns", "TTFA p50", "p95", "cold", "commit p50", "p95", "compute p50", "p95", "cut off", "missed",
+                 "false starts", "WER", "spec. hits", "CPU s/turn", "RSS MB", "gaps"):  # fmt: skip
         shown.add_column(name, justify="right")
     for one in results:
         name = one.config + (f" x{one.concurrency}" if one.concurrency > 1 else "")
