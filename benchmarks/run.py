@@ -145,7 +145,9 @@ async def run_turn_about(
                 await _cold_turn(entry, spoken[number % len(spoken)], options, on_progress)
     async with AsyncExitStack() as stack:
         for entry in entries:
-            await _load(entry, entries, options, stack)
+            await _load(entry, options, stack)
+        for entry in entries if options.costs else ():
+            await _meter(entry, entries, stack)
         for entry in entries:
             await _warm_up(entry, spoken, options, on_progress)
         for number in options.concurrency:
@@ -169,7 +171,7 @@ def dialogues(tracks: Sequence[Track]) -> list[list[Track]]:
 # ------------------------------------------------------------------------------------------- inside
 
 
-async def _load(entry: Entry, entries: Sequence[Entry], options: Options, stack: AsyncExitStack) -> None:
+async def _load(entry: Entry, options: Options, stack: AsyncExitStack) -> None:
     loop = asyncio.get_running_loop()
     if options.costs:
         before = Meter()
@@ -181,9 +183,14 @@ async def _load(entry: Entry, entries: Sequence[Entry], options: Options, stack:
     began_s = loop.time()
     await stack.enter_async_context(entry.subject)
     entry.ready_s = loop.time() - began_s
-    if options.costs:
+
+
+async def _meter(entry: Entry, entries: Sequence[Entry], stack: AsyncExitStack) -> None:
+    """Follow what a subject costs, the processes of the others left out; nothing, if nobody knows its processes."""
+    pids = entry.subject.pids
+    if pids is None or pids:
         others = [pid for other in entries if other is not entry for pid in other.subject.pids or ()]
-        entry.meter = await stack.enter_async_context(Meter(entry.subject.pids, without=others))
+        entry.meter = await stack.enter_async_context(Meter(pids, without=others))
 
 
 async def _warm_up(entry: Entry, spoken: Sequence[Track], options: Options, on_progress: OnProgress | None) -> None:
