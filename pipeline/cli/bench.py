@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +17,14 @@ from antiphon.benchmarks import machine
 from antiphon.benchmarks.clips import Clip, load_clips
 from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.records import BenchResult, ConfigResult
+from antiphon.benchmarks.report import write_report
 from antiphon.benchmarks.result import REPORT, RESULT, ResultError, now, to_dict, write_result
 from antiphon.benchmarks.run import Entry, Options, run_turn_about
+from antiphon.pipeline.cli.bench_label import label
+from antiphon.engines.errors import AntiphonError
 from antiphon.pipeline.cli.bench_scenarios import scenarios
 from antiphon.pipeline.cli.bench_show import Reporter, show_table
-from antiphon.pipeline.cli.common import EXIT_FAILED, EXIT_INTERRUPTED, SetOption, explained
+from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained
 from antiphon.pipeline.config import load_config
 
 app = typer.Typer(help="Measure how fast, how accurate, and at what cost.", no_args_is_help=True)
@@ -81,31 +84,57 @@ def run(
         for name in configs
     ]
     refuse_to_overwrite(out, force=force)
-    frame = result_frame("run", configs, clips, chosen, where or (), overrides or ())
+    frame = result_frame("run", configs, clips, chosen, where=where or (), overrides=overrides or (), options=options)
     console = Console(highlight=False)
-
-    async def measure() -> None:
-        with Reporter(console) as reporter:
-            for entry in entries:
-                await run_turn_about([entry], chosen, options, reporter.on_progress)
-
-    complete = True
-    try:
-        asyncio.run(measure())
-    except KeyboardInterrupt:
-        complete = False
+    stopped = measure([[entry] for entry in entries], chosen, options, console)
     results = tuple(result for entry in entries for result in entry.results(chosen))
-    finish(replace(frame, configs=results, complete=complete), out, console)
+    finish(replace(frame, configs=results), out, console, stopped)
+
+
+def measure(
+    groups: Sequence[Sequence[Entry]], chosen: Sequence[Clip], options: Options, console: Console
+) -> AntiphonError | KeyboardInterrupt | None:
+    """Measure groups one after the other; the subjects of one group are played to turn about.
+
+    :returns: what ended it early (an engine that cannot be loaded, Ctrl-C), for :func:`finish`; the entries hold what
+        was measured until then.
+    """
+
+    async def all_groups() -> None:
+        with Reporter(console) as reporter:
+            for group in groups:
+                await run_turn_about(group, chosen, options, reporter.on_progress)
+
+    try:
+        asyncio.run(all_groups())
+    except (AntiphonError, KeyboardInterrupt) as error:
+        return error
+    return None
 
 
 def result_frame(
-    command: str, configs: Sequence[str], clips: Path, chosen: Sequence[Clip], where: Sequence[str], more: Sequence[str]
+    command: str,
+    configs: Sequence[str],
+    clips: Path,
+    chosen: Sequence[Clip],
+    *,
+    where: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    options: Options | None = None,
 ) -> BenchResult:
-    """A result without numbers: when, where, with what."""
+    """A result without numbers: when, where, with what. Folders stand in it by their names alone."""
+    options = options or Options()
     words = ["antiphon bench", command, *(Path(name).name for name in configs), "--clips", clips.resolve().name]
-    words += [part for text in where for part in ("--where", text)] + [
-        part for text in more for part in ("--set", text)
-    ]
+    words += [part for text in where for part in ("--where", shlex.quote(text))]
+    words += [part for text in overrides for part in ("--set", shlex.quote(text))]
+    for name, value, default in (
+        ("--limit", len(chosen), len(load_clips(clips, where=where))),
+        ("--runs", options.runs, 1),
+        ("--warmup", options.warmup, 1),
+        ("--starts", options.starts, 1),
+        ("--concurrency", ",".join(map(str, options.concurrency)), "1"),
+    ):
+        words += [] if value == default else [name, str(value)]
     return BenchResult(
         created=now(),
         command=" ".join(words),
@@ -124,26 +153,27 @@ def refuse_to_overwrite(out: Path, *, force: bool) -> None:
         )
 
 
-def finish(result: BenchResult, out: Path, console: Console) -> None:
+def finish(
+    result: BenchResult, out: Path, console: Console, stopped: AntiphonError | KeyboardInterrupt | None = None
+) -> None:
     """Write the files, show the table, and leave with the right code.
 
-    :raises typer.Exit: turns failed, nothing was measured, or the run was stopped.
+    :param stopped: what ended the run early: what was measured is written, marked as incomplete, and then this is
+        raised.
+    :raises typer.Exit: turns failed.
     """
     measured: list[ConfigResult] = [*result.configs, *result.peers]
-    if not any(one.turn_records for one in measured):
-        if not result.complete:
-            raise typer.Exit(EXIT_INTERRUPTED)
-        raise ResultError("nothing was measured")
-    path = write_result(result, out)
-    show_table(measured, console)
-    console.print(Text(f"wrote {path}", "dim"), soft_wrap=True)
-    write_report = getattr(importlib.import_module("antiphon.benchmarks.report"), "write_report", None)
-    if write_report is not None:
+    if any(one.turn_records for one in measured):
+        result = replace(result, complete=stopped is None)
+        path = write_result(result, out)
+        show_table(measured, console)
+        console.print(Text(f"wrote {path}", "dim"), soft_wrap=True)
         write_report(to_dict(result), out / REPORT)
         console.print(Text(f"wrote {out / REPORT}", "dim"), soft_wrap=True)
-    if not result.complete:
-        console.print(Text("stopped before the end: the result says so", "yellow"))
-        raise typer.Exit(EXIT_INTERRUPTED)
+        if stopped is not None:
+            console.print(Text("stopped before its end: the result says so", "yellow"))
+    if stopped is not None:
+        raise stopped
     if any(one.failed for one in measured):
         raise typer.Exit(EXIT_FAILED)
 
@@ -158,4 +188,5 @@ def _numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
+app.command()(label)
 app.command()(scenarios)
