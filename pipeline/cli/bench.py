@@ -20,8 +20,8 @@ from antiphon.benchmarks.records import BenchResult, ConfigResult
 from antiphon.benchmarks.report import write_report
 from antiphon.benchmarks.result import REPORT, RESULT, ResultError, now, to_dict, write_result
 from antiphon.benchmarks.run import Entry, Options, run_turn_about
-from antiphon.pipeline.cli.bench_label import label
 from antiphon.engines.errors import AntiphonError
+from antiphon.pipeline.cli.bench_label import label
 from antiphon.pipeline.cli.bench_scenarios import scenarios
 from antiphon.pipeline.cli.bench_show import Reporter, show_table
 from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained
@@ -80,8 +80,8 @@ def run(
     chosen = load_clips(clips, where=where or ())[:limit]
     settings = dict(part.split("=", 1) for part in overrides or () if "=" in part)
     entries = [
-        Entry(AntiphonSubject(Path(name).name, load_config(name, overrides=overrides or ())), settings)
-        for name in configs
+        Entry(AntiphonSubject(name, load_config(source, overrides=overrides or ())), settings)
+        for source, name in zip(configs, distinct_names(configs), strict=True)
     ]
     refuse_to_overwrite(out, force=force)
     frame = result_frame("run", configs, clips, chosen, where=where or (), overrides=overrides or (), options=options)
@@ -176,6 +176,16 @@ def finish(
         raise stopped
     if any(one.failed for one in measured):
         raise typer.Exit(EXIT_FAILED)
+
+
+def distinct_names(configs: Sequence[str]) -> list[str]:
+    """What configurations are called in results: their file names, numbered where two are the same."""
+    names: list[str] = []
+    for source in configs:
+        name = Path(source).name if source.lower().endswith((".yaml", ".yml")) else f"{source}.yaml"
+        count = sum(other == name or other.startswith(f"{name} (") for other in names)
+        names.append(f"{name} ({count + 1})" if count else name)
+    return names
 
 
 def _numbers(text: str) -> tuple[int, ...]:
