@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from antiphon.benchmarks.report import texts
 from antiphon.benchmarks.report.markup import Child, Html, join, number, tag
 from antiphon.benchmarks.report.reading import setting
 from antiphon.benchmarks.report.sections import Report, Section, note
+
+SHA256_CHARS = 64
 
 TERMS = (
     (
@@ -64,6 +67,7 @@ def definitions(report: Report) -> Section:
     return Section(
         id="clock",
         title="How the numbers are defined",
+        short="Definitions",
         body=join(
             _clock(),
             tag(
@@ -82,7 +86,7 @@ def definitions(report: Report) -> Section:
 def provenance(report: Report) -> Section:
     result = report.result
     facts: list[tuple[str, Child]] = [
-        ("created", result.created),
+        ("created", texts.when(result.created)),
         ("command", tag("code", result.command) if result.command else ""),
         ("commit", tag("code", result.commit) if result.commit else ""),
     ]
@@ -96,7 +100,12 @@ def provenance(report: Report) -> Section:
         rows = (tag("li", tag("b", who), f": {text}") for who, text in notes)
         parts.append(tag("div", tag("h3", "Notes"), tag("ul", rows)))
     first, *others = parts
-    return Section(id="origin", title="Where the numbers come from", body=join(first, tag("div", others, class_="two")))
+    return Section(
+        id="origin",
+        title="Where the numbers come from",
+        short="Origin",
+        body=join(first, tag("div", others, class_="two")),
+    )
 
 
 def _facts(rows: list[tuple[str, Child]]) -> Html | None:
@@ -115,7 +124,8 @@ def _flat(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, Chi
         elif isinstance(value, list | tuple):
             rows.append((name, ", ".join(setting(item) for item in value)))
         elif value is not None and value != "":
-            rows.append((name, setting(value)))
+            text = setting(value)
+            rows.append((name, tag("code", f"{text[:16]}…") if len(text) == SHA256_CHARS else text))
     return rows
 
 
@@ -137,8 +147,7 @@ def _clock() -> Html:
         tag("line", x1=20, x2=720, y1=58, y2=58, class_="g zero"),
         *(tag("line", x1=x, x2=x, y1=26, y2=132, class_="g zero") for x in (292, 500, 580)),
         tag("text", "the user speaks", x=156, y=22, text_anchor="middle", class_="tick"),
-        tag("text", "0", x=292, y=20, text_anchor="middle", class_="mark"),
-        tag("text", "last speech sample", x=298, y=152, class_="tick"),
+        tag("text", "0: last speech sample", x=298, y=20, class_="mark"),
         tag("text", "commit", x=500, y=20, text_anchor="middle", class_="mark"),
         tag("text", "first audible sample", x=586, y=22, class_="tick"),
         tag("rect", x=292, y=92, width=208, height=9, class_="s-wait"),
@@ -151,7 +160,7 @@ def _clock() -> Html:
     drawing = tag(
         "svg",
         parts,
-        viewBox="0 0 740 160",
+        viewBox="0 0 740 140",
         width="100%",
         style="max-width:740px;min-width:560px",
         class_="pic",

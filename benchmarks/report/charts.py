@@ -15,6 +15,8 @@ from antiphon.benchmarks.report.texts import plain
 
 EDGE = 1.5
 """Per cent of the width left free at both ends, so that a mark at the edge is whole."""
+REACH_PX = 60
+"""How far the lines of a row go on above and below it; its cell hides what is too much."""
 USUAL_WIDTH_PX = 620
 """A swarm is laid out for this width; where it is narrower, its dots overlap a little."""
 
@@ -41,11 +43,14 @@ class Axis:
         return self.low <= value <= self.high
 
 
-def axis(values: Iterable[float], *, zero: bool = True, count: int = 6, least: float = 1.0) -> Axis:
+def axis(
+    values: Iterable[float], *, zero: bool = True, count: int = 6, least: float = 1.0, exact_low: bool = False
+) -> Axis:
     """An axis over all values with about `count` ticks.
 
     :param zero: it begins at zero or below.
     :param least: the shortest span that is drawn.
+    :param exact_low: it begins at the least value, not at the tick below it.
     """
     known = [value for value in values if math.isfinite(value)]
     low, high = (min(known), max(known)) if known else (0.0, least)
@@ -56,6 +61,8 @@ def axis(values: Iterable[float], *, zero: bool = True, count: int = 6, least: f
     step = _round_step((high - low) / max(count, 1))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(round(index * step, 10) for index in range(first, last + 1))
+    if exact_low and ticks[0] < low:
+        return Axis(low, ticks[-1], ticks[1:])
     return Axis(ticks[0], ticks[-1], ticks)
 
 
@@ -70,15 +77,18 @@ def picture(height: float, *children: Child, label: str = "", class_: str = "") 
     return tag("svg", *children, width="100%", height=height, class_=f"pic {class_}".strip(), **named)
 
 
-def grid(x: Axis, height: float, *, top: float = 0) -> Html:
-    """Vertical lines at the ticks; the one at zero stands out."""
+def grid(x: Axis, height: float, *, reach: float = 0) -> Html:
+    """Vertical lines at the ticks; the one at zero stands out.
+
+    :param reach: pixels beyond the picture, above and below: in rows of a table the lines go on from row to row.
+    """
     return join(
         tag(
             "line",
             x1=percent(x.at(tick)),
             x2=percent(x.at(tick)),
-            y1=top,
-            y2=height,
+            y1=-reach,
+            y2=height + reach,
             class_="g zero" if tick == 0 else "g",
         )
         for tick in x.ticks
@@ -86,16 +96,16 @@ def grid(x: Axis, height: float, *, top: float = 0) -> Html:
 
 
 def scale(x: Axis, *, y: float = 12, text: Callable[[float], str] = plain) -> Html:
-    """The numbers of a horizontal axis; the outermost are turned inwards, and every other one goes on a phone."""
-    last = len(x.ticks) - 1
+    """The numbers of a horizontal axis; where there are many, every other one goes on a phone."""
+    kept = (x.ticks.index(0.0) if 0.0 in x.ticks else 0) % 2
     return join(
         tag(
             "text",
             text(tick),
             x=percent(x.at(tick)),
             y=y,
-            class_="tick" + (" odd" if index % 2 and last > 3 else ""),
-            text_anchor="start" if index == 0 else "end" if index == last else "middle",
+            class_="tick odd" if index % 2 != kept and len(x.ticks) > 4 else "tick",
+            text_anchor="middle",
         )
         for index, tick in enumerate(x.ticks)
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from antiphon.benchmarks.records import Summary, TurnRecord
 from antiphon.benchmarks.report import texts
 from antiphon.benchmarks.report.charts import (
+    REACH_PX,
     Axis,
     axis,
     curve,
@@ -14,7 +15,6 @@ from antiphon.benchmarks.report.charts import (
     hue,
     plot,
     swarm,
-    swatch,
     title,
 )
 from antiphon.benchmarks.report.figures import answered_within, warm_ttfa
@@ -30,6 +30,7 @@ from antiphon.benchmarks.report.sections import (
     note,
     number_cell,
     percentile,
+    who,
     with_line,
 )
 
@@ -46,6 +47,7 @@ def distributions(report: Report) -> Section | None:
     return Section(
         id="times",
         title="Time to first audio",
+        short="Times",
         body=join(
             strips(entries, "Every answered turn is one dot; cold turns are hollow and not in the percentiles."),
             strip_key(),
@@ -63,7 +65,8 @@ def strips(entries: Sequence[Entry], caption: str) -> Html:
     x = axis([time for entry in entries for time in _times(entry)], least=100)
     gap = x.at(HUMAN_GAP_MS)
     over = join(
-        tag("line", x1=percent(gap), x2=percent(gap), y1=4, y2=16, class_="ref"),
+        tag("line", x1=percent(gap), x2=percent(gap), y1=2, y2=15, class_="ref"),
+        tag("line", x1=percent(gap), x2=percent(gap), y1=31, y2=31 + REACH_PX, class_="ref"),
         tag("text", f"people: {HUMAN_GAP_MS} ms", x=percent(gap), dx=5, y=11, class_="reftext"),
     )
     rows = [
@@ -121,8 +124,10 @@ def _strip(entry: Entry, x: Axis) -> Html:
     gap = percent(x.at(HUMAN_GAP_MS))
     return chart_cell(
         STRIP_PX,
-        grid(x, STRIP_PX),
-        tag("line", x1=gap, x2=gap, y1=0, y2=STRIP_PX, class_="ref") if x.holds(HUMAN_GAP_MS) else None,
+        grid(x, STRIP_PX, reach=REACH_PX),
+        tag("line", x1=gap, x2=gap, y1=-REACH_PX, y2=STRIP_PX + REACH_PX, class_="ref")
+        if x.holds(HUMAN_GAP_MS)
+        else None,
         tag(
             "g",
             _band(x, ttfa),
@@ -179,7 +184,7 @@ def _parts(entries: Sequence[Entry]) -> Html | None:
             name_cell(entry),
             chart_cell(
                 PARTS_PX,
-                grid(x, PARTS_PX),
+                grid(x, PARTS_PX, reach=REACH_PX),
                 _bar(x, commit, 6, "wait", "commit delay"),
                 _bar(x, compute, 23, "compute", "compute not hidden"),
                 label=f"{entry.label}: commit delay {texts.p50_p95(commit)}, compute not hidden "
@@ -306,9 +311,7 @@ def _within_table(entries: Sequence[Entry]) -> Html:
         steps = answered_within(entry.result)
         shares = [max((share for time, share in steps if time <= limit), default=0.0) for limit in limits]
         cells = (tag("td", texts.rate(share)) for share in shares)
-        rows.append(
-            tag("tr", tag("th", swatch(entry.color), entry.label, with_line(company(entry.result)), scope="row"), cells)
-        )
+        rows.append(tag("tr", tag("th", who(entry), with_line(company(entry.result)), scope="row"), cells))
     table = tag(
         "table", tag("caption", "Share of all warm turns answered within"), tag("thead", head), tag("tbody", rows)
     )

@@ -45,6 +45,7 @@ def endpointing(report: Report) -> Section | None:
     return Section(
         id="endpointing",
         title="Time to first audio against false cutoffs",
+        short="Cutoffs",
         body=join(
             tag(
                 "p",
@@ -207,34 +208,38 @@ def _table(points: Sequence[Point], keys: Sequence[str], ours: Sequence[Point], 
     head = [
         "#",
         *keys,
-        "front",
         "false cutoffs",
         *(f"{split.replace('_', ' ')} half" for split in halves),
         "missed",
         "TTFA p50",
         "TTFA p95",
-        "commit delay p50 / p95",
         "WER",
+        "commit delay p50",
     ]
     ordered = sorted(points, key=lambda point: (point.rate is None, point.rate or 0.0, point.number))
     rows = []
     for point in ordered:
-        fronts = [name for name, front in (("p50", ours), ("p95", late)) if point in front]
+        fronts = point in ours or point in late
         cells: list[Child] = [
             *(setting(point.settings[key]) if key in point.settings else texts.NONE for key in keys),
-            " · ".join(fronts),
             _rate(point.rate, point.result.cutoffs, point.result.turns),
             *(_split_rate(point, split) for split in halves),
             texts.rate(point.result.missed_rate),
             percentile(point.result.ttfa_ms, "p50"),
             percentile(point.result.ttfa_ms, "p95"),
-            texts.p50_p95(point.result.commit_delay_ms),
             texts.rate(point.result.wer),
+            texts.ms(point.result.commit_delay_ms.p50),
         ]
         rows.append(
             tag(
                 "tr",
-                tag("th", str(point.number), scope="row"),
+                tag(
+                    "th",
+                    tag(
+                        "span", str(point.number), tag("span", "front", class_="tag") if fronts else None, class_="rank"
+                    ),
+                    scope="row",
+                ),
                 (tag("td", cell, class_="left" if at < len(keys) else None) for at, cell in enumerate(cells)),
                 class_="front" if fronts else None,
             )

@@ -31,8 +31,8 @@ class Estimate:
 
 
 def wilson(part: int, whole: int) -> tuple[float, float] | None:
-    """95 % interval of a rate (Wilson's score interval); None: of nothing."""
-    if whole <= 0:
+    """95 % interval of a rate (Wilson's score interval); None: of nothing, or no part of the whole."""
+    if not 0 <= part <= whole or whole == 0:
         return None
     z, p = 1.959964, part / whole
     scale = 1 + z * z / whole

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 from antiphon.benchmarks.records import ConfigResult, Summary
 from antiphon.benchmarks.report import texts
-from antiphon.benchmarks.report.charts import hue, swatch
+from antiphon.benchmarks.report.charts import hue
 from antiphon.benchmarks.report.figures import wilson
 from antiphon.benchmarks.report.markup import NBSP, Child, Html, join, tag
-from antiphon.benchmarks.report.reading import Entry
-from antiphon.benchmarks.report.sections import Report, Section, ci, company, note, percentile
+from antiphon.benchmarks.report.reading import Entry, only_sweep
+from antiphon.benchmarks.report.sections import Report, Section, ci, company, note, percentile, who
 
 
 def lead(report: Report) -> Html:
     """What a reader should take home: the first configuration that answered, next to the peers."""
+    tried = only_sweep(report.result)
+    if tried:
+        return _of_sweep(report, tried)
     answered = [entry for entry in report.configs if entry.result.ttfa_ms.p50 is not None]
     if not answered:
         return tag("p", "No turn was answered: there is no time to first audio in this result.", class_="lead")
@@ -29,14 +32,25 @@ def lead(report: Report) -> Html:
         str(best.result.ttfa_ms.n),
         f"; {company(best.result)}).",
     )
-    others = [
-        f"{peer.label} takes {texts.ms(peer.result.ttfa_ms.p50)}, {texts.times(peer.result.ttfa_ms.p50 / ours)} as long"
-        f" ({company(peer.result)})"
+    ratios = [
+        f"{peer.label} {texts.times(peer.result.ttfa_ms.p50 / ours)}"
         for peer in report.peers
         if peer.result.ttfa_ms.p50 is not None and ours > 0
     ]
-    more = f" In the same run {'; '.join(others)}." if others else None
+    more = f" Other systems in the same run, as many times as long: {', '.join(ratios)}." if ratios else None
     return tag("p", said, more, class_="lead")
+
+
+def _of_sweep(report: Report, tried: int) -> Html:
+    """Of a sweep alone: both ends of its front."""
+    front = [entry for entry in report.configs if entry.result.ttfa_ms.p50 is not None]
+    said = f"{texts.count(tried, 'setting')} tried."
+    if front:
+        ends = dict.fromkeys(
+            f"{texts.ms(entry.result.ttfa_ms.p50)} ({company(entry.result)})" for entry in (front[0], front[-1])
+        )
+        said += f" The best of them answer, at the median, after {' to '.join(ends)}."
+    return tag("p", said, class_="lead")
 
 
 def cards(report: Report) -> Html:
@@ -151,8 +165,13 @@ GROUPS: Sequence[tuple[str, Sequence[Line]]] = (
             Line("TTFA max", _of("max", "ttfa_ms")),
             Line("n, warm turns", lambda result: str(result.ttfa_ms.n)),
             Line("TTFA cold, p50", _of("p50", "ttfa_cold_ms"), "no cold turn was answered"),
+            Line("cold over warm", lambda result: texts.times(result.cold_over_warm)),
             Line("n, cold turns", lambda result: str(result.ttfa_cold_ms.n)),
-            Line("commit delay p50", _of("p50", "commit_delay_ms"), "no commit event: peers do not report one"),
+            Line(
+                "commit delay p50",
+                _of("p50", "commit_delay_ms"),
+                "no answered turn with a commit event; peers have none",
+            ),
             Line("commit delay p95", _of("p95", "commit_delay_ms")),
             Line("compute not hidden p50", _of("p50", "compute_after_commit_ms")),
             Line("compute not hidden p95", _of("p95", "compute_after_commit_ms")),
@@ -200,17 +219,27 @@ def summary(report: Report) -> Section | None:
     head = tag(
         "tr",
         tag("th", "", aria_label="number"),
-        (tag("th", swatch(entry.color), entry.label, scope="col", class_=_edge(entry)) for entry in entries),
+        (tag("th", who(entry, marked=False), scope="col", class_=_edge(entry)) for entry in entries),
     )
     caption = "Percentiles of warm turns; the small line is a 95 % interval."
-    table = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", body), class_="summary")
-    absent = [f"{', '.join(names)}: {why}." for why, names in notes.items()]
+    columns = tag("colgroup", tag("col", style="width:210px"), (tag("col") for _ in entries))
+    table = tag(
+        "table",
+        tag("caption", caption),
+        columns,
+        tag("thead", head),
+        tag("tbody", body),
+        class_="summary",
+        style=f"min-width:{210 + 138 * len(entries)}px",
+    )
+    absent = "; ".join(f"{', '.join(names)} ({why})" for why, names in notes.items())
     return Section(
         id="summary",
         title="All numbers",
+        short="Numbers",
         body=join(
             tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="All numbers"),
-            note(f"{texts.NONE} means not measured. " + " ".join(absent)) if absent else note(f"{texts.NONE}: none."),
+            note(f"{texts.NONE} means not measured" + (f": {absent}." if absent else ".")),
         ),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from antiphon.benchmarks.records import ConfigResult
 from antiphon.benchmarks.report import texts
-from antiphon.benchmarks.report.charts import Axis, axis, grid, picture, title
+from antiphon.benchmarks.report.charts import REACH_PX, Axis, axis, grid, picture, title
 from antiphon.benchmarks.report.figures import Estimate, difference
 from antiphon.benchmarks.report.markup import Child, Html, join, percent, tag
 from antiphon.benchmarks.report.sections import (
@@ -36,6 +36,7 @@ def levers(report: Report) -> Section | None:
     return Section(
         id="levers",
         title="What each lever is worth",
+        short="Levers",
         body=join(
             tag(
                 "p",
@@ -88,9 +89,9 @@ def _forest(runs: Sequence[tuple[str, ConfigResult]], changes: Sequence[Estimate
 def _change(name: str, change: Estimate | None, x: Axis) -> Html:
     middle = ROW_PX / 2
     if change is None:
-        return chart_cell(ROW_PX, grid(x, ROW_PX), label=f"{name}: nothing to compare")
+        return chart_cell(ROW_PX, grid(x, ROW_PX, reach=REACH_PX), label=f"{name}: nothing to compare")
     spot = percent(x.at(change.value))
-    marks: list[Child] = [grid(x, ROW_PX)]
+    marks: list[Child] = [grid(x, ROW_PX, reach=REACH_PX)]
     if change.interval is not None:
         low, high = (percent(x.at(value)) for value in change.interval)
         marks.append(tag("line", x1=low, x2=high, y1=middle, y2=middle, class_="mid"))
@@ -122,15 +123,15 @@ def _table(runs: Sequence[tuple[str, ConfigResult]], changes: Sequence[Estimate 
     head = (
         "",
         "TTFA p50 / p95",
+        "false cutoffs",
+        "WER",
+        "missed",
+        "n",
         "compute not hidden p50 / p95",
         "commit delay p50",
         "CPU a turn",
         "wasted a turn",
         "hit rate",
-        "false cutoffs",
-        "WER",
-        "missed",
-        "n",
     )
     rows = []
     for at, ((name, run), change) in enumerate(zip(runs, changes, strict=True)):
@@ -139,15 +140,15 @@ def _table(runs: Sequence[tuple[str, ConfigResult]], changes: Sequence[Estimate 
             label = tag("span", "no effect shown", class_="tag", style="margin-left:8px")
         cells = (
             texts.p50_p95(run.ttfa_ms),
+            texts.rate(run.false_cutoff_rate),
+            texts.rate(run.wer),
+            texts.rate(run.missed_rate),
+            str(run.ttfa_ms.n),
             texts.p50_p95(run.compute_after_commit_ms),
             texts.ms(run.commit_delay_ms.p50),
             texts.seconds(run.cpu_s_per_turn),
             texts.seconds(run.wasted_s_per_turn),
             texts.rate(run.speculation_hit_rate),
-            texts.rate(run.false_cutoff_rate),
-            texts.rate(run.wer),
-            texts.rate(run.missed_rate),
-            str(run.ttfa_ms.n),
         )
         rows.append(
             tag(

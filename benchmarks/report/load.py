@@ -60,10 +60,11 @@ def load(report: Report) -> Section | None:
     return Section(
         id="load",
         title="Time to first audio against load",
+        short="Load",
         body=join(
             tag("p", "Sessions speak at the same time, each with its own clips. ", _limits(found)),
             _key(found),
-            tag("div", panels, class_="panels"),
+            tag("div", panels, class_="panels three"),
             (_table(series) for series in found),
         ),
     )
@@ -149,7 +150,7 @@ def _rates(found: Sequence[Series], x: Axis) -> Html | None:
         y,
         found,
         lines,
-        "share of turns: cut off (full line), missed (dashed)",
+        "of turns: cut off (full), missed (dashed)",
         text_is_rate=True,
     )
 

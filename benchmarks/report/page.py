@@ -84,7 +84,7 @@ def _origin(report: Report) -> Html:
     result = report.result
     clips = result.clips.get("clips")
     facts = (
-        result.created,
+        texts.when(result.created),
         str(result.machine.get("processor") or ""),
         texts.count(clips, "clip") if isinstance(clips, int) else "",
         f"commit {result.commit[:10]}" if result.commit else "",
@@ -93,7 +93,7 @@ def _origin(report: Report) -> Html:
 
 
 def _navigation(parts: Sequence[Section]) -> Html:
-    links = (tag("li", tag("a", part.title, href=f"#{part.id}")) for part in parts)
+    links = (tag("li", tag("a", part.short, href=f"#{part.id}")) for part in parts)
     button = tag(
         "button", "Dark", id="theme", type="button", class_="js", hidden=True, aria_label="Switch light and dark"
     )

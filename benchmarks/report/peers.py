@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from antiphon.benchmarks.report import texts
-from antiphon.benchmarks.report.charts import swatch
 from antiphon.benchmarks.report.distributions import strips
 from antiphon.benchmarks.report.figures import ratio
-from antiphon.benchmarks.report.markup import NBSP, Html, join, tag
+from antiphon.benchmarks.report.markup import NBSP, Child, Html, join, tag
 from antiphon.benchmarks.report.reading import Entry
-from antiphon.benchmarks.report.sections import Report, Section, ci, company, note, plain_table, with_line
+from antiphon.benchmarks.report.sections import Report, Section, ci, company, note, plain_table, who, with_line
 
 
 def beside(report: Report) -> Section | None:
@@ -22,6 +21,7 @@ def beside(report: Report) -> Section | None:
     return Section(
         id="peers",
         title="Beside other systems",
+        short="Peers",
         body=join(
             strips(answered, caption) if answered else None,
             _ratios(report.configs, report.peers),
@@ -34,20 +34,18 @@ def _ratios(configs: Sequence[Entry], peers: Sequence[Entry]) -> Html | None:
     """Each peer's median TTFA over each configuration's."""
     if not configs:
         return None
-    head = ("", *(entry.label for entry in configs))
+    head: list[Child] = ["", *(join(who(entry), with_line(company(entry.result))) for entry in configs)]
     rows = []
     for peer in peers:
         cells = (tag("td", _ratio(config, peer)) for config in configs)
-        name = tag("th", swatch(None), peer.label, with_line(company(peer.result)), scope="row")
+        name = tag("th", who(peer), with_line(company(peer.result)), scope="row")
         rows.append(tag("tr", name, cells))
     return join(
         tag("h3", "How many times as long"),
         plain_table("The peer's TTFA p50 over the configuration's, with a 95 % interval", head, rows),
         note(
             "The interval resamples the clips that both answered, in pairs. A ratio of times says nothing about the "
-            "cutoffs and word errors that stand beside them: "
-            + "; ".join(f"{entry.label}: {company(entry.result)}" for entry in configs)
-            + "."
+            "cutoffs and word errors that stand beside it."
         ),
     )
 
@@ -77,7 +75,5 @@ def _costs(entries: Sequence[Entry]) -> Html:
             memory,
             str(result.underruns),
         )
-        rows.append(
-            tag("tr", tag("th", swatch(entry.color), entry.label, scope="row"), (tag("td", cell) for cell in cells))
-        )
+        rows.append(tag("tr", tag("th", who(entry), scope="row"), (tag("td", cell) for cell in cells)))
     return join(tag("h3", "Accuracy and cost"), plain_table("Of the same run", head, rows))

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from antiphon.benchmarks.records import SCHEMA_VERSION, BenchResult, ConfigResult, TurnRecord
+from antiphon.benchmarks.report.figures import pareto_front
 from antiphon.engines.errors import AntiphonError
 
 MOST_POINTS_SHOWN = 8
-"""Of a result that is nothing but a sweep, as many settings get cards and a waterfall of their own."""
+"""Of a result that is nothing but a sweep, at most as many settings get a card and a waterfall of their own."""
 
 
 class ReportError(AntiphonError):
@@ -69,7 +70,7 @@ def read_result(result: Mapping[str, Any]) -> BenchResult:
 def configurations(result: BenchResult) -> list[Entry]:
     """The configurations that the report is about: those that are no point of a sweep, an ablation or a load test.
 
-    A result that holds nothing else is about its base: all levers on, the fewest sessions, or the fastest settings.
+    A result that holds nothing else is about its base: all levers on, the fewest sessions, or the settings on the front.
     """
     parts = {index for _, index in _references(result)}
     chosen = [index for index in range(len(result.configs)) if index not in parts]
@@ -78,8 +79,7 @@ def configurations(result: BenchResult) -> list[Entry]:
     if not chosen and result.load and result.load.get("steps"):
         chosen = [result.load["steps"][0]["result"]]
     if not chosen:
-        fastest = sorted(parts, key=lambda index: result.configs[index].ttfa_ms.p50 or math.inf)
-        chosen = sorted(fastest[:MOST_POINTS_SHOWN])
+        chosen = _front(result)
     several = {config.concurrency for config in (result.configs[index] for index in chosen)} != {1}
     return [
         Entry(
@@ -90,6 +90,23 @@ def configurations(result: BenchResult) -> list[Entry]:
         )
         for number, index in enumerate(chosen)
     ]
+
+
+def only_sweep(result: BenchResult) -> int:
+    """How many settings a sweep tried, if the result holds nothing else; else 0."""
+    points = len((result.sweep or {}).get("points") or ())
+    return points if points and not result.ablation and not result.load and points == len(result.configs) else 0
+
+
+def _front(result: BenchResult) -> list[int]:
+    """The settings that no other beats in both the false-cutoff rate and the median TTFA, the safest first."""
+    known = [
+        (index, config.false_cutoff_rate, config.ttfa_ms.p50)
+        for index, config in enumerate(result.configs)
+        if config.false_cutoff_rate is not None and config.ttfa_ms.p50 is not None
+    ]
+    front = pareto_front([(rate, ttfa) for _, rate, ttfa in known if rate is not None and ttfa is not None])
+    return [known[at][0] for at in front][:MOST_POINTS_SHOWN] or list(range(len(result.configs)))[:MOST_POINTS_SHOWN]
 
 
 def peers(result: BenchResult) -> list[Entry]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from antiphon.benchmarks.records import BenchResult, ConfigResult, Summary
 from antiphon.benchmarks.report import texts
 from antiphon.benchmarks.report.charts import Axis, picture, scale, swatch
-from antiphon.benchmarks.report.markup import Child, Html, join, tag
+from antiphon.benchmarks.report.markup import NBSP, Child, Html, join, tag
 from antiphon.benchmarks.report.reading import Entry
 
 
@@ -27,6 +27,8 @@ class Section:
 
     id: str
     title: str
+    short: str
+    """Its name in the navigation."""
     body: Html
 
 
@@ -47,8 +49,8 @@ def note(*children: Child) -> Html:
 def company(result: ConfigResult) -> str:
     """What must stand beside every TTFA: false cutoffs, word errors and misses of the same run."""
     return (
-        f"false cutoffs {texts.rate(result.false_cutoff_rate)} · WER {texts.rate(result.wer)} · "
-        f"missed {texts.rate(result.missed_rate)}"
+        f"false{NBSP}cutoffs{NBSP}{texts.rate(result.false_cutoff_rate)} · WER{NBSP}{texts.rate(result.wer)} · "
+        f"missed{NBSP}{texts.rate(result.missed_rate)}"
     )
 
 
@@ -68,13 +70,17 @@ def percentile(summary: Summary, name: str) -> Html:
     return join(texts.ms(value), ci(texts.interval(bounds)) if value is not None else None)
 
 
+def who(entry: Entry, *, marked: bool = True) -> Html:
+    """The swatch and the name, kept together; `marked`: a peer is called one."""
+    mark = tag("span", "peer", class_="tag") if entry.is_peer and marked else None
+    return tag("span", swatch(entry.color), entry.label, mark, class_="who")
+
+
 def name_cell(entry: Entry, *more: Child) -> Html:
     """The first cell of a row: who it is, and below it what its TTFA was bought with."""
     return tag(
         "th",
-        swatch(entry.color),
-        entry.label,
-        tag("span", "peer", class_="tag", style="margin-left:6px") if entry.is_peer else None,
+        who(entry),
         with_line(company(entry.result)),
         *more,
         scope="row",
@@ -132,7 +138,7 @@ def number_cell(heading: str, *children: Child) -> Html:
     return tag("td", *children, class_="n", data_h=heading, role="cell")
 
 
-def plain_table(caption: str, head: Sequence[str], rows: Sequence[Html], *, left: int = 1) -> Html:
+def plain_table(caption: str, head: Sequence[Child], rows: Sequence[Html], *, left: int = 1) -> Html:
     """A table of numbers that scrolls sideways where it must; the first `left` columns are text."""
     cells = (tag("th", heading, scope="col", class_="left" if at < left else None) for at, heading in enumerate(head))
     table = tag("table", tag("caption", caption), tag("thead", tag("tr", cells)), tag("tbody", rows))

@@ -116,6 +116,11 @@ button{cursor:pointer;white-space:nowrap}
 section{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:24px 26px 22px;margin:20px 0}
 section.bare{background:none;border:0;padding:0}
 footer{color:var(--soft);font-size:.85rem;padding:8px 0 48px}
+.who{display:inline-block;position:relative;padding-left:1.2em;text-align:left;overflow-wrap:break-word}
+.who .swatch{position:absolute;left:0;top:.42em}
+.who .tag{margin-left:8px}
+.rank{white-space:nowrap}.rank .tag{margin-left:6px}
+.small{font-size:.79rem}
 .swatch{display:inline-block;width:.72em;height:.72em;border-radius:3px;background:var(--c);margin-right:.5em;flex:none}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,318px),1fr));gap:14px;margin:20px 0 0}
 .card{background:var(--card);border:1px solid var(--line);border-top:3px solid var(--c);border-radius:12px;
@@ -149,29 +154,34 @@ TABLES = """
 .scroll{overflow-x:auto;margin:.4rem -26px 0;padding:0 26px}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 caption{text-align:left;color:var(--soft);font-size:.85rem;padding-bottom:8px}
-th,td{padding:6px 10px;text-align:right;vertical-align:baseline;border-bottom:1px solid var(--grid)}
+th,td{padding:6px 8px;text-align:right;vertical-align:baseline;border-bottom:1px solid var(--grid)}
 th{font-weight:600}
 thead th{color:var(--soft);font-size:.82rem;font-weight:600;border-bottom:1px solid var(--axis);vertical-align:bottom}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 th:last-child,td:last-child{padding-right:0}
 .left,td.left,th.left{text-align:left}
+table.summary{table-layout:fixed;border-collapse:separate;border-spacing:0}
+table.summary .who{overflow-wrap:anywhere;max-width:100%}
+table.summary thead th{font-size:.8rem;padding:6px}
 td .ci,.ci{display:block;color:var(--soft);font-size:.78rem;font-weight:400;white-space:nowrap}
 table.summary th[scope=row]{font-weight:500;white-space:nowrap}
 table.summary th:first-child{position:sticky;left:0;background:var(--card);padding-right:18px}
-table.summary td,table.summary thead th{min-width:104px}
 table.summary tr.group th{color:var(--soft);font-size:.79rem;font-weight:650;padding-top:17px;
   border-bottom-color:var(--axis)}
 table.summary .first-peer{border-left:1px solid var(--axis)}
 td.none{color:var(--soft)}
 tr.front td,tr.front th{font-weight:620}
-tr.base td,tr.base th{background:var(--tint)}
-tr.base th:first-child{box-shadow:-10px 0 0 var(--tint)}
-tr.base td:last-child{box-shadow:10px 0 0 var(--tint)}
+tr.base{background:var(--tint)}
+@media (min-width:761px){
+  tr.base th:first-child{box-shadow:-10px 0 0 var(--tint)}
+  tr.base td:last-child{box-shadow:10px 0 0 var(--tint)}
+}
+.scroll th:has(.with){min-width:170px}
 """
 
 CHARTS = """
 .pic{display:block;overflow:visible}
-.pic text{font-size:11.5px;fill:var(--ink)}
+.pic text{font-size:11.5px;font-weight:400;fill:var(--ink)}
 .pic .tick{fill:var(--soft);font-size:11.5px}
 .g{stroke:var(--grid);stroke-width:1}
 .g.zero,.g.base{stroke:var(--axis)}
@@ -203,8 +213,10 @@ CHARTS = """
 .pic .limittext{fill:var(--bad);font-size:11px;font-weight:600}
 .plot{display:grid;grid-template-columns:44px 1fr;column-gap:8px;margin:.3rem 0 .2rem}
 .plot .ytitle{grid-column:1/3;color:var(--soft);font-size:.82rem;margin-bottom:10px}
+.plot>.pic{min-width:0}
 .plot .xtitle{grid-column:2;color:var(--soft);font-size:.82rem;text-align:right}
 .panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:26px 36px;margin-top:14px}
+.panels.three{grid-template-columns:repeat(auto-fit,minmax(min(100%,290px),1fr))}
 .panels h3,.panels h4{margin:0 0 .3rem;font-size:.93rem}
 .key{display:flex;flex-wrap:wrap;gap:4px 20px;list-style:none;margin:.6rem 0 .4rem;padding:0;font-size:.84rem;
   color:var(--soft)}
@@ -213,7 +225,8 @@ CHARTS = """
 .key.wide li{align-items:baseline}
 .key b{color:var(--ink);font-weight:600}
 table.fig{margin-top:10px}
-table.fig td.chart,table.fig th.chart{width:56%;padding:0 14px;border-bottom:0}
+table.fig td.chart,table.fig th.chart{width:54%;padding:0 20px}
+td.chart{overflow:hidden}
 table.fig td,table.fig th{vertical-align:middle}
 table.fig thead th{border-bottom:0;vertical-align:bottom}
 table.fig tbody td,table.fig tbody th{border-bottom:1px solid var(--grid)}
@@ -229,11 +242,11 @@ details.run{border-top:1px solid var(--line);margin-top:12px}
 details.run>summary{cursor:pointer;padding:11px 0 9px;font-weight:620}
 details.run>summary .with{display:inline;margin-left:.8em}
 table.falls{table-layout:fixed}
-table.falls col.name{width:24%}table.falls col.n{width:68px}
+table.falls col.name{width:24%}table.falls col.n{width:78px}
 table.falls td,table.falls th{padding:4px 8px;vertical-align:middle}
 table.falls td:first-child,table.falls th:first-child{padding-left:0}
 table.falls tbody th{font-weight:500;text-align:left;overflow-wrap:anywhere;line-height:1.3}
-table.falls tbody td.chart{padding:0 10px}
+table.falls .chart{padding:0 16px!important}
 table.falls tbody.bad>tr:first-child>*{border-bottom-color:transparent}
 table.falls tr.said td{text-align:left;padding:0 0 9px;font-size:.84rem;color:var(--soft)}
 table.falls summary{cursor:pointer}
@@ -252,7 +265,7 @@ table.falls summary{cursor:pointer}
 """
 
 NARROW = """
-@media (max-width:760px){
+@media screen and (max-width:760px){
   body{font-size:14.5px}
   main,.top{padding-left:14px;padding-right:14px}
   nav ul{padding-left:14px;padding-right:14px}
@@ -262,19 +275,23 @@ NARROW = """
   .two{grid-template-columns:1fr}
   .tick.odd{display:none}
   .facts{grid-template-columns:1fr;gap:0}.facts dd{margin-bottom:7px}
-  table.fig thead tr,table.fig tbody tr{display:grid;grid-template-columns:1fr auto auto;align-items:end;
-    border-bottom:1px solid var(--grid);padding:7px 0 4px;column-gap:14px}
+  table.fig thead tr,table.fig tbody tr{display:grid;grid-template-columns:1fr 1fr;align-items:baseline;
+    border-bottom:1px solid var(--grid);padding:8px 0 5px;column-gap:14px}
+  table.fig tr.base{margin:0 -8px;padding-left:8px;padding-right:8px}
   table.fig tbody td,table.fig tbody th,table.fig thead th{border:0;padding:2px 0}
-  table.fig th[scope=row],table.fig thead th:first-child{width:auto}
-  table.fig .chart{grid-column:1/-1;grid-row:2;width:100%!important;padding:2px 0!important}
+  table.fig th[scope=row]{grid-column:1/-1;width:auto!important}
+  table.fig .chart{grid-column:1/-1;grid-row:3;width:100%!important;padding:3px 8px!important}
+  table.fig td.n{text-align:left}
+  table.fig td.n .ci{display:inline;margin-left:6px}
   table.fig td.n::before{content:attr(data-h) " ";color:var(--soft);font-size:.78rem}
   table.fig thead th:not(.chart){display:none}
   table.falls,table.falls tbody,table.falls thead{display:block}
   table.falls colgroup{display:none}
+  table.falls caption{display:block}
   table.falls tr.fall,table.falls thead tr{display:grid;grid-template-columns:1fr auto auto auto;column-gap:10px;
     align-items:baseline;padding:5px 0 3px;border-bottom:1px solid var(--grid)}
   table.falls tr.fall>*,table.falls thead tr>*{border:0;padding:0}
-  table.falls .chart{grid-column:1/-1;padding:2px 0!important}
+  table.falls .chart{grid-column:1/-1;padding:2px 8px!important}
   table.falls tr.fall .chart{grid-row:2}
   table.falls thead th:not(.chart){display:none}
   table.falls tr.said,table.falls tr.said td{display:block}
@@ -284,18 +301,21 @@ NARROW = """
 """
 
 PRINT = """
+@page{margin:12mm}
 @media print{
-  body{background:#fff;font-size:10.5pt}
+  body{background:#fff;font-size:8.5pt}
+  h1{font-size:17pt}h2{font-size:13pt}.lead{font-size:10pt}
   nav,.controls,.tip{display:none!important}
   main,.top{max-width:none;padding:0}
   section{border:0;border-radius:0;padding:0;margin:16pt 0;break-inside:auto}
-  .card,tr,.plot,tbody{break-inside:avoid}
+  .card,tr,.plot,table.falls tbody{break-inside:avoid}
+  .cards{grid-template-columns:repeat(3,1fr)}.big{font-size:15pt}.card{padding:8px 10px}
   h2,h3{break-after:avoid}
   .scroll{overflow:visible;margin:0;padding:0}
-  table.summary{font-size:.78rem}table.summary td,table.summary thead th{min-width:0}
+  table{font-size:8pt}.pic text{font-size:9px!important}table.summary col:first-child{width:130px!important}table.summary{min-width:0!important}
   table.summary th[scope=row]{white-space:normal}
   *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-  details::details-content{content-visibility:visible!important;block-size:auto!important}
+  details.run::details-content{content-visibility:visible!important;block-size:auto!important}
 }
 @media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from antiphon.benchmarks.records import Summary
 from antiphon.benchmarks.report.markup import NBSP
 
@@ -57,6 +59,15 @@ def share(part: int, whole: int) -> str:
 def count(number: int, noun: str) -> str:
     """ "1 turn", "2 turns"."""
     return f"{number:,}{NBSP}{noun}{'' if number == 1 else 's'}"
+
+
+def when(created: str) -> str:
+    """ "2026-11-20 10:00 UTC"; what is no time stands as it is."""
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def p50_p95(summary: Summary | None) -> str:

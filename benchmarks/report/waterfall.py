@@ -8,8 +8,9 @@ import numpy as np
 
 from antiphon.benchmarks.records import StageTimes, TurnRecord
 from antiphon.benchmarks.report import texts
-from antiphon.benchmarks.report.charts import Axis, axis, grid, hue, picture, scale, swatch, title
-from antiphon.benchmarks.report.markup import Child, Html, join, percent, tag
+from antiphon.benchmarks.report.charts import REACH_PX, Axis, axis, grid, hue, picture, scale, swatch, title
+from antiphon.benchmarks.report.figures import spoken_turns
+from antiphon.benchmarks.report.markup import Child, Html, join, number, percent, tag
 from antiphon.benchmarks.report.reading import Entry
 from antiphon.benchmarks.report.sections import (
     Report,
@@ -22,6 +23,8 @@ from antiphon.benchmarks.report.sections import (
 )
 
 ROW_PX = 25
+EDGE_PX = 30.0
+"""The shade of what came before the end of speech goes on to the edge of the cell."""
 EARLIEST_MS = -1500.0
 """How far before the end of speech the picture reaches at most; what lies earlier is an arrow at the edge."""
 
@@ -54,13 +57,14 @@ def waterfall(report: Report) -> Section | None:
     entries = [entry for entry in (*report.configs, *report.peers) if entry.records]
     if not entries:
         return None
-    ours = _axis_of([turn.stages for entry in entries if not entry.is_peer for turn in entry.records])
-    theirs = _axis_of([turn.stages for entry in entries if entry.is_peer for turn in entry.records])
+    ours = _axis_of([turn for entry in entries if not entry.is_peer for turn in entry.records])
+    theirs = _axis_of([turn for entry in entries if entry.is_peer for turn in entry.records])
     runs = [_run(entry, theirs if entry.is_peer else ours, opened=at == 0) for at, entry in enumerate(entries)]
     scales = " Configurations share one scale, peers another." if any(entry.is_peer for entry in entries) else ""
     return Section(
         id="turns",
         title="The waterfall of each turn",
+        short="Turns",
         body=join(
             tag(
                 "p",
@@ -70,6 +74,7 @@ def waterfall(report: Report) -> Section | None:
             ),
             _key(),
             _medians(report),
+            tag("h3", "Every turn"),
             _controls(entries),
             runs,
         ),
@@ -79,14 +84,27 @@ def waterfall(report: Report) -> Section | None:
 # ---------------------------------------------------------------------------------------- the bars
 
 
-def _axis_of(stages: Iterable[StageTimes]) -> Axis:
-    """From the earliest step to the latest sound; a few stragglers do not squeeze all the others."""
-    known = [value for times in stages for name, _ in STAGES if (value := getattr(times, name)) is not None]
+def _axis_of(turns: Iterable[TurnRecord]) -> Axis:
+    """All of what led to the answers, and a quarter of the width at most for what was cut off early.
+
+    A few stragglers do not squeeze all the others: what lies beyond the axis is an arrow at its edge.
+    """
+    turns = list(turns)
+    answers = _times_of(turn.stages for turn in turns if turn.outcome == "answered")
+    known = answers or _times_of(turn.stages for turn in turns)
     if not known:
         return axis([0.0, 1000.0])
     most = float(np.percentile(known, 99))
     high = max(known) if max(known) <= 1.6 * max(most, 1.0) else most
-    return axis([max(min(known), EARLIEST_MS), high], least=200, count=7)
+    high = max(high, 200.0)
+    early = max(min(_times_of(turn.stages for turn in turns), default=0.0), -0.3 * high, EARLIEST_MS)
+    return axis(
+        [max(min(early, *known), EARLIEST_MS), min(-0.06 * high, 0.0), high], least=200, count=7, exact_low=True
+    )
+
+
+def _times_of(stages: Iterable[StageTimes]) -> list[float]:
+    return [value for times in stages for name, _ in STAGES if (value := getattr(times, name)) is not None]
 
 
 def bars(times: StageTimes, x: Axis, outcome: str = "answered") -> Html:
@@ -94,17 +112,18 @@ def bars(times: StageTimes, x: Axis, outcome: str = "answered") -> Html:
     zero = x.at(0.0)
     parts: list[Child] = []
     if x.low < 0:
-        parts.append(tag("rect", x="0", y="0", width=percent(zero), height=ROW_PX, class_="speech"))
-    parts.append(grid(x, ROW_PX))
+        tall = ROW_PX + 2 * REACH_PX
+        for left, width in ((-EDGE_PX, number(EDGE_PX)), (0.0, percent(zero))):
+            parts.append(tag("rect", x=left, y=-REACH_PX, width=width, height=tall, class_="speech"))
+    parts.append(grid(x, ROW_PX, reach=REACH_PX))
     parts.append(_wait(times, x, outcome))
     parts.append(_work(times, x))
     if times.vad_stop_ms is not None and x.holds(times.vad_stop_ms):
         spot = percent(x.at(times.vad_stop_ms))
         parts.append(tag("line", x1=spot, x2=spot, y1="1", y2="11", class_="t-vad"))
-    for name in ("commit_ms", "audible_ms"):
-        value: float | None = getattr(times, name)
-        if value is not None and not x.holds(value):
-            parts.append(_beyond(x, value))
+    outside = [value for value in (times.commit_ms, times.audible_ms) if value is not None and not x.holds(value)]
+    if outside:
+        parts.append(_beyond(x, max(outside, key=abs)))
     if times.commit_ms is not None and x.holds(times.commit_ms):
         parts.append(tag("circle", cx=percent(x.at(times.commit_ms)), cy="6", r="3.4", class_="t-commit"))
     if times.audible_ms is not None and x.holds(times.audible_ms):
@@ -156,7 +175,7 @@ def _beyond(x: Axis, value: float) -> Html:
         "text",
         f"◂ {texts.plain(value)}" if early else f"{texts.plain(value)} ▸",
         x="0" if early else "100%",
-        y="11" if early else "24",
+        y="22",
         text_anchor="start" if early else "end",
         class_="off-edge",
     )
@@ -194,7 +213,7 @@ def _medians(report: Report) -> Html | None:
     entries = [entry for entry in (*report.configs, *report.peers) if _reached(entry.result.stages_p50_ms)]
     if not entries:
         return None
-    x = _axis_of([entry.result.stages_p50_ms for entry in entries])
+    x = axis(_times_of(entry.result.stages_p50_ms for entry in entries), least=200, count=7, exact_low=True)
     rows = [
         tag(
             "tr",
@@ -244,7 +263,6 @@ def _controls(entries: Sequence[Entry]) -> Html:
     )
     return tag(
         "div",
-        tag("h3", "Every turn", style="margin:0 6px 0 0"),
         _choice("config", "Show", [("", "all"), *((entry.key, entry.label) for entry in entries)]),
         _choice(
             "outcome",
@@ -261,7 +279,7 @@ def _controls(entries: Sequence[Entry]) -> Html:
 
 def _choice(name: str, label: str, options: Sequence[tuple[str, str]]) -> Html:
     made = (tag("option", text, value=value) for value, text in options)
-    return tag("label", f"{label} ", tag("select", made, id=f"f-{name}", style="max-width:15rem"))
+    return tag("label", f"{label} ", tag("select", made, id=f"f-{name}", style="max-width:9.5rem"))
 
 
 def _run(entry: Entry, x: Axis, *, opened: bool) -> Html:
@@ -283,7 +301,7 @@ def _run(entry: Entry, x: Axis, *, opened: bool) -> Html:
             "summary",
             swatch(entry.color),
             entry.label,
-            tag("span", f"{texts.count(len(entry.records), 'turn')} · {company(entry.result)}", class_="with"),
+            tag("span", f"{_counted(entry)} · {company(entry.result)}", class_="with"),
         ),
         tag(
             "table",
@@ -299,6 +317,13 @@ def _run(entry: Entry, x: Axis, *, opened: bool) -> Html:
     )
 
 
+def _counted(entry: Entry) -> str:
+    """ "40 turns, 4 clips without speech"."""
+    spoken = len(spoken_turns(entry.result))
+    noise = len(entry.records) - spoken
+    return texts.count(spoken, "turn") + (f", {texts.count(noise, 'clip')} without speech" if noise else "")
+
+
 def _turn(turn: TurnRecord, at: int, x: Axis, several: bool) -> Html:
     bad = OUTCOMES[turn.outcome] == "bad"
     tags = [
@@ -306,9 +331,9 @@ def _turn(turn: TurnRecord, at: int, x: Axis, several: bool) -> Html:
         if turn.outcome != "answered"
         else None,
         tag("span", "cold", class_="tag warn") if turn.cold else None,
-        tag("span", f"run {turn.run + 1}", class_="tag") if several else None,
+        tag("span", f"run {turn.run + 1}", class_="soft small") if several else None,
     ]
-    name = join(turn.clip, " ", tags)
+    name = join(turn.clip, ((" ", one) for one in tags if one is not None))
     texts_of_turn = _said(turn)
     header = (
         tag("th", name, scope="row")

@@ -68,7 +68,10 @@ def turn(
         )
     if luck < cutoff + missed:
         return TurnRecord(
-            **{**common, "heard": ""}, outcome="missed", why="no audible sample within 10 s", stages=StageTimes()
+            **{**common, "heard": "", "word_errors": words},
+            outcome="missed",
+            why="no audible sample within 10 s",
+            stages=StageTimes(),
         )
     commit = commit_ms * rng.lognormvariate(0.0, 0.25) + (350 if rng.random() < 0.12 else 0)
     compute = compute_ms * rng.lognormvariate(0.0, 0.5) * (2.2 if cold else 1.0)
