@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from antiphon.engines.audio import AudioFrame, Samples
@@ -238,6 +239,17 @@ class VAD(AbstractAsyncContextManager["VAD"], Protocol):
     def stream(self) -> VADStream: ...
 
 
+WordCue = Literal["handover", "statement", "unknown", "doubtful", "open"]
+"""What the words of an open turn say of its end.
+
+handover   a question, a command, a short answer: it is the other's turn, whatever the melody.
+statement  a whole sentence; people often add to one.
+unknown    nobody can tell from the words.
+doubtful   it can hardly be all: a clause that leads to another, a list, a number that is too short.
+open       it cannot be all: "and", "to the", "um".
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointPolicy:
     """When silence ends a turn. All times count from the estimated last speech sample."""
@@ -250,10 +262,8 @@ class EndpointPolicy:
     """Silence lengths at which to ask the detector; empty: never ask."""
     low_silence_ms: float | None = None
     """Silence that is enough below the lowest step; None: `max_silence_ms`."""
-    complete_silence_ms: float | None = None
-    """Enough where the words are a whole utterance, however low the probability; None: words do not shorten it."""
-    open_silence_ms: float = 0.0
-    """At least this much where the words ask for more ("and", "um", half a number), however high the probability."""
+    by_words: Mapping[WordCue, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """What the words said so far make of the steps: silences in ms, one a step and one for below the lowest."""
     max_silence_ms: float = 2000.0
     """The hard cap: this much silence ends the turn, whatever anybody says."""
     adapts: bool = False

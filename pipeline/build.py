@@ -293,7 +293,7 @@ class Assembly:
         return TextTools(
             splitter=lambda language: make_splitter(language, first_clause=text.first_clause),
             speakable=lambda language: make_speakable(language, lexicon=lexicon, urls=text.speak_urls),
-            cue=lambda heard, language: judge(heard, language or spoken).kind,
+            cue=lambda heard, language: judge(heard, language or spoken).words,
         )
 
     def session(

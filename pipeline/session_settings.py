@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from antiphon.engines.protocols import STT, TTS, VAD, EndpointPolicy, STTOptions, TTSOptions, TurnDetector
+from antiphon.engines.protocols import STT, TTS, VAD, EndpointPolicy, STTOptions, TTSOptions, TurnDetector, WordCue
 from antiphon.pipeline.gate import GateSettings
 from antiphon.pipeline.reply import ReplySettings, Speakable, Splitter
-from antiphon.pipeline.turns import CueKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +68,5 @@ class TextTools:
     splitter: Callable[[str | None], Splitter]
     """language -> splitter"""
     speakable: Callable[[str | None], Speakable]
-    cue: Callable[[str, str | None], CueKind] = lambda text, language: "unknown"
+    cue: Callable[[str, str | None], WordCue] = lambda text, language: "unknown"
     """(text of an open turn, language) -> whether the words sound finished"""

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from antiphon.engines.protocols import EndpointPolicy
+from antiphon.engines.protocols import EndpointPolicy, WordCue
 from antiphon.pipeline.pauses import PauseHabit
 
-CueKind = Literal["complete", "open", "unknown"]
 CommitReason = Literal["silence", "end_of_input", "manual", "max_turn"]
 
 MANUAL = EndpointPolicy(silence_ms=math.inf, max_silence_ms=math.inf)
@@ -65,7 +64,7 @@ class TextJudged:
 
     turn: int
     revision: int
-    cue: CueKind
+    cue: WordCue
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +210,7 @@ class TurnMachine:
         self._last_audio_s = 0.0
         self._asked = 0
         self._probability: float | None = None
-        self._cue: CueKind = "unknown"
+        self._cue: WordCue = "unknown"
         self._reopen_until_s = -math.inf
         self._ended = False
 
@@ -317,23 +316,29 @@ class TurnMachine:
     def _enough_silence_s(self) -> float:
         """Silence that ends the turn, given what is known of it now."""
         policy = self.policy
-        silence_ms = self._by_probability_ms()
-        if self._cue == "complete" and policy.complete_silence_ms is not None:
-            silence_ms = min(silence_ms, policy.complete_silence_ms)
-        elif self._cue == "open":
-            silence_ms = max(silence_ms, policy.open_silence_ms)
+        row = policy.by_words.get(self._cue)
+        if self._probability is None:
+            # Words that ask for more are waited for even where the detector is silent.
+            silence_ms = (
+                max(policy.silence_ms, row[-1]) if row and self._cue in ("open", "doubtful") else policy.silence_ms
+            )
+            return self._stretched_ms(silence_ms) / 1000
+        step = next((at for at, (least, _) in enumerate(policy.steps) if self._probability >= least), len(policy.steps))
+        if row is not None:
+            silence_ms = row[step]
+        elif step < len(policy.steps):
+            silence_ms = policy.steps[step][1]
+        else:
+            silence_ms = policy.max_silence_ms if policy.low_silence_ms is None else policy.low_silence_ms
+        if step == 0:
+            return min(silence_ms, policy.max_silence_ms) / 1000  # as sure as can be: no habit tells more
+        return self._stretched_ms(silence_ms) / 1000
+
+    def _stretched_ms(self, silence_ms: float) -> float:
+        """For this speaker, and within the cap."""
         if self.habit is not None and math.isfinite(silence_ms):
             silence_ms = self.habit.stretch(silence_ms)
-        return min(silence_ms, policy.max_silence_ms) / 1000
-
-    def _by_probability_ms(self) -> float:
-        policy = self.policy
-        if self._probability is None:
-            return policy.silence_ms
-        for at_least, silence_ms in policy.steps:
-            if self._probability >= at_least:
-                return silence_ms
-        return policy.max_silence_ms if policy.low_silence_ms is None else policy.low_silence_ms
+        return min(silence_ms, self.policy.max_silence_ms)
 
     def _commit(self, reason: CommitReason, now_s: float) -> list[TurnAction]:
         self.state = State.IDLE

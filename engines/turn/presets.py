@@ -1,85 +1,119 @@
-"""How patient a probability-driven detector is: three presets, and each number of them by itself."""
+"""How patient a probability-driven detector is: three presets, and each number of them by itself.
+
+A silence ends a turn when it is as long as the table says: a column for how sure the detector is, a row for what the
+words said so far look like. The presets were chosen on one half of the pause set and are reported on the other
+(docs/latency.md).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Self
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from antiphon.engines.config import EngineOptions, option
-from antiphon.engines.protocols import EndpointPolicy
+from antiphon.engines.protocols import EndpointPolicy, WordCue
 
 Preset = Literal["fast", "balanced", "careful"]
 
+Silences = tuple[float, float, float, float]
+"""At the highest probability, at a high one, at a middling one, below it; ms."""
+Probabilities = tuple[float, float, float]
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+
+class Thresholds(NamedTuple):
     """The numbers of one preset; silences in ms from the estimated last speech sample."""
 
-    high_probability: float
-    high_silence_ms: float
-    mid_probability: float
-    mid_silence_ms: float
-    low_silence_ms: float
-    complete_silence_ms: float
-    open_silence_ms: float
-    max_silence_ms: float
+    probabilities: Probabilities
+    handover_ms: Silences
+    statement_ms: Silences
+    unknown_ms: Silences
+    doubtful_ms: Silences
+    open_ms: Silences
     fallback_silence_ms: float
+    max_silence_ms: float
     check_at_ms: tuple[float, ...]
 
 
 PRESETS: dict[Preset, Thresholds] = {
-    "fast": Thresholds(0.8, 160.0, 0.5, 300.0, 700.0, 400.0, 700.0, 1000.0, 500.0, (80.0, 240.0, 500.0)),
-    "balanced": Thresholds(0.9, 200.0, 0.5, 400.0, 1000.0, 600.0, 1000.0, 1800.0, 700.0, (100.0, 300.0, 700.0)),
-    "careful": Thresholds(0.95, 300.0, 0.6, 700.0, 1400.0, 900.0, 1400.0, 2500.0, 1000.0, (200.0, 500.0, 1000.0)),
+    "fast": Thresholds(
+        (0.98, 0.9, 0.5),
+        handover_ms=(160, 160, 300, 500),
+        statement_ms=(160, 300, 400, 500),
+        unknown_ms=(160, 300, 400, 700),
+        doubtful_ms=(160, 600, 700, 700),
+        open_ms=(900, 900, 900, 900),
+        fallback_silence_ms=500,
+        max_silence_ms=1000,
+        check_at_ms=(80, 160, 240),
+    ),
+    "balanced": Thresholds(
+        (0.985, 0.9, 0.5),
+        handover_ms=(180, 200, 400, 600),
+        statement_ms=(200, 650, 650, 650),
+        unknown_ms=(200, 650, 650, 950),
+        doubtful_ms=(200, 900, 900, 1000),
+        open_ms=(1300, 1300, 1300, 1300),
+        fallback_silence_ms=700,
+        max_silence_ms=1800,
+        check_at_ms=(100, 200, 300),
+    ),
+    "careful": Thresholds(
+        (0.987, 0.93, 0.6),
+        handover_ms=(300, 500, 700, 900),
+        statement_ms=(500, 950, 950, 950),
+        unknown_ms=(500, 950, 950, 1300),
+        doubtful_ms=(700, 1200, 1200, 1400),
+        open_ms=(1600, 1600, 1600, 1600),
+        fallback_silence_ms=1000,
+        max_silence_ms=2500,
+        check_at_ms=(100, 200, 350, 600),
+    ),
 }
+
+_ROWS: tuple[WordCue, ...] = ("handover", "statement", "unknown", "doubtful", "open")
+_Silence = Annotated[float, Field(gt=0)]
+_Row = tuple[_Silence, _Silence, _Silence, _Silence]
+
+
+def _row(words: str) -> Any:
+    return option(
+        None,
+        f"Silences that end a turn {words}: at the highest of `probabilities`, at the second, at the third, below it; "
+        "default: the preset's.",
+        unit="ms",
+    )
 
 
 class PatienceOptions(EngineOptions):
-    """A preset, and the thresholds one by one: one that is set replaces the preset's."""
+    """A preset, and its numbers one by one: one that is set replaces the preset's."""
 
     preset: Preset = option(
         "balanced", "How soon a turn ends: `fast` answers sooner, `careful` cuts fewer people off in a pause."
     )
-    high_probability: float | None = option(
-        None, "From this end probability on, `high_silence_ms` of silence is enough; default: the preset's.", ge=0, le=1
-    )
-    high_silence_ms: float | None = option(
-        None, "Silence that ends a turn at high probability; default: the preset's.", unit="ms", gt=0
-    )
-    mid_probability: float | None = option(
-        None, "From this end probability on, `mid_silence_ms` of silence is enough; default: the preset's.", ge=0, le=1
-    )
-    mid_silence_ms: float | None = option(
-        None, "Silence that ends a turn at middling probability; default: the preset's.", unit="ms", gt=0
-    )
-    low_silence_ms: float | None = option(
-        None, "Silence that ends a turn at a probability below `mid_probability`; default: the preset's.", unit="ms",
-        gt=0,
+    probabilities: tuple[float, float, float] | None = option(
+        None, "End probabilities, falling, from which on the detector counts as sure, fairly sure, undecided; default: "
+        "the preset's.",
     )  # fmt: skip
-    complete_silence_ms: float | None = option(
-        None,
-        "Enough where the words are a whole utterance, however low the probability; default: the preset's.",
-        unit="ms",
-        gt=0,
+    handover_ms: _Row | None = _row("whose words are a question, a command or a short answer")
+    statement_ms: _Row | None = _row("whose words are a whole sentence, to which people often add")
+    unknown_ms: _Row | None = _row("whose words tell nothing of its end (also while nothing is transcribed)")
+    doubtful_ms: _Row | None = _row(
+        "whose words can hardly be all: a list, a number too short, a clause before another"
     )
-    open_silence_ms: float | None = option(
-        None,
-        'At least this much where the words ask for more ("and", "um", half a number), however high the probability; '
-        "default: the preset's.",
-        unit="ms",
-        ge=0,
-    )
-    adapt: bool = option(
-        True, "Wait longer for a speaker who pauses longer, within bounds; see `antiphon.pipeline.pauses`."
+    open_ms: _Row | None = _row('whose words ask for more ("and", "to the", "um")')
+    fallback_silence_ms: float | None = option(
+        None, "Silence that ends a turn when the detector failed or is late; default: the preset's.", unit="ms", gt=0
     )
     max_silence_ms: float | None = option(
         None, "The hard cap: silence that ends a turn whatever else is known; default: the preset's.", unit="ms", gt=0
     )
-    fallback_silence_ms: float | None = option(
-        None, "Silence that ends a turn when the detector failed or is late; default: the preset's.", unit="ms", gt=0
+    adapt: bool = option(
+        True,
+        "Wait longer for a speaker who makes longer pauses, up to 1.6 times as long (the first silence of each row "
+        "excepted) and never above `max_silence_ms`.",
     )
     check_at_ms: tuple[float, ...] | None = option(
         None, "Silences, rising, after which the detector is asked; default: the preset's.", unit="ms", min_length=1
@@ -88,22 +122,19 @@ class PatienceOptions(EngineOptions):
     def thresholds(self) -> Thresholds:
         """The preset's numbers, with those that are set in their place."""
         preset = PRESETS[self.preset]
-        values = {name: getattr(self, name) for name in Thresholds.__slots__}
-        return Thresholds(**{name: getattr(preset, name) if value is None else value for name, value in values.items()})
+        set_here = {name: getattr(self, name) for name in Thresholds._fields if getattr(self, name) is not None}
+        return preset._replace(**set_here)
 
     def policy(self) -> EndpointPolicy:
         """The thresholds as the turn machine takes them."""
         chosen = self.thresholds()
+        rows = {words: getattr(chosen, f"{words}_ms") for words in _ROWS}
         return EndpointPolicy(
             silence_ms=chosen.fallback_silence_ms,
-            steps=(
-                (chosen.high_probability, chosen.high_silence_ms),
-                (chosen.mid_probability, chosen.mid_silence_ms),
-            ),
+            steps=tuple(zip(chosen.probabilities, chosen.unknown_ms[:-1], strict=True)),
             check_at_ms=chosen.check_at_ms,
-            low_silence_ms=chosen.low_silence_ms,
-            complete_silence_ms=chosen.complete_silence_ms,
-            open_silence_ms=chosen.open_silence_ms,
+            low_silence_ms=chosen.unknown_ms[-1],
+            by_words=MappingProxyType(rows),
             max_silence_ms=chosen.max_silence_ms,
             adapts=self.adapt,
         )
@@ -111,24 +142,23 @@ class PatienceOptions(EngineOptions):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         chosen = self.thresholds()
-        if chosen.high_probability < chosen.mid_probability:
+        likely = chosen.probabilities
+        if not 1 >= likely[0] >= likely[1] >= likely[2] >= 0:
+            raise ValueError(f"probabilities must fall from at most 1 to at least 0, not {list(likely)}")
+        where = f"from preset '{self.preset}' where you did not set it"
+        for name in (f"{words}_ms" for words in _ROWS):
+            row = getattr(chosen, name)
+            if any(longer < shorter for shorter, longer in pairwise(row)):
+                raise ValueError(f"{name} must not fall: the less sure, the longer the silence; not {list(row)}")
+            if row[-1] > chosen.max_silence_ms:
+                raise ValueError(
+                    f"{name} goes up to {row[-1]:g}, above max_silence_ms ({chosen.max_silence_ms:g}; {where})"
+                )
+        if chosen.fallback_silence_ms > chosen.max_silence_ms:
             raise ValueError(
-                f"high_probability ({chosen.high_probability:g}) must not be below "
-                f"mid_probability ({chosen.mid_probability:g})"
+                f"fallback_silence_ms ({chosen.fallback_silence_ms:g}) must not be above max_silence_ms "
+                f"({chosen.max_silence_ms:g}; {where})"
             )
-        silences = ("high_silence_ms", "mid_silence_ms", "low_silence_ms", "max_silence_ms")
-        for shorter, longer in pairwise(silences):
-            if getattr(chosen, shorter) > getattr(chosen, longer):
-                raise ValueError(
-                    f"{shorter} ({getattr(chosen, shorter):g}) must not be above {longer} "
-                    f"({getattr(chosen, longer):g}; from preset '{self.preset}' where you did not set it)"
-                )
-        for name in ("fallback_silence_ms", "complete_silence_ms", "open_silence_ms"):
-            if getattr(chosen, name) > chosen.max_silence_ms:
-                raise ValueError(
-                    f"{name} ({getattr(chosen, name):g}) must not be above max_silence_ms "
-                    f"({chosen.max_silence_ms:g}; from preset '{self.preset}' where you did not set it)"
-                )
         checks = chosen.check_at_ms
         if checks[0] <= 0 or any(later <= earlier for earlier, later in pairwise(checks)):
             raise ValueError(f"check_at_ms must be positive and rising, not {list(checks)}")

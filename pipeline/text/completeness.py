@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from antiphon.engines.protocols import WordCue
 from antiphon.pipeline.text.boundaries import language_code
 from antiphon.pipeline.text.cue_words import CLOSED_WORDS, ClosedWords
 from antiphon.pipeline.text.english_completeness import english_cue
@@ -26,6 +27,10 @@ _OPEN = (
 )
 _COMPLETE = "question_mark question command sentence short_answer set_phrase whole_number"
 _UNKNOWN = "empty ambiguous_end ambiguous_clause ambiguous_list ambiguous_command number spelling fragment no_cue"
+_STATEMENTS = frozenset(("sentence",))
+"""Whole, and yet people often add to them."""
+_DOUBTFUL = frozenset("trailing_comma enumeration subordinate_clause unfinished_number unfinished_clause".split())
+"""Open by their structure, not by their last word: a recogniser's mistake is likely enough."""
 _BY_KIND: tuple[tuple[CueKind, str], ...] = (("open", _OPEN), ("complete", _COMPLETE), ("unknown", _UNKNOWN))
 REASONS: dict[str, CueKind] = {why: kind for kind, reasons in _BY_KIND for why in reasons.split()}
 """Every reason that a cue can have, and the kind that it makes."""
@@ -51,6 +56,15 @@ class Cue:
     """ "open": more is to come, wait longer. "complete": whole as it stands. "unknown": nobody can tell."""
     why: str
     """The reason, one of `REASONS`."""
+
+    @property
+    def words(self) -> WordCue:
+        """The cue as the turn machine takes it."""
+        if self.kind == "complete":
+            return "statement" if self.why in _STATEMENTS else "handover"
+        if self.kind == "open":
+            return "doubtful" if self.why in _DOUBTFUL else "open"
+        return "doubtful" if self.why == "ambiguous_clause" else "unknown"
 
 
 _CUES: dict[str, Cue] = {why: Cue(kind, why) for why, kind in REASONS.items()}

@@ -69,7 +69,7 @@ def number_cue(words: Sequence[str]) -> str | None:
         return "unfinished_number"
     if last in ("past", "to") and before in ("half", "quarter", "five", "ten", "twenty"):
         return "unfinished_number"
-    return _digits_cue(words) or _address_cue(words) or _spelling_cue(words)
+    return _code_cue(words) or _digits_cue(words) or _address_cue(words) or _spelling_cue(words)
 
 
 def _digits_cue(words: Sequence[str]) -> str | None:
@@ -101,6 +101,14 @@ def _digits_cue(words: Sequence[str]) -> str | None:
             return "whole_number"
         return "unfinished_number" if digits == 3 else "number"
     return None
+
+
+def _code_cue(words: Sequence[str]) -> str | None:
+    """Letters and digits mixed, announced as a number: "the ticket number is A3" is too short to be one."""
+    code = words[-1]
+    mixed = any(map(str.isdecimal, code)) and any(map(str.isalpha, code))
+    announced = bool({"number", "code", "id", "reference"}.intersection(words[-6:-1])) and words[-2] in ("is", "was")
+    return "unfinished_number" if len(words) > 2 and mixed and announced and len(code) < 4 else None
 
 
 def _address_cue(words: Sequence[str]) -> str | None:

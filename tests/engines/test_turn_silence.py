@@ -55,54 +55,70 @@ def test_bad_silences_are_refused(bad: dict[str, Any]) -> None:
 # -------------------------------------------------------------------------------------------- presets
 
 
-def test_the_default_preset_is_the_measured_one() -> None:
-    policy = PatienceOptions().policy()
-    assert policy == PatienceOptions(preset="balanced").policy()
-    assert policy.steps == ((0.9, 200.0), (0.5, 400.0))
-    assert (policy.silence_ms, policy.max_silence_ms) == (700.0, 1500.0)
+ROWS = ("handover_ms", "statement_ms", "unknown_ms", "doubtful_ms", "open_ms")
+
+
+def test_the_default_is_balanced() -> None:
+    assert PatienceOptions().policy() == PatienceOptions(preset="balanced").policy()
+    assert PatienceOptions().policy().adapts
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_policy_has_the_presets_numbers(preset: Preset) -> None:
+    policy, chosen = PatienceOptions(preset=preset).policy(), PRESETS[preset]
+    assert [probability for probability, _ in policy.steps] == list(chosen.probabilities)
+    assert (*(silence for _, silence in policy.steps), policy.low_silence_ms) == chosen.unknown_ms
+    assert {words: tuple(row) for words, row in policy.by_words.items()} == {
+        name.removesuffix("_ms"): getattr(chosen, name) for name in ROWS
+    }
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_each_preset_can_be_asked_in_time(preset: Preset) -> None:
-    policy = PatienceOptions(preset=preset).policy()
-    probabilities = [probability for probability, _ in policy.steps]
-    silences = [silence for _, silence in policy.steps]
-    assert probabilities == sorted(probabilities, reverse=True)
-    assert silences == sorted(silences)
-    for silence in silences:
-        assert any(silence - check >= 60 for check in policy.check_at_ms), "an answer takes some 45 ms"
+    chosen = PRESETS[preset]
+    soonest = min(min(getattr(chosen, name)) for name in ROWS)
+    assert any(soonest - check >= 60 for check in chosen.check_at_ms), "an answer takes some 45 ms"
 
 
 def test_presets_grow_in_patience() -> None:
     fast, balanced, careful = (PRESETS[name] for name in ("fast", "balanced", "careful"))
-    for name in ("high_probability", "high_silence_ms", "mid_silence_ms", "max_silence_ms", "fallback_silence_ms"):
-        assert getattr(fast, name) < getattr(balanced, name) < getattr(careful, name)
+    for name in (*ROWS, "probabilities"):
+        rows = [getattr(preset, name) for preset in (fast, balanced, careful)]
+        assert all(one <= two <= three for one, two, three in zip(*rows, strict=True)), name
+        assert rows[0] < rows[1] < rows[2]
+    assert fast.max_silence_ms < balanced.max_silence_ms < careful.max_silence_ms
 
 
-@given(st.sampled_from(sorted(PRESETS)), st.floats(0.9, 1.0), st.floats(401, 900), st.floats(2001, 9000))
-def test_what_is_set_replaces_the_presets_number(preset: Preset, high: float, mid_ms: float, max_ms: float) -> None:
-    options = PatienceOptions(preset=preset, high_probability=high, mid_silence_ms=mid_ms, max_silence_ms=max_ms)
-    policy, kept = options.policy(), PRESETS[preset]
-    assert policy.steps == ((high, kept.high_silence_ms), (kept.mid_probability, mid_ms))
+@given(st.sampled_from(sorted(PRESETS)), st.lists(st.floats(1, 900), min_size=4, max_size=4), st.floats(2501, 9000))
+def test_what_is_set_replaces_the_presets_number(preset: Preset, row: list[float], max_ms: float) -> None:
+    row.sort()
+    policy = PatienceOptions(preset=preset, statement_ms=row, max_silence_ms=max_ms, adapt=False).policy()
+    kept = PRESETS[preset]
+    assert policy.by_words["statement"] == tuple(row)
+    assert policy.by_words["open"] == kept.open_ms
     assert (policy.silence_ms, policy.max_silence_ms) == (kept.fallback_silence_ms, max_ms)
     assert policy.check_at_ms == kept.check_at_ms
+    assert not policy.adapts
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
         ({"preset": "hasty"}, "fast.*balanced.*careful"),
-        ({"high_probability": 0.3}, r"high_probability \(0.3\) must not be below mid_probability \(0.5\)"),
-        ({"high_silence_ms": 500}, r"high_silence_ms \(500\) must not be above mid_silence_ms \(400; from preset"),
-        ({"mid_silence_ms": 1600}, r"mid_silence_ms \(1600\) must not be above max_silence_ms \(1500; from preset"),
-        ({"fallback_silence_ms": 1600}, r"fallback_silence_ms \(1600\) must not be above max_silence_ms"),
+        ({"probabilities": [0.3, 0.5, 0.1]}, r"probabilities must fall .* not \[0.3, 0.5, 0.1\]"),
+        ({"probabilities": [1.1, 0.5, 0.1]}, "at most 1"),
+        ({"probabilities": [0.9, 0.5]}, "probabilities"),
+        ({"handover_ms": [300, 200, 400, 500]}, r"handover_ms must not fall.*\[300.0, 200.0, 400.0, 500.0\]"),
+        ({"handover_ms": [0, 200, 400, 500]}, "greater than 0"),
+        ({"open_ms": [900, 900, 900, 1900]}, r"open_ms goes up to 1900, above max_silence_ms \(1800; from preset"),
+        ({"fallback_silence_ms": 1900}, r"fallback_silence_ms \(1900\) must not be above max_silence_ms"),
         ({"check_at_ms": []}, "check_at_ms"),
         ({"check_at_ms": [200, 100]}, r"positive and rising, not \[200.0, 100.0\]"),
         ({"check_at_ms": [0, 100]}, "positive and rising"),
         ({"check_at_ms": [100, 100]}, "positive and rising"),
-        ({"check_at_ms": [100, 1500]}, r"goes up to 1500, but max_silence_ms \(1500\)"),
-        ({"mid_probability": 1.1}, "mid_probability"),
+        ({"check_at_ms": [100, 1800]}, r"goes up to 1800, but max_silence_ms \(1800\)"),
         ({"max_silence_ms": 0}, "max_silence_ms"),
+        ({"high_silence_ms": 200}, "high_silence_ms"),
     ],
 )
 def test_contradictions_are_refused(bad: dict[str, Any], message: str) -> None:

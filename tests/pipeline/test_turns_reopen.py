@@ -30,11 +30,10 @@ from antiphon.pipeline.turns import (
 
 POLICY = EndpointPolicy(
     silence_ms=700,
-    steps=((0.9, 200), (0.5, 400)),
+    steps=((0.9, 250), (0.5, 400)),
     check_at_ms=(100,),
     low_silence_ms=1000,
-    complete_silence_ms=600,
-    open_silence_ms=900,
+    by_words={"handover": (200, 300, 600), "doubtful": (220, 800, 900), "open": (1100, 1100, 1100)},
     max_silence_ms=1500,
 )
 
@@ -89,17 +88,21 @@ def test_without_reopening() -> None:
 @pytest.mark.parametrize(
     ("probability", "cue", "silence_s"),
     [
-        (0.95, "unknown", 0.2),
-        (0.95, "complete", 0.2),
-        (0.95, "open", 0.9),
-        (0.6, "complete", 0.4),
-        (0.6, "open", 0.9),
+        (0.95, "unknown", 0.25),
+        (0.6, "unknown", 0.4),
         (0.1, "unknown", 1.0),
-        (0.1, "complete", 0.6),
-        (0.1, "open", 1.0),
         (None, "unknown", 0.7),
-        (None, "complete", 0.6),
-        (None, "open", 0.9),
+        (0.95, "statement", 0.25),  # a row that the policy lacks: the steps alone
+        (0.95, "handover", 0.2),
+        (0.6, "handover", 0.3),
+        (0.1, "handover", 0.6),
+        (None, "handover", 0.7),
+        (0.95, "doubtful", 0.22),
+        (0.6, "doubtful", 0.8),
+        (None, "doubtful", 0.9),
+        (0.99, "open", 1.1),
+        (0.0, "open", 1.1),
+        (None, "open", 1.1),
     ],
 )
 def test_words_shorten_and_lengthen_the_silence(probability: float | None, cue: str, silence_s: float) -> None:
@@ -114,9 +117,9 @@ def test_words_shorten_and_lengthen_the_silence(probability: float | None, cue: 
 
 def test_words_of_another_revision_do_not_count() -> None:
     machine = TurnMachine(POLICY)
-    run(machine, (1.0, SpeechBegan(0.9)), (1.96, SpeechPaused(1.9)), (1.99, TextJudged(1, 0, "complete")))
+    run(machine, (1.0, SpeechBegan(0.9)), (1.96, SpeechPaused(1.9)), (1.99, TextJudged(1, 0, "open")))
     assert run(machine, (2.0, SpeechBegan(1.98))) == [ResumeTurn(1, 1)]
-    run(machine, (3.06, SpeechPaused(3.0)), (3.1, TextJudged(1, 0, "complete")), (3.1, TextJudged(2, 1, "complete")))
+    run(machine, (3.06, SpeechPaused(3.0)), (3.1, TextJudged(1, 0, "open")), (3.1, TextJudged(2, 1, "open")))
     assert machine.deadline() == pytest.approx(3.7)
 
 
