@@ -5,14 +5,15 @@ CLIPS ?= $(wildcard ../shared/audio)
 DEMO_QUESTION ?= What is the capital of France?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run setup-dev demo test lint bench soak interop docs clean
+.PHONY: help setup setup-run setup-dev demo test lint bench bench-components soak interop docs clean
 
 help:
 	@echo "make setup    .venv/bin/antiphon with all local engines, and the models of local.yaml"
 	@echo "make demo     ask a question aloud, answer it aloud: out/question.wav, out/answer.wav"
 	@echo "make test     every test, on real models too"
 	@echo "make lint     ruff, mypy --strict, import-linter"
-	@echo "make bench    the component benchmarks (CLIPS=folder with index.tsv)"
+	@echo "make bench    three configurations on 20 clips: out/bench (CLIPS=folder with index.tsv)"
+	@echo "make bench-components   VADs and Whisper windows by themselves, on the same clips"
 	@echo "make soak     many turns on scripted and on real engines: nothing may grow"
 	@echo "make interop  other people's clients, servers and SDKs against ours"
 	@echo "make docs     write the generated reference pages"
@@ -50,6 +51,12 @@ lint: setup-dev
 bench: setup-dev
 	@$(BIN)/antiphon models pull --all
 	@test -n "$(CLIPS)" || { echo "bench: give a folder of clips with index.tsv: make bench CLIPS=folder"; exit 2; }
+	@$(BIN)/antiphon bench run configs/tiny.yaml configs/local.yaml configs/webrtcvad.yaml --clips "$(CLIPS)" \
+		--where lang=en --where "speech_end_s=?*" --limit 20 --starts 2 --out out/bench --force
+
+bench-components: setup-dev
+	@$(BIN)/antiphon models pull --all
+	@test -n "$(CLIPS)" || { echo "bench-components: give a folder of clips with index.tsv: CLIPS=folder"; exit 2; }
 	@$(BIN)/python -m antiphon.benchmarks.vad_compare --clips "$(CLIPS)"
 	@$(BIN)/python -m antiphon.benchmarks.stt_window --clips "$(CLIPS)"
 

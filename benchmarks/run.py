@@ -137,7 +137,7 @@ async def run_turn_about(
     measured until then.
     """
     options = options or Options()
-    groups = dialogues([Track.of(clip) for clip in clips])
+    groups = [[Track.of(clip) for clip in group] for group in dialogues(clips)]
     spoken = [track for group in groups for track in group if track.clip.has_speech]
     for entry in entries:
         for number in range(1, options.starts if spoken else 0):
@@ -160,12 +160,29 @@ async def run_turn_about(
                     await _side_by_side(entry, groups, number, options, on_progress)
 
 
-def dialogues(tracks: Sequence[Track]) -> list[list[Track]]:
+def dialogues(clips: Sequence[Clip]) -> list[list[Clip]]:
     """Clips that make up one conversation, in the order of the index; others are alone."""
-    groups: dict[str, list[Track]] = {}
-    for number, track in enumerate(tracks):
-        groups.setdefault(track.clip.dialogue or f"alone {number}", []).append(track)
+    groups: dict[str, list[Clip]] = {}
+    for number, clip in enumerate(clips):
+        groups.setdefault(clip.dialogue or f"\0{number}", []).append(clip)
     return list(groups.values())
+
+
+def spread(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
+    """At most `limit` clips, evenly over the whole list (sets are sorted by source); dialogues stay whole.
+
+    A first dialogue that is longer than the limit is kept all the same.
+    """
+    groups = dialogues(clips)
+    if limit is None or len(clips) <= limit:
+        return list(clips)
+    count = min(limit, len(groups))
+    while True:
+        places = [round(n * (len(groups) - 1) / max(1, count - 1)) for n in range(count)]
+        chosen = [clip for place in places for clip in groups[place]]
+        if len(chosen) <= limit or count == 1:
+            return chosen
+        count -= 1
 
 
 # ------------------------------------------------------------------------------------------- inside

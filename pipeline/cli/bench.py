@@ -19,9 +19,10 @@ from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.records import BenchResult, ConfigResult
 from antiphon.benchmarks.report import write_report
 from antiphon.benchmarks.result import REPORT, RESULT, ResultError, now, to_dict, write_result
-from antiphon.benchmarks.run import Entry, Options, run_turn_about
+from antiphon.benchmarks.run import Entry, Options, run_turn_about, spread
 from antiphon.engines.errors import AntiphonError
 from antiphon.pipeline.cli.bench_label import label
+from antiphon.pipeline.cli.bench_report import report
 from antiphon.pipeline.cli.bench_scenarios import scenarios
 from antiphon.pipeline.cli.bench_show import Reporter, show_table
 from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained
@@ -41,7 +42,9 @@ WhereOption = Annotated[
     list[str] | None,
     typer.Option("--where", metavar="COLUMN=VALUE", help="Only such clips, for example lang=en. May be repeated."),
 ]
-LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="The first N clips at most.", min=1)]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", metavar="N", help="At most N clips, spread evenly over the index.", min=1)
+]
 RunsOption = Annotated[int, typer.Option("--runs", metavar="N", help="How often each clip is played.", min=1)]
 WarmupOption = Annotated[
     int,
@@ -77,7 +80,7 @@ def run(
     model is missing; 130 stopped with Ctrl-C (what was measured until then is written).
     """
     options = Options(runs=runs, warmup=warmup, starts=starts, concurrency=_numbers(concurrency))
-    chosen = load_clips(clips, where=where or ())[:limit]
+    chosen = spread(load_clips(clips, where=where or ()), limit)
     settings = dict(part.split("=", 1) for part in overrides or () if "=" in part)
     entries = [
         Entry(AntiphonSubject(name, load_config(source, overrides=overrides or ())), settings)
@@ -199,4 +202,5 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 app.command()(label)
+app.command()(report)
 app.command()(scenarios)

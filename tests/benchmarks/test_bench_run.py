@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 from bench_clips import Made, made_clips
+from hypothesis import given
+from hypothesis import strategies as st
 from scripted_config import Script
 
 from antiphon.benchmarks.clips import Clip
 from antiphon.benchmarks.drive import Patience
 from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.records import ConfigResult, StageTimes
-from antiphon.benchmarks.run import Entry, Options, Progress, run_configs, run_deterministic, run_turn_about
+from antiphon.benchmarks.run import Entry, Options, Progress, run_configs, run_deterministic, run_turn_about, spread
 from antiphon.benchmarks.subject import Listener
 from antiphon.engines.audio import Samples
 from antiphon.engines.errors import EngineFailed
@@ -227,6 +229,24 @@ def test_subjects_are_played_to_turn_about(tmp_path: Path) -> None:
     cold = [("one", "a.wav"), ("two", "a.wav")]
     once = [("one", "a.wav"), ("two", "a.wav"), ("one", "b.wav"), ("two", "b.wav")]
     assert seen == [*cold, *once, *once]
+
+
+@given(st.lists(st.sampled_from(["", "", "", "d", "e"]), min_size=1, max_size=30), st.integers(1, 30))
+def test_a_choice_of_clips_is_spread_and_keeps_dialogues_whole(dialogues: list[str], limit: int) -> None:
+    names = [Path(f"{number:02}.wav") for number in range(len(dialogues))]
+    clips = [Clip(name, "made", "en", 1.0, 0.1, 0.9, dialogue=one) for name, one in zip(names, dialogues, strict=True)]
+    chosen = spread(clips, limit)
+    assert len(set(map(id, chosen))) == len(chosen) > 0
+    for one in chosen:
+        if one.dialogue:
+            assert [clip for clip in clips if clip.dialogue == one.dialogue] == [
+                clip for clip in chosen if clip.dialogue == one.dialogue
+            ]
+    if not any(dialogues):
+        assert len(chosen) == min(limit, len(clips))
+        assert chosen[0] is clips[0]
+        assert limit == 1 or chosen[-1] is clips[-1]
+        assert chosen == sorted(chosen, key=lambda clip: clip.name)
 
 
 # ----------------------------------------------------------------------------------------------- faults
