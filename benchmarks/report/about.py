@@ -83,7 +83,7 @@ def definitions(report: Report) -> Section:
     )
 
 
-def provenance(report: Report) -> Section:
+def provenance(report: Report) -> Section | None:
     result = report.result
     facts: list[tuple[str, Child]] = [
         ("created", texts.when(result.created)),
@@ -91,7 +91,7 @@ def provenance(report: Report) -> Section:
         ("commit", tag("code", result.commit) if result.commit else ""),
     ]
     notes = [(entry.label, text) for entry in (*report.configs, *report.peers) for text in entry.result.notes]
-    parts: list[Child] = [_facts([fact for fact in facts if fact[1]])]
+    parts: list[Html] = []
     for title, values in (("Machine", result.machine), ("Clips", result.clips), ("Versions", result.versions)):
         flat = _flat(values)
         if flat:
@@ -99,12 +99,14 @@ def provenance(report: Report) -> Section:
     if notes:
         rows = (tag("li", tag("b", who), f": {text}") for who, text in notes)
         parts.append(tag("div", tag("h3", "Notes"), tag("ul", rows)))
-    first, *others = parts
+    first = _facts([fact for fact in facts if fact[1]])
+    if first is None and not parts:
+        return None
     return Section(
         id="origin",
         title="Where the numbers come from",
         short="Origin",
-        body=join(first, tag("div", others, class_="two")),
+        body=join(first, tag("div", parts, class_="two")),
     )
 
 

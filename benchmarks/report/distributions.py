@@ -249,8 +249,11 @@ def _bar(x: Axis, part: Summary, y: float, class_: str, name: str) -> Html | Non
 # ---------------------------------------------------------------------------------- answered within
 
 
-def _within(entries: Sequence[Entry]) -> Html:
+def _within(entries: Sequence[Entry]) -> Html | None:
     """The empirical distribution, over all turns: a turn without an answer keeps the curve below 100 %."""
+    entries = [entry for entry in entries if warm_ttfa(entry.result)]
+    if not entries:
+        return None
     x = axis([time for entry in entries for time in warm_ttfa(entry.result)], least=100)
     y = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
     height = 240

@@ -70,7 +70,7 @@ def read_result(result: Mapping[str, Any]) -> BenchResult:
 def configurations(result: BenchResult) -> list[Entry]:
     """The configurations that the report is about: those that are no point of a sweep, an ablation or a load test.
 
-    A result that holds nothing else is about its base: all levers on, the fewest sessions, or the settings on the front.
+    A result that holds nothing else is about its base: all levers on, the fewest sessions, or the front.
     """
     parts = {index for _, index in _references(result)}
     chosen = [index for index in range(len(result.configs)) if index not in parts]
@@ -119,7 +119,7 @@ def peers(result: BenchResult) -> list[Entry]:
 def label_of(result: ConfigResult, *, with_sessions: bool = False) -> str:
     """The file's name, what was set on top of it, and how many sessions there were."""
     parts = [result.config or "unnamed"]
-    parts += [f"{key}={setting(value)}" for key, value in result.settings.items()]
+    parts += [f"{key} {setting(value)}" for key, value in result.settings.items()]
     if with_sessions:
         parts.append(f"{result.concurrency} session{'' if result.concurrency == 1 else 's'}")
     return " · ".join(parts)

@@ -312,7 +312,9 @@ PRINT = """
   .cards{grid-template-columns:repeat(3,1fr)}.big{font-size:15pt}.card{padding:8px 10px}
   h2,h3{break-after:avoid}
   .scroll{overflow:visible;margin:0;padding:0}
-  table{font-size:8pt}.pic text{font-size:9px!important}table.summary col:first-child{width:130px!important}table.summary{min-width:0!important}
+  table{font-size:8pt}.pic text{font-size:9px!important}
+  table.summary col:first-child{width:130px!important}
+  table.summary{min-width:0!important}
   table.summary th[scope=row]{white-space:normal}
   *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
   details.run::details-content{content-visibility:visible!important;block-size:auto!important}
