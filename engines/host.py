@@ -112,6 +112,12 @@ class EngineHost:
             workers = list(self._workers.values())
         return sum(worker.drop(session, turn, below_revision) for worker in workers)
 
+    def at_most_one_at_work(self) -> bool:
+        """Whether the worker that asks is the only one at work."""
+        with self._lock:
+            workers = list(self._workers.values())
+        return sum(worker.at_work for worker in workers) <= 1
+
     def cores_free(self) -> bool:
         """Whether fewer workers are at work than this process may use cores."""
         with self._lock:

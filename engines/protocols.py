@@ -375,6 +375,8 @@ class MachinePlan:
 
     stt: int = 1
     llm: int = 1
+    llm_alone: int = 1
+    """For the LLM while no other engine is at work."""
     tts: int = 1
     turn: int = 1
 
@@ -384,11 +386,12 @@ class MachinePlan:
 
         On two cores every stage has one thread: the LLM writes while the TTS speaks, and llama.cpp's threads spin while
         they wait for one another, so a second one that shares its core with anything else makes both several times
-        slower (measured; alone on the machine it would gain a tenth). More cores than two are a careful guess.
+        slower (measured). Alone, it halves the time to the first token: see
+        :mod:`antiphon.engines.llm.llama_threads`. More cores than two are a careful guess.
         """
         if cores <= 2:
-            return cls()
-        return cls(stt=min(4, cores // 2), llm=min(8, cores - 2), tts=1 if cores < 6 else 2)
+            return cls(llm_alone=max(1, cores))
+        return cls(stt=min(4, cores // 2), llm=min(8, cores - 2), llm_alone=min(8, cores), tts=1 if cores < 6 else 2)
 
     @classmethod
     def for_this_machine(cls) -> MachinePlan:

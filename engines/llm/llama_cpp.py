@@ -62,7 +62,11 @@ class LlamaCppOptions(EngineOptions):
         "the live conversations need together.",
         unit="tokens",
     )
-    threads: _Count | Literal["auto"] = option("auto", "CPU threads; auto: by the machine's plan.", unit="threads")
+    threads: _Count | Literal["auto"] = option(
+        "auto",
+        "CPU threads; auto: by the machine's plan, and more of them while no other engine is at work.",
+        unit="threads",
+    )
     batch_tokens: int = option(
         64, "Prompt tokens evaluated at a time: work stops only between two such batches.", unit="tokens",
         ge=1, le=2048,
@@ -128,8 +132,13 @@ class LlamaCppLLM(Hosted):
             )
         files = await asyncio.to_thread(self._models.resolve, self._options.model)
         config = self._config(_gguf(files))
+        # A process of its own cannot ask the host who is at work; there, measuring decides.
+        alone = self._host.at_most_one_at_work if self._options.isolation == "thread" else None
         self._worker = await self._host.acquire(
-            ("llm", "llama_cpp", config), partial(load, config), name="llama_cpp", isolation=self._options.isolation
+            ("llm", "llama_cpp", config),
+            partial(load, config, alone),
+            name="llama_cpp",
+            isolation=self._options.isolation,
         )
 
     async def stream(
@@ -193,6 +202,7 @@ class LlamaCppLLM(Hosted):
             cache_tokens=context if options.cache_tokens == "auto" else options.cache_tokens,
             slots=options.slots,
             threads=self._plan.llm if options.threads == "auto" else options.threads,
+            most_threads=self._plan.llm_alone if options.threads == "auto" else options.threads,
             batch_tokens=options.batch_tokens,
             gpu_layers=options.gpu_layers,
             flash_attention=None if options.flash_attention == "auto" else options.flash_attention,

@@ -219,6 +219,10 @@ class NativeContext:
         batch.logits[len(tokens) - 1] = int(logits)
         return int(self.lib.llama_decode(self.handle, batch))
 
+    def use_threads(self, count: int) -> None:
+        """For the evaluations from now on."""
+        self.lib.llama_set_n_threads(self.handle, count, count)
+
     def clear(self) -> None:
         """Forget everything."""
         self.lib.llama_memory_clear(self.memory, True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from antiphon.engines.errors import AntiphonError, EngineFailed, EngineLoadFailed, EngineRequestInvalid
@@ -14,6 +15,7 @@ from antiphon.engines.llm.llama_native import MEMORY_HINT, ContextShape, NativeC
 from antiphon.engines.llm.llama_prompt import PromptBuilder
 from antiphon.engines.llm.llama_sampler import Sampler
 from antiphon.engines.llm.llama_slots import Slot, SlotTable, common
+from antiphon.engines.llm.llama_threads import ThreadGovernor
 from antiphon.engines.protocols import Finish, FinishReason, LLMEvent, Message, ToolSpec, Usage
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,9 @@ class LlamaConfig:
     cache_tokens: int
     slots: int
     threads: int
+    """While others are at work."""
+    most_threads: int
+    """While nobody else is."""
     batch_tokens: int
     gpu_layers: int
     flash_attention: bool | None
@@ -51,13 +56,14 @@ class SlotState:
     """Positions that llama.cpp holds; always the same number."""
 
 
-def load(config: LlamaConfig) -> LlamaRuntime:
+def load(config: LlamaConfig, alone: Callable[[], bool] | None = None) -> LlamaRuntime:
     """Load and warm a runtime.
 
+    :param alone: whether no other engine is at work; None: not known.
     :raises EngineLoadFailed: the model cannot be loaded.
     """
     try:
-        return LlamaRuntime(config)
+        return LlamaRuntime(config, alone)
     except AntiphonError:
         raise
     except MemoryError as error:
@@ -75,7 +81,9 @@ def load(config: LlamaConfig) -> LlamaRuntime:
 class LlamaRuntime:
     """One model, one context, K slots. Methods run one at a time, on the worker that made it."""
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaConfig, alone: Callable[[], bool] | None = None) -> None:
+        self._governor = ThreadGovernor(config.threads, max(config.threads, config.most_threads), alone)
+        self._threads = config.threads
         self._model = NativeModel(config.path, gpu_layers=config.gpu_layers)
         self._context: NativeContext | None = None
         try:
@@ -245,9 +253,15 @@ class LlamaRuntime:
         :raises EngineFailed: llama.cpp failed; the slot is emptied.
         """
         context = self._native
+        threads = self._governor.choose()
+        if threads != self._threads:
+            context.use_threads(threads)
+            self._threads = threads
+        began_s = time.perf_counter()
         status = context.decode(slot.sequence, tokens, len(slot.tokens), logits=logits)
         while status == 1 and self._table.make_room(slot):
             status = context.decode(slot.sequence, tokens, len(slot.tokens), logits=logits)
+        self._governor.took(threads, len(tokens), time.perf_counter() - began_s)
         if status != 0:
             self._table.clear(slot)
             raise EngineFailed(

@@ -396,7 +396,7 @@ def test_sessions_share_a_small_cache(context: EngineContext) -> None:
 def test_copied_and_cut_caches_give_the_logits_of_a_fresh_one() -> None:
     files = ModelStore().resolve(SMALL).files
     config = LlamaConfig(
-        path=next(iter(files.values())), context_tokens=256, cache_tokens=768, slots=3, threads=1, batch_tokens=16,
+        path=next(iter(files.values())), context_tokens=256, cache_tokens=768, slots=3, threads=1, most_threads=1, batch_tokens=16,
         gpu_layers=0, flash_attention=None, chat_template="", thinking=False,
     )  # fmt: skip
     runtime = LlamaRuntime(config)

@@ -14,7 +14,9 @@ from antiphon.engines.protocols import MachinePlan
 def test_no_stage_has_more_threads_than_there_are_cores(cores: int) -> None:
     plan = dataclasses.asdict(MachinePlan.for_cores(cores))
     assert all(1 <= threads <= max(1, cores) for threads in plan.values())
+    assert plan["llm_alone"] >= plan["llm"]
     if cores <= 2:
+        del plan["llm_alone"]
         assert set(plan.values()) == {1}
 
 
