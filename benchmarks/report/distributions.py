@@ -10,14 +10,11 @@ from antiphon.benchmarks.report.charts import (
     REACH_PX,
     Axis,
     axis,
-    curve,
     grid,
     hue,
-    plot,
     swarm,
     title,
 )
-from antiphon.benchmarks.report.figures import answered_within, warm_ttfa
 from antiphon.benchmarks.report.markup import Html, join, percent, tag
 from antiphon.benchmarks.report.reading import Entry
 from antiphon.benchmarks.report.sections import (
@@ -27,12 +24,11 @@ from antiphon.benchmarks.report.sections import (
     company,
     figure_table,
     name_cell,
-    note,
     number_cell,
     percentile,
-    who,
     with_line,
 )
+from antiphon.benchmarks.report.within import within
 
 HUMAN_GAP_MS = 208
 """Mean gap between the turns of people, over ten languages (Stivers et al., PNAS 2009)."""
@@ -52,7 +48,7 @@ def distributions(report: Report) -> Section | None:
             strips(entries, "Every answered turn is one dot; cold turns are hollow and not in the percentiles."),
             strip_key(),
             _parts(entries),
-            _within(entries),
+            within(entries),
         ),
     )
 
@@ -243,83 +239,4 @@ def _bar(x: Axis, part: Summary, y: float, class_: str, name: str) -> Html | Non
         tag("rect", x=percent(left), y=y, width=percent(max(right - left, 0.2)), height=11, class_=f"bar {class_}"),
         tag("line", x1=percent(right), x2=percent(late), y1=y + 5.5, y2=y + 5.5, class_=f"whisk {class_}"),
         tag("line", x1=percent(late), x2=percent(late), y1=y + 1.5, y2=y + 9.5, class_=f"whisk {class_}"),
-    )
-
-
-# ---------------------------------------------------------------------------------- answered within
-
-
-def _within(entries: Sequence[Entry]) -> Html | None:
-    """The empirical distribution, over all turns: a turn without an answer keeps the curve below 100 %."""
-    entries = [entry for entry in entries if warm_ttfa(entry.result)]
-    if not entries:
-        return None
-    x = axis([time for entry in entries for time in warm_ttfa(entry.result)], least=100)
-    y = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
-    height = 240
-    curves = [
-        tag("g", curve(_steps(entry, x, y, height), height, f"curve d{at % 4}", steps=True), class_=hue(entry.color))
-        for at, entry in enumerate(entries)
-    ]
-    legend = tag(
-        "ul",
-        (
-            tag(
-                "li",
-                _line_sample(at, entry),
-                tag("span", tag("b", entry.label), f": {company(entry.result)}"),
-            )
-            for at, entry in enumerate(entries)
-        ),
-        class_="key wide",
-    )
-    drawn = plot(
-        x,
-        y,
-        height,
-        grid(x, height),
-        *curves,
-        label="Share of turns answered within a time, one curve a configuration; the table below has the numbers",
-        x_title="ms from the end of speech",
-        y_title="Share of all warm turns answered by then",
-        y_text=lambda value: f"{100 * value:.0f} %",
-    )
-    return join(
-        tag("h3", "Share answered within a time"),
-        legend,
-        drawn,
-        note("Turns that were cut off, missed or failed are never answered: a curve ends below 100 % by their share."),
-        _within_table(entries),
-    )
-
-
-def _steps(entry: Entry, x: Axis, y: Axis, height: float) -> list[tuple[float, float]]:
-    points = [(x.at(x.low), y.down(0, height))]
-    share = 0.0
-    for time, share in answered_within(entry.result):
-        points.append((x.at(time), y.down(share, height)))
-    return [*points, (x.at(x.high), y.down(share, height))]
-
-
-def _line_sample(at: int, entry: Entry) -> Html:
-    line = tag("path", d="M0 8H26", class_=f"curve d{at % 4}")
-    return tag("svg", line, width=26, height=16, class_=hue(entry.color), aria_hidden="true")
-
-
-def _within_table(entries: Sequence[Entry]) -> Html:
-    limits = (200, 300, 400, 600, 800, 1000, 1500, 2000)
-    head = tag("tr", tag("th", ""), (tag("th", f"{limit:,} ms", scope="col") for limit in limits))
-    rows = []
-    for entry in entries:
-        steps = answered_within(entry.result)
-        shares = [max((share for time, share in steps if time <= limit), default=0.0) for limit in limits]
-        cells = (tag("td", texts.rate(share)) for share in shares)
-        rows.append(tag("tr", tag("th", who(entry), with_line(company(entry.result)), scope="row"), cells))
-    table = tag(
-        "table", tag("caption", "Share of all warm turns answered within"), tag("thead", head), tag("tbody", rows)
-    )
-    return tag(
-        "details",
-        tag("summary", "The same as a table"),
-        tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Share answered within a time"),
     )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from antiphon.benchmarks.records import StageTimes, TurnRecord
 from antiphon.benchmarks.report import texts
-from antiphon.benchmarks.report.charts import REACH_PX, Axis, axis, grid, hue, picture, scale, swatch, title
+from antiphon.benchmarks.report.charts import Axis, axis, hue, picture, scale, swatch, title
 from antiphon.benchmarks.report.figures import spoken_turns
-from antiphon.benchmarks.report.markup import Child, Html, join, number, percent, tag
+from antiphon.benchmarks.report.markup import Html, join, tag
 from antiphon.benchmarks.report.reading import Entry
 from antiphon.benchmarks.report.sections import (
     Report,
@@ -21,28 +19,8 @@ from antiphon.benchmarks.report.sections import (
     name_cell,
     number_cell,
 )
+from antiphon.benchmarks.report.stages import ROW_PX, STAGES, axis_of, bars, key, says, times_of
 
-ROW_PX = 25
-EDGE_PX = 30.0
-"""The shade of what came before the end of speech goes on to the edge of the cell."""
-EARLIEST_MS = -1500.0
-"""How far before the end of speech the picture reaches at most; what lies earlier is an arrow at the edge."""
-
-STAGES = (
-    ("vad_stop_ms", "VAD stop"),
-    ("commit_ms", "commit"),
-    ("stt_ms", "transcript"),
-    ("first_token_ms", "first token"),
-    ("first_clause_ms", "first clause"),
-    ("first_audio_ms", "first audio"),
-    ("audible_ms", "audible"),
-)
-WORK = (
-    ("stt_ms", "stt", "until the transcript (STT)"),
-    ("first_token_ms", "llm", "until the first token (LLM)"),
-    ("first_clause_ms", "clause", "until the first clause (LLM)"),
-    ("first_audio_ms", "tts", "until the first audio (TTS)"),
-)
 OUTCOMES = {
     "answered": "",
     "cutoff": "bad",
@@ -57,8 +35,8 @@ def waterfall(report: Report) -> Section | None:
     entries = [entry for entry in (*report.configs, *report.peers) if entry.records]
     if not entries:
         return None
-    ours = _axis_of([turn for entry in entries if not entry.is_peer for turn in entry.records])
-    theirs = _axis_of([turn for entry in entries if entry.is_peer for turn in entry.records])
+    ours = axis_of([turn for entry in entries if not entry.is_peer for turn in entry.records])
+    theirs = axis_of([turn for entry in entries if entry.is_peer for turn in entry.records])
     runs = [_run(entry, theirs if entry.is_peer else ours, opened=at == 0) for at, entry in enumerate(entries)]
     scales = " Configurations share one scale, peers another." if any(entry.is_peer for entry in entries) else ""
     return Section(
@@ -72,138 +50,13 @@ def waterfall(report: Report) -> Section | None:
                 "commit was hidden: it was done on speculation, before the turn had ended. The shaded part is before "
                 f"the end of speech.{scales}",
             ),
-            _key(),
+            key(),
             _medians(report),
             tag("h3", "Every turn"),
             _controls(entries),
             runs,
         ),
     )
-
-
-# ---------------------------------------------------------------------------------------- the bars
-
-
-def _axis_of(turns: Iterable[TurnRecord]) -> Axis:
-    """All of what led to the answers, and a quarter of the width at most for what was cut off early.
-
-    A few stragglers do not squeeze all the others: what lies beyond the axis is an arrow at its edge.
-    """
-    turns = list(turns)
-    answers = _times_of(turn.stages for turn in turns if turn.outcome == "answered")
-    known = answers or _times_of(turn.stages for turn in turns)
-    if not known:
-        return axis([0.0, 1000.0])
-    most = float(np.percentile(known, 99))
-    high = max(known) if max(known) <= 1.6 * max(most, 1.0) else most
-    high = max(high, 200.0)
-    early = max(min(_times_of(turn.stages for turn in turns), default=0.0), -0.3 * high, EARLIEST_MS)
-    return axis(
-        [max(min(early, *known), EARLIEST_MS), min(-0.06 * high, 0.0), high], least=200, count=7, exact_low=True
-    )
-
-
-def _times_of(stages: Iterable[StageTimes]) -> list[float]:
-    return [value for times in stages for name, _ in STAGES if (value := getattr(times, name)) is not None]
-
-
-def bars(times: StageTimes, x: Axis, outcome: str = "answered") -> Html:
-    """The marks of one turn."""
-    zero = x.at(0.0)
-    parts: list[Child] = []
-    if x.low < 0:
-        tall = ROW_PX + 2 * REACH_PX
-        for left, width in ((-EDGE_PX, number(EDGE_PX)), (0.0, percent(zero))):
-            parts.append(tag("rect", x=left, y=-REACH_PX, width=width, height=tall, class_="speech"))
-    parts.append(grid(x, ROW_PX, reach=REACH_PX))
-    parts.append(_wait(times, x, outcome))
-    parts.append(_work(times, x))
-    if times.vad_stop_ms is not None and x.holds(times.vad_stop_ms):
-        spot = percent(x.at(times.vad_stop_ms))
-        parts.append(tag("line", x1=spot, x2=spot, y1="1", y2="11", class_="t-vad"))
-    outside = [value for value in (times.commit_ms, times.audible_ms) if value is not None and not x.holds(value)]
-    if outside:
-        parts.append(_beyond(x, max(outside, key=abs)))
-    if times.commit_ms is not None and x.holds(times.commit_ms):
-        parts.append(tag("circle", cx=percent(x.at(times.commit_ms)), cy="6", r="3.4", class_="t-commit"))
-    if times.audible_ms is not None and x.holds(times.audible_ms):
-        spot = percent(x.at(times.audible_ms))
-        parts.append(tag("line", x1=spot, x2=spot, y1="1", y2="23", class_="t-audible"))
-    return join(*parts)
-
-
-def _wait(times: StageTimes, x: Axis, outcome: str) -> Html | None:
-    """The upper bar: what the user waits for."""
-    commit, audible = times.commit_ms, times.audible_ms
-    if outcome == "answered" and audible is not None:
-        if commit is None:
-            return _box(x, 0.0, audible, 3, 6, "s-whole")
-        return join(_box(x, 0.0, commit, 3, 6, "s-wait"), _box(x, commit, audible, 3, 6, "s-compute"))
-    early = min((value for value in (commit, audible) if value is not None), default=0.0)
-    return _box(x, early, 0.0, 3, 6, "s-early") if early < 0 else None
-
-
-def _work(times: StageTimes, x: Axis) -> Html:
-    """The lower bar: each step from the one before it; a step that had none, or was done earlier, is a tick."""
-    parts: list[Html | None] = []
-    before = times.vad_stop_ms
-    for name, class_, _ in WORK:
-        value: float | None = getattr(times, name)
-        if value is None:
-            continue
-        if before is not None and value > before:
-            parts.append(_box(x, before, value, 14, 7, f"s-{class_}"))
-        elif x.holds(value):
-            parts.append(tag("circle", cx=percent(x.at(value)), cy="17.5", r="3", class_=f"t-{class_}"))
-        before = value
-    if times.first_audio_ms is not None and times.audible_ms is not None:
-        parts.append(_box(x, times.first_audio_ms, times.audible_ms, 15, 5, "s-held"))
-    return join(parts)
-
-
-def _box(x: Axis, start: float, end: float, y: float, height: float, class_: str) -> Html | None:
-    left, right = x.at(start), x.at(end)
-    if right <= left:
-        return None
-    return tag("rect", x=percent(left), y=y, width=percent(right - left), height=height, class_=class_)
-
-
-def _beyond(x: Axis, value: float) -> Html:
-    """An arrow at the edge with the time that lies beyond it."""
-    early = value < x.low
-    return tag(
-        "text",
-        f"◂ {texts.plain(value)}" if early else f"{texts.plain(value)} ▸",
-        x="0" if early else "100%",
-        y="22",
-        text_anchor="start" if early else "end",
-        class_="off-edge",
-    )
-
-
-def _says(times: StageTimes) -> str:
-    known = [(name, getattr(times, field)) for field, name in STAGES]
-    known = sorted(((name, value) for name, value in known if value is not None), key=lambda pair: pair[1])
-    return "\n".join(f"{name} {texts.signed_ms(value)}" for name, value in known) or "no stage was reached"
-
-
-def _key() -> Html:
-    def boxed(class_: str, y: float = 4, height: float = 8) -> Html:
-        return tag("rect", x=0, y=y, width=16, height=height, class_=class_)
-
-    marks = [
-        ("commit delay", boxed("s-wait")),
-        ("compute not hidden", boxed("s-compute")),
-        ("cut in too early", boxed("s-early")),
-        *((text, boxed(f"s-{class_}")) for _, class_, text in WORK),
-        ("held until commit, then to the sink", boxed("s-held", 5, 6)),
-        ("VAD stop", tag("line", x1=8, x2=8, y1=3, y2=13, class_="t-vad")),
-        ("commit", tag("circle", cx=8, cy=8, r=3.4, class_="t-commit")),
-        ("audible", tag("line", x1=8, x2=8, y1=0, y2=16, class_="t-audible")),
-        ("done before the step that it follows", tag("circle", cx=8, cy=8, r=3, class_="t-stt")),
-    ]
-    items = (tag("li", tag("svg", mark, width=16, height=16, aria_hidden="true"), text) for text, mark in marks)
-    return tag("ul", items, class_="key")
 
 
 # ----------------------------------------------------------------------------------------- medians
@@ -213,16 +66,16 @@ def _medians(report: Report) -> Html | None:
     entries = [entry for entry in (*report.configs, *report.peers) if _reached(entry.result.stages_p50_ms)]
     if not entries:
         return None
-    x = axis(_times_of(entry.result.stages_p50_ms for entry in entries), least=200, count=7, exact_low=True)
+    x = axis(times_of(entry.result.stages_p50_ms for entry in entries), least=200, count=7, exact_low=True)
     rows = [
         tag(
             "tr",
             name_cell(entry),
             chart_cell(
                 ROW_PX,
-                title(_says(entry.result.stages_p50_ms)),
+                title(says(entry.result.stages_p50_ms)),
                 bars(entry.result.stages_p50_ms, x),
-                label=f"{entry.label}: {_says(entry.result.stages_p50_ms)}".replace("\n", ", "),
+                label=f"{entry.label}: {says(entry.result.stages_p50_ms)}".replace("\n", ", "),
             ),
             number_cell("commit", texts.ms(entry.result.stages_p50_ms.commit_ms)),
             number_cell("audible", texts.ms(entry.result.stages_p50_ms.audible_ms)),
@@ -340,7 +193,7 @@ def _turn(turn: TurnRecord, at: int, x: Axis, several: bool) -> Html:
         if bad
         else tag("th", tag("details", tag("summary", name), texts_of_turn), scope="row")
     )
-    said = _says(turn.stages)
+    said = says(turn.stages)
     row = tag(
         "tr",
         header,
@@ -397,7 +250,7 @@ def _said(turn: TurnRecord) -> Html:
         ("reference", turn.reference),
         ("heard", f"{turn.heard}{errors}" if turn.heard or errors else ""),
         ("reply", turn.reply),
-        ("times", _says(turn.stages).replace("\n", " · ")),
+        ("times", says(turn.stages).replace("\n", " · ")),
         ("work", " · ".join(text for text in work if text)),
     ]
     return tag("dl", (join(tag("dt", name), tag("dd", text)) for name, text in rows if text))
