@@ -49,6 +49,8 @@ _GAP_BEFORE_FRAMES = 10
 _GAP_AFTER_FRAMES = 22
 """A final stop is silent before it is released."""
 _BLIP_FRAMES = 3
+_SMEAR_FRAMES = 2
+"""A frame hears sound that begins up to 20 ms after its middle; half of that is taken back at each edge of a pause."""
 _CHUNK_FRAMES = 4096
 
 Frames = NDArray[np.float64]
@@ -127,9 +129,9 @@ def _between(analysis: Analysis, start: int, stop: int) -> Speech:
     for first, last in _runs(sounding):
         if last - first < _BLIP_FRAMES:
             sounding[first:last] = False
-    least = PAUSE_MS / 1000.0 / frame_s
+    least = PAUSE_MS / 1000.0 / frame_s - 2 * _SMEAR_FRAMES
     silent = [(a, b) for a, b in _runs(~sounding) if b - a >= least and a > 0 and b < len(sounding)]
-    pauses = tuple(((start + a) * frame_s, (start + b) * frame_s) for a, b in silent)
+    pauses = tuple(((start + a - _SMEAR_FRAMES) * frame_s, (start + b + _SMEAR_FRAMES) * frame_s) for a, b in silent)
     return Speech(start * frame_s, min(stop * frame_s, analysis.seconds), pauses)
 
 

@@ -84,7 +84,7 @@ def _review(labelled: Labelled) -> None:
     if not clips:
         typer.echo("nothing to review: every row has been looked at", err=True)
         return
-    if not sys.stdin.isatty():
+    if not _is_terminal():
         typer.echo("not reviewed: this is no terminal", err=True)
         return
 
@@ -93,6 +93,10 @@ def _review(labelled: Labelled) -> None:
         labelled.save()
 
     review(clips, save, ask=input, show=typer.echo)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _summary(labelled: Labelled) -> None:

@@ -105,12 +105,12 @@ def test_a_condition_that_is_none_is_refused(folder: Path, where: str) -> None:
 def test_nothing_left_is_an_error(folder: Path) -> None:
     with pytest.raises(ClipError, match="no clip with lang=fr and kind=x"):
         load_clips(index(folder, ROW), where=["lang=fr", "kind=x"])
-    with pytest.raises(ClipError, match="no clip$"):
+    with pytest.raises(ClipError, match=r"no clip$"):
         load_clips(index(folder))
 
 
 def test_without_an_index_the_way_to_make_one_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ClipError, match="no index.tsv") as caught:
+    with pytest.raises(ClipError, match=r"no index\.tsv") as caught:
         load_clips(tmp_path)
     assert "antiphon bench label" in caught.value.hint
 

@@ -92,3 +92,22 @@ def test_it_comes_out_twice(folder: Path, tmp_path: Path) -> None:
     again = made_in(tmp_path)
     for name in (*(f"{name}.wav" for name in NAMES), INDEX):
         assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_the_labeller_finds_the_same_truth_and_drafts_the_words(folder: Path, tmp_path: Path) -> None:
+    for name in NAMES:
+        (tmp_path / f"{name}.wav").write_bytes((folder / f"{name}.wav").read_bytes())
+    result = CliRunner().invoke(app, ["bench", "label", str(tmp_path), "--transcribe", "tiny.yaml"])
+    assert result.exit_code == 0, result.output
+    found = {clip.name: clip for clip in load_clips(tmp_path)}
+    for clip in load_clips(folder):
+        label = found[clip.name]
+        if clip.speech_start_s is None or clip.speech_end_s is None:
+            assert label.kind == "noise"
+            continue
+        assert label.speech_start_s == pytest.approx(clip.speech_start_s, abs=0.05)
+        assert label.speech_end_s == pytest.approx(clip.speech_end_s, abs=0.05)
+        assert len(label.pauses_ms) == len(clip.pauses_ms)
+        assert label.pauses_ms == pytest.approx(clip.pauses_ms, abs=60)
+        assert (label.kind, label.transcript, label.lang) == ("machine-transcript", "", "en")
+    assert "weather" in found["question_02.wav"].draft

@@ -11,6 +11,7 @@ from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.engines.protocols import SpeechChunk, TTSCapabilities, TTSOptions, Word
 
 RATE_HZ = 16000
+_AS_CONFIGURED = TTSOptions()
 
 
 def buzz(seconds: float, *, hz: float = 120.0, level: float = 0.2, rate_hz: int = RATE_HZ) -> Samples:
@@ -47,7 +48,7 @@ class BuzzingTTS:
     async def __aexit__(self, *exception: Any) -> None:
         return None
 
-    async def synthesize(self, text: str, options: TTSOptions = TTSOptions()) -> AsyncIterator[SpeechChunk]:
+    async def synthesize(self, text: str, options: TTSOptions = _AS_CONFIGURED) -> AsyncIterator[SpeechChunk]:
         self.said.append(text)
         pieces, words, at_s = [silence(0.05, rate_hz=self.rate_hz)], [], 0.05
         for word in text.split():
