@@ -53,7 +53,9 @@ def judge(seen: Observation, *, run: int, cold: bool = False, concurrency: int =
         _ms(facts.commits[0].t_s - seen.zero_s) if seen.live and clip.has_speech and len(facts.commits) == 1 else None
     )
     gaps = gaps_ms(seen.pieces, until_s=seen.hurried_s)
-    errors = facts.errors
+    errors = (
+        facts.errors if outcome != "failed" else None
+    )  # what was not heard because something broke is no word error
     ended = facts.ended
     return TurnRecord(
         clip=clip.name,
@@ -119,7 +121,7 @@ class _Facts:
         commits, reopened = _standing(seen.events, sound)
         heard = _heard(seen.events)
         ended = _answered_end(_of(seen.events, TurnEnded), sound)
-        errors = compare(clip.transcript, heard, clip.lang) if clip.transcript and not seen.failure else None
+        errors = compare(clip.transcript, heard, clip.lang) if clip.transcript else None
         return cls(sound, commits, reopened, heard, _reply(seen.events, ended), errors, ended)
 
 

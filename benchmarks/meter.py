@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 from antiphon.engines.errors import EngineUnavailable
 
-_EVERY_S = 0.1
+_LOOK_S = 0.1
+_SEARCH_S = 5.0
 
 
 class Meter:
-    """CPU time and memory of processes and their children. Entered, it follows the peak of memory."""
+    """CPU time and memory of processes and their children. Entered, it follows the peak of memory.
 
-    def __init__(self, pids: Sequence[int] | None = None, *, without: Sequence[int] = ()) -> None:
+    Looking for children means to go through all processes of the machine, so it is done where nobody waits: in
+    :meth:`cpu_s`, which is asked between turns, and every few seconds in a thread.
+    """
+
+    def __init__(self, pids: Sequence[int] | None = None, *, without: Callable[[], Iterable[int]] = tuple) -> None:
         """
         :param pids: None: this process.
-        :param without: children that belong to somebody else.
+        :param without: children that belong to somebody else, with their own children.
         :raises EngineUnavailable: psutil is missing.
         """
         try:
@@ -31,51 +36,69 @@ class Meter:
             ) from error
         self.peak_rss_mb = 0.0
         self._roots = pids
-        self._without = frozenset(without)
-        self._ended_s: dict[int, float] = {}
+        self._without = without
+        self._processes: list[Any] = []
+        self._spent_s: dict[int, float] = {}
         """CPU time last seen, by process: of those that have ended it stays in the sum."""
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def cpu_s(self) -> float:
         """Processor time so far, user and system, in seconds."""
-        for process in self._processes():
+        self._search()
+        for process in self._processes:
             with contextlib.suppress(self._psutil.Error):
                 times = process.cpu_times()
-                self._ended_s[process.pid] = times.user + times.system
-        return sum(self._ended_s.values())
+                self._spent_s[process.pid] = times.user + times.system
+        return sum(self._spent_s.values())
 
     def look(self) -> None:
         """Take memory down, if it is higher than ever."""
+        if not self._processes:
+            self._search()
         total = 0
-        for process in self._processes():
+        for process in self._processes:
             with contextlib.suppress(self._psutil.Error):
                 total += process.memory_info().rss
         self.peak_rss_mb = max(self.peak_rss_mb, total / 1e6)
 
     async def __aenter__(self) -> Meter:
         self.look()
-        self._task = asyncio.create_task(self._follow(), name="bench-meter")
+        self._tasks = [
+            asyncio.create_task(self._looking(), name="bench-meter"),
+            asyncio.create_task(self._searching(), name="bench-meter-search"),
+        ]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._search()
         self.look()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
 
-    async def _follow(self) -> None:
+    async def _looking(self) -> None:
         while True:
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(_LOOK_S)
             self.look()
 
-    def _processes(self) -> Iterator[Any]:
-        roots = [None] if self._roots is None else self._roots
-        for pid in roots:
+    async def _searching(self) -> None:
+        while True:
+            await asyncio.sleep(_SEARCH_S)
+            await asyncio.to_thread(self._search)
+
+    def _search(self) -> None:
+        """Find the processes that there are now."""
+        others = {pid for root in self._without() for pid in [root, *(child.pid for child in self._children(root))]}
+        found: list[Any] = []
+        for pid in [None] if self._roots is None else self._roots:
             with contextlib.suppress(self._psutil.Error):
                 root = self._psutil.Process(pid)
-                yield root
-                for child in root.children(recursive=True):
-                    if child.pid not in self._without:
-                        yield child
+                found += [root, *(child for child in self._children(root.pid) if child.pid not in others)]
+        self._processes = found
+
+    def _children(self, pid: int) -> list[Any]:
+        with contextlib.suppress(self._psutil.Error):
+            return list(self._psutil.Process(pid).children(recursive=True))
+        return []

@@ -1,7 +1,8 @@
 """Word and character errors: both texts brought to one form by Whisper's normalisers, then aligned.
 
 English has a normaliser of its own (numbers, spellings, contractions); other languages get the basic one, which only
-takes case, punctuation and marks away.
+takes case, punctuation and marks away. Languages written without spaces are compared letter by letter, as in Whisper's
+own evaluation.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from antiphon.engines.errors import EngineUnavailable
+
+_WITHOUT_SPACES = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,9 @@ def normaliser(language: str) -> Callable[[str], str]:
         from whisper_normalizer.english import EnglishTextNormalizer
     except ImportError as error:
         raise _missing("whisper-normalizer") from error
-    normalise: Any = EnglishTextNormalizer() if language == "en" else BasicTextNormalizer()
+    normalise: Any = EnglishTextNormalizer()
+    if language != "en":
+        normalise = BasicTextNormalizer(split_letters=language in _WITHOUT_SPACES)
     return lambda text: " ".join(normalise(text).split())
 
 

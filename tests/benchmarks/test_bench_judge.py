@@ -236,6 +236,7 @@ def test_a_broken_engine_is_a_failure_even_if_an_apology_was_heard() -> None:
     ]
     record = judged(events, [sound(600.0)])
     assert (record.outcome, record.why, record.ttfa_ms) == ("failed", "llm: EngineFailed", None)
+    assert record.words is None
 
 
 def test_a_broken_session_is_a_failure_and_its_words_are_not_counted() -> None:

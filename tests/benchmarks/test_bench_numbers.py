@@ -101,6 +101,12 @@ def test_other_languages_keep_their_letters_and_lose_only_punctuation() -> None:
     assert german.word_errors == 0
 
 
+def test_languages_without_spaces_are_compared_letter_by_letter() -> None:
+    chinese = compare("今天天气怎么样", "今天天气怎么办", "zh")
+    assert chinese is not None
+    assert (chinese.words, chinese.word_errors) == (7, 1)
+
+
 def test_a_reference_without_words_is_left_out() -> None:
     assert compare("...", "hello", "en") is None
 
