@@ -230,7 +230,7 @@ def summary(report: Report) -> Section | None:
         tag("thead", head),
         tag("tbody", body),
         class_="summary",
-        style=f"min-width:{210 + 138 * len(entries)}px",
+        style=f"min-width:{210 + 138 * len(entries)}px;max-width:{210 + 280 * len(entries)}px",
     )
     absent = "; ".join(f"{', '.join(names)} ({why})" for why, names in notes.items())
     return Section(

@@ -7,11 +7,12 @@ attribute would silently remove the mark from the picture.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import TypeAlias
 
-VOID = frozenset({"br", "col", "hr", "input", "link", "meta"})
+VOID = frozenset({"br", "col", "hr", "input", "link", "meta", "wbr"})
 EMPTY_SVG = frozenset({"circle", "ellipse", "line", "path", "polygon", "polyline", "rect", "use"})
 
 
@@ -47,6 +48,11 @@ def tag(name: str, /, *children: Child, **attributes: Attribute) -> Html:
     if name in EMPTY_SVG and not inner:
         return Html(f"<{name}{written}/>")
     return Html(f"<{name}{written}>{inner}</{name}>")
+
+
+def breakable(name: str) -> Html:
+    """A long name that may go on in the next line after an underscore, a hyphen, a slash or a full stop."""
+    return Html("<wbr>".join(escape(part) for part in re.split(r"(?<=[_/.-])(?=[^_/.-])", name)))
 
 
 def number(value: float) -> str:

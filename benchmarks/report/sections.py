@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from antiphon.benchmarks.records import BenchResult, ConfigResult, Summary
 from antiphon.benchmarks.report import texts
 from antiphon.benchmarks.report.charts import Axis, picture, scale, swatch
-from antiphon.benchmarks.report.markup import NBSP, Child, Html, join, tag
+from antiphon.benchmarks.report.markup import NBSP, Child, Html, breakable, join, tag
 from antiphon.benchmarks.report.reading import Entry
 
 
@@ -73,7 +73,7 @@ def percentile(summary: Summary, name: str) -> Html:
 def who(entry: Entry, *, marked: bool = True) -> Html:
     """The swatch and the name, kept together; `marked`: a peer is called one."""
     mark = tag("span", "peer", class_="tag") if entry.is_peer and marked else None
-    return tag("span", swatch(entry.color), entry.label, mark, class_="who")
+    return tag("span", swatch(entry.color), breakable(entry.label), mark, class_="who")
 
 
 def name_cell(entry: Entry, *more: Child) -> Html:

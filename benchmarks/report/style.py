@@ -242,10 +242,10 @@ details.run{border-top:1px solid var(--line);margin-top:12px}
 details.run>summary{cursor:pointer;padding:11px 0 9px;font-weight:620}
 details.run>summary .with{display:inline;margin-left:.8em}
 table.falls{table-layout:fixed}
-table.falls col.name{width:24%}table.falls col.n{width:78px}
+table.falls col.name{width:26%}table.falls col.n{width:78px}
 table.falls td,table.falls th{padding:4px 8px;vertical-align:middle}
 table.falls td:first-child,table.falls th:first-child{padding-left:0}
-table.falls tbody th{font-weight:500;text-align:left;overflow-wrap:anywhere;line-height:1.3}
+table.falls tbody th{font-weight:500;font-size:.86rem;text-align:left;overflow-wrap:anywhere;line-height:1.3}
 table.falls .chart{padding:0 16px!important}
 table.falls tbody.bad>tr:first-child>*{border-bottom-color:transparent}
 table.falls tr.said td{text-align:left;padding:0 0 9px;font-size:.84rem;color:var(--soft)}

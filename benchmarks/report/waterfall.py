@@ -8,7 +8,7 @@ from antiphon.benchmarks.records import StageTimes, TurnRecord
 from antiphon.benchmarks.report import texts
 from antiphon.benchmarks.report.charts import Axis, axis, hue, picture, scale, swatch, title
 from antiphon.benchmarks.report.figures import spoken_turns
-from antiphon.benchmarks.report.markup import Html, join, tag
+from antiphon.benchmarks.report.markup import Html, breakable, join, tag
 from antiphon.benchmarks.report.reading import Entry
 from antiphon.benchmarks.report.sections import (
     Report,
@@ -186,7 +186,7 @@ def _turn(turn: TurnRecord, at: int, x: Axis, several: bool) -> Html:
         tag("span", "cold", class_="tag warn") if turn.cold else None,
         tag("span", f"run {turn.run + 1}", class_="soft small") if several else None,
     ]
-    name = join(turn.clip, ((" ", one) for one in tags if one is not None))
+    name = join(breakable(turn.clip), ((" ", one) for one in tags if one is not None))
     texts_of_turn = _said(turn)
     header = (
         tag("th", name, scope="row")

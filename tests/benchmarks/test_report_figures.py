@@ -15,7 +15,7 @@ from antiphon.benchmarks.report import texts
 from antiphon.benchmarks.report.charts import EDGE, USUAL_WIDTH_PX, axis, curve, swarm
 from antiphon.benchmarks.report.figures import answered_within, difference, pareto_front, ratio, wilson
 from antiphon.benchmarks.report.levers import has_effect
-from antiphon.benchmarks.report.markup import Html, join, number, tag
+from antiphon.benchmarks.report.markup import Html, breakable, join, number, tag
 from antiphon.benchmarks.report.style import DARK, LIGHT, stylesheet
 
 finite = st.floats(-1e5, 1e5)
@@ -229,3 +229,8 @@ def test_every_colour_that_is_used_has_a_value_in_both_lights() -> None:
     used = set(re.findall(r"var\(--([\w-]+)\)", stylesheet())) - {"c"}
     assert used <= set(LIGHT)
     assert set(LIGHT) == set(DARK)
+
+
+def test_long_names_may_go_on_in_the_next_line() -> None:
+    assert breakable("a__b-c.wav") == "a__<wbr>b-<wbr>c.<wbr>wav"
+    assert breakable("<b>_x") == "&lt;b&gt;_<wbr>x"
