@@ -111,7 +111,8 @@ def _summary(labelled: Labelled) -> None:
 @contextmanager
 def _progress(what: str) -> Iterator[OnFile]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=None)
 
         def on_file(name: str, done: int, total: int) -> None:

@@ -39,7 +39,8 @@ def scenarios(
     except ClipError as error:
         raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--only") from None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("speaking", total=None)
 
         def made(clip: Clip, done: int, total: int) -> None:
