@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +22,7 @@ class Meter:
     :meth:`cpu_s`, which is asked between turns, and every few seconds in a thread.
     """
 
-    def __init__(self, pids: Sequence[int] | None = None, *, without: Callable[[], Iterable[int]] = tuple) -> None:
+    def __init__(self, pids: Sequence[int] | None = None, *, without: Iterable[int] = ()) -> None:
         """
         :param pids: None: this process.
         :param without: children that belong to somebody else, with their own children.
@@ -36,7 +36,7 @@ class Meter:
             ) from error
         self.peak_rss_mb = 0.0
         self._roots = pids
-        self._without = without
+        self._without = tuple(without)
         self._processes: list[Any] = []
         self._spent_s: dict[int, float] = {}
         """CPU time last seen, by process: of those that have ended it stays in the sum."""
@@ -90,7 +90,7 @@ class Meter:
 
     def _search(self) -> None:
         """Find the processes that there are now."""
-        others = {pid for root in self._without() for pid in [root, *(child.pid for child in self._children(root))]}
+        others = {pid for root in self._without for pid in [root, *(child.pid for child in self._children(root))]}
         found: list[Any] = []
         for pid in [None] if self._roots is None else self._roots:
             with contextlib.suppress(self._psutil.Error):

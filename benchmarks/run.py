@@ -139,10 +139,6 @@ async def run_turn_about(
     options = options or Options()
     groups = [[Track.of(clip) for clip in group] for group in dialogues(clips)]
     spoken = [track for group in groups for track in group if track.clip.has_speech]
-    for entry in entries:
-        for number in range(1, options.starts if spoken else 0):
-            async with entry.subject:
-                await _cold_turn(entry, spoken[number % len(spoken)], options, on_progress)
     async with AsyncExitStack() as stack:
         for entry in entries:
             await _load(entry, options, stack)
@@ -158,6 +154,11 @@ async def run_turn_about(
             else:
                 for entry in entries:
                     await _side_by_side(entry, groups, number, options, on_progress)
+    for number in range(1, options.starts if spoken else 0):
+        async with AsyncExitStack() as stack:
+            for entry in entries:
+                await stack.enter_async_context(entry.subject)
+                await _cold_turn(entry, spoken[number % len(spoken)], options, on_progress)
 
 
 def dialogues(clips: Sequence[Clip]) -> list[list[Clip]]:
@@ -215,13 +216,15 @@ async def _warm_up(entry: Entry, spoken: Sequence[Track], options: Options, on_p
     for number in range(options.warmup if spoken else 0):
         track = spoken[number % len(spoken)]
         if number == 0:
-            await _cold_turn(entry, track, options, on_progress)
+            await _cold_turn(entry, track, options, on_progress, entry.meter)
         else:
             await play_clips(entry.subject, [track], options.patience)
 
 
-async def _cold_turn(entry: Entry, track: Track, options: Options, on_progress: OnProgress | None) -> None:
-    for seen in await play_clips(entry.subject, [track], options.patience, entry.meter):
+async def _cold_turn(
+    entry: Entry, track: Track, options: Options, on_progress: OnProgress | None, meter: Meter | None = None
+) -> None:
+    for seen in await play_clips(entry.subject, [track], options.patience, meter):
         record = judge(seen, run=0, cold=True)
         entry.cold.append(record)
         if on_progress:

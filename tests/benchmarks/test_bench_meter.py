@@ -52,7 +52,7 @@ def test_work_of_a_child_is_counted_and_stays_counted_after_its_end() -> None:
 
 def test_somebody_elses_child_is_left_out() -> None:
     with child(WORK.format(1.0)) as pid:
-        mine, theirs, all_of_us = Meter(without=lambda: [pid]), Meter([pid]), Meter()
+        mine, theirs, all_of_us = Meter(without=[pid]), Meter([pid]), Meter()
         assert theirs.cpu_s() >= 0.95
         assert all_of_us.cpu_s() - mine.cpu_s() >= 0.9
         for meter in (mine, all_of_us):

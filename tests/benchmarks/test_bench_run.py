@@ -126,8 +126,8 @@ def test_clips_of_one_dialogue_are_one_session_and_the_next_waits_for_the_reply(
 def test_the_first_turn_is_cold_and_counts_apart(tmp_path: Path) -> None:
     result = measured(script(), made_clips(tmp_path, Made("a.wav"), Made("b.wav")), replace(QUICK, warmup=1, starts=3))
     assert [(record.clip, record.cold) for record in result.turn_records] == [
-        ("b.wav", True),
         ("a.wav", True),
+        ("b.wav", True),
         ("a.wav", True),
         ("a.wav", False),
         ("b.wav", False),
@@ -185,10 +185,11 @@ def test_a_finished_recording_is_timed_from_its_hand_over(tmp_path: Path) -> Non
         clips = made_clips(tmp_path)
         live = AntiphonSubject("x", made.config())
         entries = [Entry(live), Entry(live.given_recordings())]
-        await run_turn_about(entries, clips, replace(QUICK, warmup=1))
+        await run_turn_about(entries, clips, replace(QUICK, warmup=1, starts=2))
         return [result for entry in entries for result in entry.results(clips)]
 
-    _, given = run_virtual(run())
+    live, given = run_virtual(run())
+    assert [record.cold for record in live.turn_records] == [True, True, False]
     record = given.turn_records[-1]
     assert given.config == "x (finished recording)"
     # 100 (STT) + 50 (LLM) + 20 (two more words) + 30 (TTS): no endpointing, and no speculation either.
