@@ -233,11 +233,15 @@ class LlamaRuntime:
         return config.context_tokens
 
     def _warm(self) -> None:
-        """Run a whole batch and a single token once, so that the first request pays for no set-up."""
+        """Run a whole batch and a single token, so that the first request pays for no set-up.
+
+        Twice: the second time they take what they will take, as a measure for the governor.
+        """
         context = self._native
         tokens = [0] * context.shape.batch_tokens
-        for part in (tokens, tokens[:1]):
+        for part in (tokens, tokens[:1], tokens[:16], tokens[:1]):
             context.clear()
+            began_s = time.perf_counter()
             if (status := context.decode(0, part, 0, logits=True)) != 0:
                 raise EngineLoadFailed(
                     f"the model loads, but its first evaluation failed (status {status})",
@@ -245,6 +249,8 @@ class LlamaRuntime:
                     engine="llama_cpp",
                     hint="run `antiphon doctor`",
                 )
+            if part is not tokens:
+                self._governor.took(self._threads, len(part), time.perf_counter() - began_s)
         context.clear()
 
     def _evaluate(self, slot: Slot, tokens: Sequence[int], *, logits: bool) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-_FORGET = 0.3
-"""Weight of the newest measurement."""
-_HURTS = 1.25
-"""More threads that take this many times as long as few do are left alone for a while."""
-_REST = 40
-"""Evaluations for which they are left alone; then they are tried again."""
+_FORGET = 0.2
+"""Weight of the newest measurement of few threads."""
+_HURTS = 1.5
+"""Many threads that take this many times as long as few do are left alone for a while."""
+_FIRST_REST = 16
+"""Evaluations for which they are left alone the first time; twice as many each time after, up to `_LONGEST_REST`."""
+_LONGEST_REST = 1024
 
 
 class ThreadGovernor:
@@ -29,14 +30,15 @@ class ThreadGovernor:
             raise ValueError(f"few ({few}) and many ({many}) threads: 1 <= few <= many")
         self.few, self.many = few, many
         self._alone = alone
-        self._seconds: dict[tuple[int, bool], float] = {}
-        """(threads, single token) -> recent seconds a token."""
+        self._few_s: dict[bool, float] = {}
+        """Whether it was a single token -> recent seconds a token on few threads."""
         self._rest = 0
+        self._next_rest = _FIRST_REST
 
     def choose(self) -> int:
         """Threads for the next evaluation."""
-        if self.few == self.many:
-            return self.few
+        if self.few == self.many or not self._few_s:
+            return self.few  # nothing to compare with yet
         if self._rest:
             self._rest -= 1
             return self.few
@@ -46,11 +48,12 @@ class ThreadGovernor:
         """An evaluation of `tokens` tokens on `threads` threads took so long."""
         if self.few == self.many or tokens < 1:
             return
-        key = (threads, tokens == 1)
-        now = seconds / tokens
-        before = self._seconds.get(key, now)
-        self._seconds[key] = recent = before + _FORGET * (now - before)
-        fewer = self._seconds.get((self.few, tokens == 1))
-        if threads == self.many and fewer is not None and recent > _HURTS * fewer:
-            self._rest = _REST
-            del self._seconds[key]  # a fresh start after the rest
+        single, now_s = tokens == 1, seconds / tokens
+        few_s = self._few_s.get(single)
+        if threads == self.few:
+            self._few_s[single] = now_s if few_s is None else few_s + _FORGET * (now_s - few_s)
+        elif few_s is not None and now_s > _HURTS * few_s:
+            self._rest = self._next_rest
+            self._next_rest = min(_LONGEST_REST, 2 * self._next_rest)
+        else:
+            self._next_rest = max(_FIRST_REST, self._next_rest - 1)
