@@ -61,6 +61,8 @@ class DriverProcess:
         self._said: deque[str] = deque(maxlen=STDERR_LINES)
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._broken: PeerFailed | None = None
+        self._fatal = ""
+        """Why the driver leaves, in its own words."""
 
     @property
     def pid(self) -> int | None:
@@ -100,7 +102,7 @@ class DriverProcess:
             async with asyncio.timeout(within_s):
                 return await future
         except TimeoutError:
-            raise self._failure(f"did not answer '{message['type']}' within {within_s:g} s") from None
+            raise self._failure(self._fatal or f"did not answer '{message['type']}' within {within_s:g} s") from None
         finally:
             self._answers.pop(answer, None)
 
@@ -154,7 +156,8 @@ class DriverProcess:
                 for frame in unpacker.push(data):
                     self._take(frame)
             await process.wait()
-            self._break(f"ended (exit status {process.returncode})")
+            await asyncio.wait({self._tasks[1]}, timeout=LEAVING_S)  # its last words belong to the message
+            self._break(self._fatal or f"ended (exit status {process.returncode})")
         except WireError as error:
             self._break(f"sent what cannot be read: {error}")
 
@@ -165,7 +168,7 @@ class DriverProcess:
                 answer.set_result(frame)
                 return
             if frame["type"] == "error" and frame.get("fatal"):
-                self._break(str(frame.get("message", "")))
+                self._fatal = str(frame.get("message", ""))  # it leaves now
                 return
         self._on_frame(frame)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 import json
 import logging
 import os
@@ -35,6 +34,7 @@ log = logging.getLogger(__name__)
 WIRE_HZ = 24000
 """The only PCM rate of the protocol."""
 CONNECTING_S = 15.0
+CLOSING_S = 3.0
 MAX_MESSAGE = 32 << 20
 
 AUDIO_DELTAS = ("response.output_audio.delta", "response.audio.delta")
@@ -180,9 +180,11 @@ class RealtimeSession:
 
     async def close(self) -> None:
         self._closing = True
-        with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(5):
+        try:
+            async with asyncio.timeout(CLOSING_S):
                 await self._socket.close()
+        except (TimeoutError, OSError):
+            self._socket.transport.abort()
         self._reading.cancel()
         await asyncio.wait({self._reading})
         if self._updated.done() and not self._updated.cancelled():
@@ -209,6 +211,7 @@ class RealtimeSession:
             why = f"{why}: {error}"
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             why = f"the server sent what cannot be read: {type(error).__name__}: {error}"
+            self._socket.transport.abort()  # nobody reads on: a closing handshake would never end
         if not self._closing:
             self._break(why)
 

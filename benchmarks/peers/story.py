@@ -105,6 +105,8 @@ class Story:
         # What was told since the commit before belongs to this turn.
         since_s = before.commit_s or 0.0
         fresh = {name: at_s for name in _BEFORE_COMMIT if (at_s := getattr(before, name)) and at_s > since_s}
+        if fresh.get("first_token_s", since_s) < fresh.get("stt_s", since_s):
+            fresh.pop("first_token_s", None)  # of the answer to the turn before: this one had not been heard yet
         self._times = Timings(commit_s=now_s, **fresh)
         self.turn += 1
         self._open = True
