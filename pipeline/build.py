@@ -270,6 +270,7 @@ class Assembly:
             speculation_budget=config.speculation.budget,
             speculation_start_ms=config.speculation.start_ms,
             speculation_rerun_ms=config.speculation.rerun_ms,
+            prefill=config.speculation.prefill,
             reopen_ms=config.speculation.reopen_ms,
             manual_turns=manual_turns,
             on_error=config.session.on_error,

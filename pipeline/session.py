@@ -261,7 +261,7 @@ class Session:
     def _prepare(self, text: str) -> None:
         """Let the workflow evaluate what its next prompt will begin with, if nothing of it can still change."""
         busy = self._preparing is not None and not self._preparing.done()
-        if not self._speculates or busy or self._line or not self._budget.left:
+        if not self._speculates or not self.settings.prefill or busy or self._line or not self._budget.left:
             return
         machine = self._intake.machine
         ticket = Ticket(self.id, machine.turn, machine.revision, Priority.PREFILL, meter=self._ledger.ahead)

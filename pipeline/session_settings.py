@@ -44,6 +44,8 @@ class SessionSettings:
     """Silence after which the turn so far is transcribed."""
     speculation_rerun_ms: float = 0.0
     """New speech after which the growing turn is transcribed again; 0: only at silences."""
+    prefill: bool = True
+    """Let the workflow evaluate the beginning of its next prompt while the user speaks."""
     reopen_ms: float = 300.0
     """Speech within this time after a commit reopens the turn."""
     manual_turns: bool = False

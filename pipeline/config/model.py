@@ -260,6 +260,11 @@ class SpeculationConfig(Section):
         ge=0,
         le=60_000,
     )
+    prefill: bool = option(
+        True,
+        "Evaluate the instructions, the history and the words that are sure so far into the LLM's cache while the user "
+        "speaks.",
+    )
     reopen_ms: float = option(
         300.0,
         "Speech within this time after the turn was ended by silence, and before a tool ran, belongs to the turn: the "

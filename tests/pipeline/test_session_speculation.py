@@ -319,3 +319,26 @@ def test_whatever_happens(
     assert len({turn for turn, _ in workflow.ran}) == len(workflow.ran), "a tool ran twice for one turn"
     users = [item.turn for item in rig.session.conversation if item.role == "user"]
     assert users == sorted(set(users)), "one turn stands twice in the history"
+
+
+def test_prefill_can_be_left_off() -> None:
+    rig = Rig([(0.5, 3.0)], seconds=5.0, stt=lambda _: Heard("One two."), llm=[Reply(["Yes."])],
+              settings=quiet(speculation_rerun_ms=600, prefill=False))  # fmt: skip
+    run_virtual(rig.run())
+    assert rig.said == ["Yes."] and not rig.llm.prefills
+
+
+def test_the_endpointing_can_be_changed_in_a_live_session() -> None:
+    rig = Rig([(0.5, 1.5), (4.0, 5.0)], seconds=8.0, stt=[Heard("One."), Heard("Two.")],
+              llm=[Reply(["First."]), Reply(["Second."])])  # fmt: skip
+
+    async def main() -> None:
+        running = asyncio.create_task(rig.run())
+        await asyncio.sleep(3.5)
+        assert rig.session.policy.silence_ms == 400
+        rig.session.policy = EndpointPolicy(silence_ms=900)
+        await running
+
+    run_virtual(main())
+    delays = [event.t_s - end_s for event, end_s in zip(rig.of("committed"), (1.5, 5.0), strict=True)]
+    assert delays == [pytest.approx(0.4, abs=0.04), pytest.approx(0.9, abs=0.04)]
