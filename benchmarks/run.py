@@ -17,6 +17,7 @@ from antiphon.benchmarks.metrics import summarise
 from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.records import ConfigResult, TurnRecord
 from antiphon.benchmarks.subject import Subject
+from antiphon.benchmarks.words import prepare
 from antiphon.engines.testing import run_virtual
 from antiphon.pipeline.config import Config
 
@@ -137,6 +138,7 @@ async def run_turn_about(
     measured until then.
     """
     options = options or Options()
+    prepare(clip.lang for clip in clips if clip.transcript)
     groups = [[Track.of(clip) for clip in group] for group in dialogues(clips)]
     spoken = [track for group in groups for track in group if track.clip.has_speech]
     async with AsyncExitStack() as stack:

@@ -8,7 +8,7 @@ own evaluation.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,15 @@ def normaliser(language: str) -> Callable[[str], str]:
     if language != "en":
         normalise = BasicTextNormalizer(split_letters=language in _WITHOUT_SPACES)
     return lambda text: " ".join(normalise(text).split())
+
+
+def prepare(languages: Iterable[str]) -> None:
+    """Load what :func:`compare` needs (some of it takes a while), or find out that it is missing.
+
+    :raises EngineUnavailable: a package is missing.
+    """
+    for language in sorted(set(languages)):
+        compare("one", "one", language)
 
 
 def compare(reference: str, heard: str, language: str) -> Errors | None:

@@ -39,6 +39,7 @@ class Reporter:
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[last]}"),
                 console=console,
+                auto_refresh=False,  # no thread of its own: it would take time from what is measured
             )
 
     def __enter__(self) -> Reporter:
@@ -66,6 +67,7 @@ class Reporter:
             self._bars.update(self._tasks[key], last=f"cold: {last}")
         else:
             self._bars.update(self._tasks[key], total=step.total, completed=step.done, last=last)
+        self._bars.refresh()
 
 
 def _told(record: TurnRecord) -> str:
@@ -81,6 +83,9 @@ def show_table(results: Sequence[ConfigResult], console: Console) -> None:
     wide = Console(file=console.file, width=max(wanted, console.width), force_terminal=console.is_terminal)
     wide.print(shown)
     console.print(Text(_CAPTION, "dim"), soft_wrap=True)
+    for one in results:
+        for note in one.notes:
+            console.print(Text(f"{_name(one)}: {note}", "dim"), soft_wrap=True)
 
 
 def table(results: Sequence[ConfigResult]) -> Table:
@@ -91,9 +96,8 @@ def table(results: Sequence[ConfigResult]) -> Table:
                  "false starts", "WER", "spec. hits", "CPU s/turn", "RSS MB", "gaps"):  # fmt: skip
         shown.add_column(name, justify="right")
     for one in results:
-        name = one.config + (f" x{one.concurrency}" if one.concurrency > 1 else "")
         shown.add_row(
-            name,
+            _name(one),
             f"{one.answered}/{one.turns}",
             _interval(one.ttfa_ms, "p50"),
             _interval(one.ttfa_ms, "p95"),
@@ -115,6 +119,10 @@ def table(results: Sequence[ConfigResult]) -> Table:
 
 
 _CAPTION = "times in ms from the last speech sample; [..] 95 % interval; cut off and missed: share of turns"
+
+
+def _name(one: ConfigResult) -> str:
+    return one.config + (f" x{one.concurrency}" if one.concurrency > 1 else "")
 
 
 def _number(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,8 +22,9 @@ from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.records import ConfigResult, StageTimes
 from antiphon.benchmarks.run import Entry, Options, Progress, run_configs, run_deterministic, run_turn_about, spread
 from antiphon.benchmarks.subject import Listener
+from antiphon.benchmarks.words import normaliser
 from antiphon.engines.audio import Samples
-from antiphon.engines.errors import EngineFailed
+from antiphon.engines.errors import EngineFailed, EngineUnavailable
 from antiphon.engines.testing import Answer, Heard, Reply, ScriptedTTS, ScriptedTurnDetector, run_virtual
 from antiphon.pipeline.config import SpeculationConfig
 from antiphon.pipeline.events import TranscriptEvent
@@ -346,6 +348,19 @@ def test_what_was_measured_before_a_stop_is_kept(tmp_path: Path) -> None:
     run_virtual(run())
     (result,) = entry.results(clips)
     assert [record.clip for record in result.turn_records] == ["0.wav", "1.wav", "2.wav"]
+
+
+@pytest.mark.parametrize("package", ["jiwer", "whisper_normalizer.english"])
+def test_a_missing_package_is_told_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    made = script()
+    normaliser.cache_clear()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(EngineUnavailable) as caught:
+        measured(made, made_clips(tmp_path))
+    assert "antiphon[bench]" in caught.value.hint
+    assert made.stt_engine.loads == 0
 
 
 def test_an_engine_that_does_not_load_ends_the_run_with_its_error(tmp_path: Path) -> None:

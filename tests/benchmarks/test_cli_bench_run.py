@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from antiphon.engines.testing import run_virtual
 from antiphon.pipeline.cli import app
 from antiphon.pipeline.cli import bench as bench_cli
 from antiphon.pipeline.cli.common import EXIT_CODES
+from antiphon.pipeline.config import load_config
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -175,6 +178,30 @@ def test_ctrl_c_writes_what_was_measured(
     assert data["complete"] is False
     assert [record["clip"] for record in data["configs"][0]["turn_records"]] == ["a.wav", "a.wav"]
     assert "stopped before its end" in result.output
+
+
+def documented() -> list[str]:
+    """The commands on the page, without what is said about them."""
+    page = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text("utf-8")
+    lines = [line.strip() for line in page.splitlines() if line.startswith("    antiphon bench run ")]
+    return [re.split(r" {3,}", line)[0] for line in lines]
+
+
+@pytest.mark.parametrize("command", documented())
+def test_the_commands_of_the_page_do_what_they_say(command: str, config: Path, clips: Path, tmp_path: Path) -> None:
+    words = shlex.split(command)[3:]
+    overrides = [words.pop(words.index("--set") + 1)] if "--set" in words else []
+    words = [word for word in words if word != "--set"]
+    for name in [word for word in words if word.endswith(".yaml")]:
+        load_config(name, overrides=overrides)
+    given = {"DIR": clips, words[words.index("--out") + 1]: tmp_path / "out"}
+    result = bench(*(config if word.endswith(".yaml") else given.get(word, word) for word in words))
+    assert result.exit_code == 0, result.output
+    assert written(tmp_path / "out")["configs"]
+
+
+def test_the_page_has_commands() -> None:
+    assert len(documented()) >= 5
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals work differently there")
