@@ -5,7 +5,7 @@ CLIPS ?= $(wildcard ../shared/audio)
 DEMO_QUESTION ?= What is the capital of France?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run setup-dev demo test lint bench bench-components soak interop docs clean
+.PHONY: help setup setup-run setup-dev demo test lint bench bench-peers bench-components soak interop docs clean
 
 help:
 	@echo "make setup    .venv/bin/antiphon with all local engines, and the models of local.yaml"
@@ -13,6 +13,7 @@ help:
 	@echo "make test     every test, on real models too"
 	@echo "make lint     ruff, mypy --strict, import-linter"
 	@echo "make bench    three configurations on 20 clips: out/bench (CLIPS=folder with index.tsv)"
+	@echo "make bench-peers   the same, with Pipecat, LiveKit Agents and agents.voice beside it: out/bench-peers"
 	@echo "make bench-components   VADs and Whisper windows by themselves, on the same clips"
 	@echo "make soak     many turns on scripted and on real engines: nothing may grow"
 	@echo "make interop  other people's clients, servers and SDKs against ours"
@@ -53,6 +54,14 @@ bench: setup-dev
 	@test -n "$(CLIPS)" || { echo "bench: give a folder of clips with index.tsv: make bench CLIPS=folder"; exit 2; }
 	@$(BIN)/antiphon bench run configs/tiny.yaml configs/local.yaml configs/webrtcvad.yaml --clips "$(CLIPS)" \
 		--where lang=en --where "speech_end_s=?*" --limit 20 --starts 2 --out out/bench --force
+
+bench-peers: setup-dev
+	@$(BIN)/antiphon models pull --all
+	@test -n "$(CLIPS)" || { echo "bench-peers: give a folder of clips with index.tsv: make bench-peers CLIPS=folder"; exit 2; }
+	@$(BIN)/antiphon bench peers install
+	@$(BIN)/antiphon bench run configs/tiny.yaml configs/local.yaml configs/webrtcvad.yaml --clips "$(CLIPS)" \
+		--where lang=en --where "speech_end_s=?*" --limit 20 --starts 2 --out out/bench-peers --force \
+		--peer pipecat --peer livekit --peer agents.voice
 
 bench-components: setup-dev
 	@$(BIN)/antiphon models pull --all

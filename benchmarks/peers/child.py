@@ -72,6 +72,7 @@ class ChildPeer:
             raise
         self.versions.update(ready.get("versions", {}))
         self.settings.update(ready.get("settings", {}))
+        self.settings["versions"] = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return self
 
     async def __aexit__(

@@ -21,6 +21,7 @@ from antiphon.benchmarks.report import write_report
 from antiphon.benchmarks.result import REPORT, RESULT, ResultError, now, to_dict, write_result
 from antiphon.benchmarks.run import Entry, Options, run_turn_about, spread
 from antiphon.engines.errors import AntiphonError
+from antiphon.pipeline.cli import bench_peers
 from antiphon.pipeline.cli.bench_label import label
 from antiphon.pipeline.cli.bench_report import report
 from antiphon.pipeline.cli.bench_scenarios import scenarios
@@ -72,9 +73,15 @@ def run(
         str, typer.Option(metavar="N,N,...", help="Sessions at the same time; each number is measured by itself.")
     ] = "1",
     overrides: SetOption = None,
+    peer: bench_peers.PeerOption = None,
+    peer_models: bench_peers.PeerModelsOption = None,
+    peers_folder: bench_peers.PeersFolderOption = None,
+    allow_network: bench_peers.AllowNetworkOption = False,
     force: ForceOption = False,
 ) -> None:
     """Play clips to configurations in real time, and measure the answers.
+
+    Peers (`--peer`) are played to turn about with the first configuration, on the same models.
 
     Exit codes: 0 done; 1 nothing could be measured, or a turn failed; 2 wrong usage or configuration; 3 a package or a
     model is missing; 130 stopped with Ctrl-C (what was measured until then is written).
@@ -86,12 +93,24 @@ def run(
         Entry(AntiphonSubject(name, load_config(source, overrides=overrides or ())), settings)
         for source, name in zip(configs, distinct_names(configs), strict=True)
     ]
+    peers: list[Entry] = []
+    groups = [[entry] for entry in entries]
+    if peer:
+        models = peer_models or configs[0]
+        more, peers = bench_peers.add_peers(
+            entries[0], peer, models, overrides or (), peers_folder, options, allow_network=allow_network
+        )
+        groups[0] += more + peers
+        entries += more
     refuse_to_overwrite(out, force=force)
     frame = result_frame("run", configs, clips, chosen, where=where or (), overrides=overrides or (), options=options)
+    frame = replace(frame, command=" ".join([frame.command, *bench_peers.peer_words(peer or (), peer_models)]))
     console = Console(highlight=False)
-    stopped = measure([[entry] for entry in entries], chosen, options, console)
-    results = tuple(result for entry in entries for result in entry.results(chosen))
-    finish(replace(frame, configs=results), out, console, stopped)
+    stopped = measure(groups, chosen, options, console)
+    results, beside = (
+        tuple(result for entry in those for result in entry.results(chosen)) for those in (entries, peers)
+    )
+    finish(replace(frame, configs=results, peers=beside), out, console, stopped)
 
 
 def measure(
@@ -204,3 +223,4 @@ def _numbers(text: str) -> tuple[int, ...]:
 app.command()(label)
 app.command()(report)
 app.command()(scenarios)
+app.add_typer(bench_peers.app, name="peers")

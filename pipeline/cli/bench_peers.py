@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from antiphon.benchmarks.own import AntiphonSubject, GivenRecordings
+from antiphon.benchmarks.peers.address import shown_url
 from antiphon.benchmarks.peers.catalog import PEERS, PeerSpec, default_folder, find_peer
 from antiphon.benchmarks.peers.choose import choose_peers
 from antiphon.benchmarks.peers.install import install as install_peer
 from antiphon.benchmarks.peers.install import installed
 from antiphon.benchmarks.peers.job import PeerJob, peer_job
-from antiphon.benchmarks.run import Entry
+from antiphon.benchmarks.run import Entry, Options
 from antiphon.engines.models.store import ModelStore
 from antiphon.pipeline.cli.common import JsonOption, explained
 from antiphon.pipeline.config import load_config
@@ -54,11 +55,12 @@ AllowNetworkOption = Annotated[
 
 
 def add_peers(
-    entries: Sequence[Entry],
+    first: Entry,
     names: Sequence[str],
     models: str,
     overrides: Sequence[str],
     folder: Path | None,
+    options: Options,
     *,
     allow_network: bool,
 ) -> tuple[list[Entry], list[Entry]]:
@@ -66,16 +68,27 @@ def add_peers(
 
     A peer that is given finished recordings is compared with Antiphon given finished recordings.
     """
+    if options.concurrency != (1,):
+        raise typer.BadParameter("peers hold one conversation at a time", param_hint="--concurrency")
 
     def job() -> PeerJob:
         return peer_job(load_config(models, overrides=overrides), ModelStore(), name=models)
 
     peers = choose_peers(names, job, folder=folder, allow_network=allow_network)
-    subject = entries[0].subject
+    subject = first.subject
     more: list[Entry] = []
     if any(peer.finished_recording for peer in peers) and isinstance(subject, AntiphonSubject):
-        more.append(Entry(GivenRecordings(subject), dict(entries[0].settings)))
+        more.append(Entry(GivenRecordings(subject), dict(first.settings)))
     return more, [Entry(peer, peer.settings) for peer in peers]
+
+
+def peer_words(names: Sequence[str], models: str | None) -> list[str]:
+    """The options, as they stand in a result: of an address what may be shown."""
+    words: list[str] = []
+    for name in names:
+        kind, sign, url = name.partition("=")
+        words += ["--peer", f"{kind}={shown_url(url)}" if sign else name]
+    return [*words, "--peer-models", Path(models).name] if models else words
 
 
 @app.command()

@@ -65,7 +65,7 @@ class RealtimeStandin:
         self._server: Server | None = None
 
     async def __aenter__(self) -> RealtimeStandin:
-        self._server = await serve(self._talk, "127.0.0.1", 0, process_request=self._let_in)
+        self._server = await serve(self._talk, "127.0.0.1", 0, process_request=self._let_in, close_timeout=0.5)
         port = next(iter(self._server.sockets)).getsockname()[1]
         self.url = f"ws://127.0.0.1:{port}/v1/realtime?model=stand-in"
         return self
