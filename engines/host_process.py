@@ -272,6 +272,14 @@ class ChildPort:
             except Exception as error:
                 logger.warning("engine process did not start again", extra={"worker": self._name, "reason": str(error)})
 
+    @property
+    def streams_at_once(self) -> int:
+        return 1  # one conversation with the child, one request at a time
+
+    @property
+    def items_a_turn(self) -> int:
+        return 1
+
     def abort(self) -> bool:
         child = self._child
         if child is not None:

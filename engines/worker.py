@@ -4,6 +4,10 @@ A *runtime* is a plain synchronous object that holds a loaded model. It is made 
 methods are called there, one at a time. A :class:`Port` is how the worker reaches it: directly, or in a process of its
 own (:mod:`antiphon.engines.host_process`).
 
+Streams take turns where the runtime can hold several at once (`streams_at_once`): one that has given its first items
+goes on only when nobody waits for his own first ones, and a more urgent request goes first at the next item. So the
+beginning of one answer does not wait for the end of another.
+
 The worker never waits for a reader: what a stream yields is queued for its reader without bound. A reader that pauses
 (playback is paused) must not keep other sessions from the model, and the length of one answer bounds the memory.
 """
@@ -74,7 +78,9 @@ class Ticket:
 current_ticket: contextvars.ContextVar[Ticket] = contextvars.ContextVar("antiphon_ticket", default=Ticket())  # noqa: B039
 
 Runtime = Any
-"""A plain synchronous object with an optional `close()`."""
+"""A plain synchronous object with an optional `close()`. Where its generators may be resumed in any order it says how
+many of them may be under way (`streams_at_once`), and after how many items others may go first (`items_a_turn`).
+"""
 
 
 class Port(Protocol):
@@ -93,6 +99,16 @@ class Port(Protocol):
         ...
 
     def close(self) -> None: ...
+
+    @property
+    def streams_at_once(self) -> int:
+        """How many streams may be under way."""
+        ...
+
+    @property
+    def items_a_turn(self) -> int:
+        """Items after which a stream lets others go first, where several may be under way."""
+        ...
 
 
 class DirectPort:
@@ -118,6 +134,14 @@ class DirectPort:
 
     def close(self) -> None:
         close_quietly(self._runtime, "runtime")
+
+    @property
+    def streams_at_once(self) -> int:
+        return int(getattr(self._runtime, "streams_at_once", 1))
+
+    @property
+    def items_a_turn(self) -> int:
+        return int(getattr(self._runtime, "items_a_turn", 1))
 
 
 def close_quietly(target: Any, what: str) -> None:
@@ -173,7 +197,7 @@ Deliver = Callable[[str, Any], None]
 class _Job:
     """One call or one stream that waits for, or runs on, a worker."""
 
-    __slots__ = ("abandoned", "args", "deliver", "method", "stream", "ticket")
+    __slots__ = ("abandoned", "args", "count", "deliver", "items", "method", "order", "stream", "ticket")
 
     def __init__(self, method: str, args: tuple[Any, ...], ticket: Ticket, stream: bool, deliver: Deliver) -> None:
         self.method = method
@@ -182,6 +206,16 @@ class _Job:
         self.stream = stream
         self.deliver = deliver
         self.abandoned = threading.Event()
+        self.items: Iterator[Any] | None = None
+        """Of a stream that is under way."""
+        self.count = 0
+        """Items that it has given."""
+        self.order = 0
+
+    def urgency(self, items_a_turn: int) -> tuple[int, int, int]:
+        """The lowest goes first: by priority, one level less after the first items; then who has had the least."""
+        turns = self.count // items_a_turn
+        return (min(int(self.ticket.priority) + (turns > 0), int(Priority.PREFILL)), turns, self.order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +252,9 @@ class Worker:
         self._make: Callable[[], Port] | None = make
         self._after = after
         self._port: Port | None = None
-        self._jobs: list[tuple[int, int, _Job]] = []
+        self._jobs: list[tuple[tuple[int, int, int], _Job]] = []
+        self._under_way = 0
+        """Streams that have begun and not ended, the running one included."""
         self._order = itertools.count()
         self._wake = threading.Condition()
         self._stopping = False
@@ -236,11 +272,15 @@ class Worker:
         """Stop as soon as may be: the running stream after its current item, the waiting requests at once."""
         with self._wake:
             self._stopping = True
-            waiting, self._jobs = self._jobs, []
+            waiting = [job for _, job in self._jobs if job.items is None]
+            begun = [entry for entry in self._jobs if entry[1].items is not None]
+            self._jobs = begun  # their generators end on the worker's thread
+            for _, job in begun:
+                job.abandoned.set()
             if self._running is not None and self._running.stream:
                 self._running.abandoned.set()
             self._wake.notify()
-        for _, _, job in waiting:
+        for job in waiting:
             job.deliver("error", self._closed())
 
     async def stop(self) -> None:
@@ -364,7 +404,8 @@ class Worker:
         with self._wake:
             if self._stopping:
                 raise self._closed()
-            heapq.heappush(self._jobs, (int(job.ticket.priority), next(self._order), job))
+            job.order = next(self._order)
+            heapq.heappush(self._jobs, (job.urgency(1), job))
             self._wake.notify()
         return job
 
@@ -372,12 +413,14 @@ class Worker:
         """Nobody waits for it any more: if it still waits in the queue, it frees its place and its audio."""
         job.abandoned.set()
         self._remove(lambda other: other is job)
+        with self._wake:
+            self._wake.notify()  # it may have begun, and hold a place
 
     def _remove(self, which: Callable[[_Job], bool]) -> list[_Job]:
         with self._wake:
-            removed = [entry[2] for entry in self._jobs if which(entry[2])]
+            removed = [job for _, job in self._jobs if job.items is None and which(job)]
             if removed:
-                self._jobs = [entry for entry in self._jobs if not which(entry[2])]
+                self._jobs = [entry for entry in self._jobs if entry[1] not in removed]
                 heapq.heapify(self._jobs)
                 self._stats = replace(self._stats, dropped=self._stats.dropped + len(removed))
         return removed
@@ -402,7 +445,7 @@ class Worker:
             if port is None:
                 return
             try:
-                while (job := self._next()) is not None:
+                while (job := self._next(port)) is not None:
                     crashed = self._run(port, job)
                     del job  # its audio must not stay until the next request
                     if crashed and not self._stopping:
@@ -431,19 +474,39 @@ class Worker:
         self.loaded.set_result(None)
         return self._port
 
-    def _next(self) -> _Job | None:
+    def _next(self, port: Port) -> _Job | None:
+        """The most urgent request that can begin or go on."""
         with self._wake:
-            while not self._jobs:
+            while (job := self._most_urgent(port)) is None:
                 if self._stopping:
                     return None
                 self._wake.wait()
-            self._running = heapq.heappop(self._jobs)[2]
-            return self._running
+            self._jobs = [entry for entry in self._jobs if entry[1] is not job]
+            heapq.heapify(self._jobs)
+            self._running = job
+            return job
+
+    def _most_urgent(self, port: Port) -> _Job | None:
+        """First of all streams that were given up on the way: they hold places."""
+        for _, job in self._jobs:
+            if job.items is not None and job.abandoned.is_set():
+                return job
+        for _, job in sorted(self._jobs, key=lambda entry: entry[0]):
+            if self._can_run(port, job):
+                return job
+        return None
+
+    def _can_run(self, port: Port, job: _Job) -> bool:
+        return not job.stream or job.items is not None or self._under_way < port.streams_at_once
 
     def _run(self, port: Port, job: _Job) -> bool:
-        """Run a job; a failure goes to the one who asked. Returns whether the runtime is gone."""
+        """Run a job, or a stream until others should go first. Returns whether the runtime is gone.
+
+        A failure goes to the one who asked.
+        """
         began_s = time.monotonic()
         failed = crashed = False
+        last: tuple[str, Any] | None
         try:
             with at_work(job.abandoned):
                 last = self._run_stream(port, job) if job.stream else self._run_call(port, job)
@@ -459,13 +522,17 @@ class Worker:
         with self._wake:
             self._running = None
             stats = self._stats
+            ended = last is not None
             self._stats = replace(
                 stats,
-                done=stats.done + (not failed),
+                done=stats.done + (ended and not failed),
                 failed=stats.failed + failed,
                 busy_s=stats.busy_s + took_s,
             )
-        job.deliver(*last)
+            if not ended:
+                heapq.heappush(self._jobs, (job.urgency(port.items_a_turn), job))
+        if last is not None:
+            job.deliver(*last)
         del last  # an error's traceback holds this frame, and so the job's audio
         return crashed
 
@@ -473,15 +540,37 @@ class Worker:
     def _run_call(port: Port, job: _Job) -> tuple[str, Any]:
         return "result", None if job.abandoned.is_set() else port.call(job.method, job.args)
 
-    def _run_stream(self, port: Port, job: _Job) -> tuple[str, Any]:
-        with contextlib.closing(port.iterate(job.method, job.args)) as items:  # type: ignore[type-var]
-            if not job.abandoned.is_set():
-                for item in items:
-                    job.deliver("item", item)
-                    if job.abandoned.is_set():
-                        break
+    def _run_stream(self, port: Port, job: _Job) -> tuple[str, Any] | None:
+        """None: the stream is under way, and others go first."""
+        if job.items is None:
+            job.items = port.iterate(job.method, job.args)
+            self._under_way += 1
+        going_on = False
+        try:
+            while not job.abandoned.is_set():
+                item = next(job.items, _DONE)
+                if item is _DONE:
+                    break
+                job.deliver("item", item)
+                job.count += 1
+                if self._others_first(port, job):
+                    going_on = True
+                    return None
+        finally:
+            if not going_on:
+                self._under_way -= 1
+                items, job.items = job.items, None
+                items.close()  # type: ignore[attr-defined]  # a generator
         # Given up because the worker stops: its reader is still there, and must not take the part for the whole.
         return ("error", self._closed()) if job.abandoned.is_set() else ("item", _DONE)
+
+    def _others_first(self, port: Port, job: _Job) -> bool:
+        """Whether a waiting request is more urgent than the rest of this stream, and can be served now."""
+        if not self._jobs or port.streams_at_once <= 1:
+            return False
+        own = job.urgency(port.items_a_turn)
+        with self._wake:
+            return any(urgency < own and self._can_run(port, other) for urgency, other in self._jobs)
 
     def _fail_waiting(self, crash: EngineCrashed) -> None:
         """What waited behind a request that killed the runtime fails too: a fallback may still be in time."""

@@ -79,7 +79,13 @@ def load(config: LlamaConfig, alone: Callable[[], bool] | None = None) -> LlamaR
 
 
 class LlamaRuntime:
-    """One model, one context, K slots. Methods run one at a time, on the worker that made it."""
+    """One model, one context, K slots. Methods run one at a time, on the worker that made it.
+
+    Answers of several conversations may be under way; a generator is resumed where no logits are awaited.
+    """
+
+    items_a_turn = 24
+    """Tokens: more than a first clause has."""
 
     def __init__(self, config: LlamaConfig, alone: Callable[[], bool] | None = None) -> None:
         self._governor = ThreadGovernor(config.threads, max(config.threads, config.most_threads), alone)
@@ -99,6 +105,7 @@ class LlamaRuntime:
             self.close()
             raise
         self._batch = shape.batch_tokens
+        self.streams_at_once = config.slots
         self._table = SlotTable(self._context, config.slots)
         self._constraints = Constraints(self._model, tagged=self._prompts.tagged_calls)
 
@@ -126,12 +133,30 @@ class LlamaRuntime:
         )
         self._check_length(len(prompt))
         slot = self._table.prepare(request.session_key, prompt, len(prompt) - 1)
+        slot.busy = True
+        try:
+            yield from self._answer(request, slot, prompt, opening, grammar, thinking)
+        finally:
+            slot.busy = False
+
+    def _answer(
+        self,
+        request: LlamaRequest,
+        slot: Slot,
+        prompt: Sequence[int],
+        opening: str,
+        grammar: str | None,
+        thinking: str,
+    ) -> Iterator[LLMEvent | None]:
         slot.answers += 1
         cached = len(slot.tokens)
         while len(slot.tokens) < len(prompt):
             start = len(slot.tokens)
-            self._evaluate(slot, prompt[start : start + self._batch], logits=start + self._batch >= len(prompt))
-            yield None
+            last = start + self._batch >= len(prompt)
+            self._evaluate(slot, prompt[start : start + self._batch], logits=last)
+            if not last:
+                # Others may be served at a yield, and there is one place for logits: no yield before the sampling.
+                yield None
         parser = AnswerParser(
             None if request.json_schema is not None else [tool.name for tool in request.tools],
             request.stop,
@@ -152,8 +177,10 @@ class LlamaRuntime:
         """
         prefix = self._prompts.sure_prefix(messages, tools)
         slot = self._table.find(session_key)
-        if slot is not None and answers is not None and slot.answers != answers:
+        if slot is not None and (slot.busy or (answers is not None and slot.answers != answers)):
             return True, slot.answers
+        if not self._table.free:
+            return True, 0
         held = common(slot.tokens, prefix) if slot else 0
         if not prefix or len(prefix) >= self._limit or held == len(prefix):
             return True, slot.answers if slot else 0
@@ -268,6 +295,14 @@ class LlamaRuntime:
         while status == 1 and self._table.make_room(slot):
             status = context.decode(slot.sequence, tokens, len(slot.tokens), logits=logits)
         self._governor.took(threads, len(tokens), time.perf_counter() - began_s)
+        if status == 1:
+            self._table.clear(slot)
+            raise EngineFailed(
+                "the KV cache is full: too many long conversations are answered at once",
+                stage="llm",
+                engine="llama_cpp",
+                hint="raise llm.cache_tokens (more memory), or serve fewer at once (llm.slots)",
+            )
         if status != 0:
             self._table.clear(slot)
             raise EngineFailed(

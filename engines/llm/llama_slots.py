@@ -35,6 +35,8 @@ class Slot:
     """Rises with each use of any slot: the lowest is the least recently used."""
     answers: int = 0
     """How many answers were begun in it for this session."""
+    busy: bool = False
+    """An answer is being written in it: nobody else may touch it."""
 
 
 class SlotTable:
@@ -46,14 +48,24 @@ class SlotTable:
         self._clock = itertools.count(1)
 
     def find(self, key: str) -> Slot | None:
-        return next((slot for slot in self.slots if slot.key == key), None)
+        """The slot of a session; if it has several (it asked twice at once), the one that was used last."""
+        return max((slot for slot in self.slots if slot.key == key), key=lambda slot: slot.used, default=None)
+
+    @property
+    def free(self) -> bool:
+        """Whether a slot can be prepared."""
+        return not all(slot.busy for slot in self.slots)
 
     def prepare(self, key: str, prompt: Sequence[int], keep_at_most: int) -> Slot:
         """The session's slot, holding the longest prefix of `prompt` that any slot can give it, and nothing else.
 
+        A session whose slot is busy gets another one. There must be one that is :attr:`free`.
+
         :param keep_at_most: evaluate at least what lies behind this many tokens, cached or not.
         """
-        slot = self.find(key) or self._take_over(key, prompt)
+        slot = self.find(key)
+        if slot is None or slot.busy:
+            slot = self._take_over(key, prompt)
         own = common(slot.tokens, prompt)
         donor = max(self.slots, key=lambda other: common(other.tokens, prompt))
         best = common(donor.tokens, prompt)
@@ -79,8 +91,8 @@ class SlotTable:
         slot.tokens = []
 
     def make_room(self, keep: Slot) -> bool:
-        """Empty the least recently used slot but `keep`. False: there is none left to empty."""
-        others = [slot for slot in self.slots if slot is not keep and slot.tokens]
+        """Empty the least recently used slot but `keep` and the busy ones. False: there is none left to empty."""
+        others = [slot for slot in self.slots if slot is not keep and not slot.busy and slot.tokens]
         if not others:
             return False
         oldest = min(others, key=lambda slot: slot.used)
@@ -90,8 +102,9 @@ class SlotTable:
 
     def _take_over(self, key: str, prompt: Sequence[int]) -> Slot:
         """A free slot or the least recently used one; of several free ones, that which holds most of the prompt."""
-        free = [slot for slot in self.slots if slot.key is None]
-        slot = max(free, key=lambda one: common(one.tokens, prompt)) if free else min(self.slots, key=lambda s: s.used)
+        idle = [slot for slot in self.slots if not slot.busy]
+        free = [slot for slot in idle if slot.key is None]
+        slot = max(free, key=lambda one: common(one.tokens, prompt)) if free else min(idle, key=lambda s: s.used)
         slot.key, slot.answers = key, 0
         return slot
 

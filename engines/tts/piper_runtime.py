@@ -107,10 +107,16 @@ class RuntimeFacts:
 class PiperRuntime:
     """The sessions of one voice.
 
+    Its streams may be resumed in any order: nothing is kept between slices but by the stream itself.
+
     :param steps: see :class:`~antiphon.engines.tts.piper_schedule.SliceSchedule`.
     :param context_frames: frames of context for slices; None takes what the decoder's structure asks for.
     :raises EngineLoadFailed: the files are no Piper voice.
     """
+
+    streams_at_once = 64
+    items_a_turn = 1
+    """Slices: the first one is what somebody waits for, the others are made well ahead of the ear."""
 
     def __init__(
         self, voice: VoiceConfig, paths: VoicePaths, threads: int, steps: tuple[int, ...], context_frames: int | None

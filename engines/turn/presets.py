@@ -51,7 +51,7 @@ PRESETS: dict[Preset, Thresholds] = {
     ),
     "balanced": Thresholds(
         (0.985, 0.9, 0.5),
-        handover_ms=(180, 200, 400, 600),
+        handover_ms=(180, 200, 500, 600),
         statement_ms=(200, 650, 650, 650),
         unknown_ms=(200, 650, 650, 950),
         doubtful_ms=(200, 900, 900, 1000),

