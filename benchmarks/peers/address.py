@@ -7,7 +7,7 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
-from antiphon.benchmarks.peers.errors import PeerError
+from antiphon.benchmarks.peers.errors import PeerInvalid
 from antiphon.engines.net import is_loopback
 
 KEY_VARIABLE = "ANTIPHON_REALTIME_API_KEY"
@@ -17,18 +17,18 @@ KEY_VARIABLE = "ANTIPHON_REALTIME_API_KEY"
 def check_url(url: str, *, allow_network: bool) -> str:
     """The URL, if it can be used.
 
-    :raises PeerError: it is no WebSocket URL, carries a password, or leads off this machine and that was not allowed.
+    :raises PeerInvalid: it is no WebSocket URL, carries a password, or leads off this machine and that was not allowed.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise PeerError(
+        raise PeerInvalid(
             f"'{shown_url(url)}' is no WebSocket URL",
             hint="for example --peer realtime=ws://127.0.0.1:8080/v1/realtime",
         )
     if parts.username or parts.password:
-        raise PeerError(f"'{shown_url(url)}' carries a password", hint=f"give the key in the variable {KEY_VARIABLE}")
+        raise PeerInvalid(f"'{shown_url(url)}' carries a password", hint=f"give the key in the variable {KEY_VARIABLE}")
     if not allow_network and not is_loopback(url):
-        raise PeerError(
+        raise PeerInvalid(
             f"'{shown_url(url)}' is not on this machine",
             hint="The clips would be sent there. If that is meant: --allow-network, and session.offline=false.",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from antiphon.benchmarks.peers.errors import PeerError
+from antiphon.benchmarks.peers.errors import PeerInvalid
 from antiphon.engines.models.store import antiphon_home
 
 
@@ -60,13 +60,13 @@ PEERS: tuple[PeerSpec, ...] = (
 def find_peer(name: str) -> PeerSpec:
     """A peer by either of its names.
 
-    :raises PeerError: there is none of that name.
+    :raises PeerInvalid: there is none of that name.
     """
     for spec in PEERS:
         if name in (spec.name, spec.key):
             return spec
     known = ", ".join(spec.name for spec in PEERS)
-    raise PeerError(f"no peer '{name}'", peer=name, hint=f"peers: {known}, realtime=URL")
+    raise PeerInvalid(f"no peer '{name}'", peer=name, hint=f"peers: {known}, realtime=URL")
 
 
 def default_folder() -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from antiphon.benchmarks.peers.catalog import default_folder, find_peer
 from antiphon.benchmarks.peers.child import ChildPeer
-from antiphon.benchmarks.peers.errors import PeerError
+from antiphon.benchmarks.peers.errors import PeerInvalid
 from antiphon.benchmarks.peers.install import peer_python
 from antiphon.benchmarks.peers.job import PeerJob
 from antiphon.benchmarks.peers.realtime import RealtimePeer
@@ -24,7 +24,7 @@ def choose_peers(
     :param job: makes the models; asked once.
     :param folder: where the peers are installed; None: the default folder.
     :raises PeerMissing: one is not installed.
-    :raises PeerError: there is none of a name, or a URL cannot be used.
+    :raises PeerInvalid: there is none of a name, or a URL cannot be used.
     """
     shared: PeerJob | None = None
     chosen: list[Peer] = []
@@ -32,7 +32,7 @@ def choose_peers(
         kind, sign, url = name.partition("=")
         if kind == "realtime":
             if not sign or not url:
-                raise PeerError(
+                raise PeerInvalid(
                     "a Realtime server needs its URL", hint="--peer realtime=ws://127.0.0.1:8080/v1/realtime"
                 )
             shared = shared or job()

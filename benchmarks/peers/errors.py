@@ -2,13 +2,15 @@
 
 AntiphonError
 +-- PeerError           carries the peer's name
-    +-- PeerMissing     it is not installed here
+    +-- PeerInvalid     no such peer, or an address that cannot be used; also a ConfigError
+    +-- PeerMissing     it is not installed here; also an EngineUnavailable
     +-- PeerFailed      it did not start, or broke while at work
 """
 
 from __future__ import annotations
 
-from antiphon.engines.errors import AntiphonError
+from antiphon.engines.errors import AntiphonError, EngineUnavailable
+from antiphon.pipeline.errors import ConfigError
 
 
 class PeerError(AntiphonError):
@@ -19,7 +21,11 @@ class PeerError(AntiphonError):
         self.peer = peer
 
 
-class PeerMissing(PeerError):
+class PeerInvalid(PeerError, ConfigError):
+    """Raised when there is no peer of a name, or its address cannot be used."""
+
+
+class PeerMissing(PeerError, EngineUnavailable):
     """Raised when a peer is not installed; `hint` has the command that installs it."""
 
 

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import venv
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,11 +80,12 @@ def install(spec: PeerSpec, folder: Path, say: Callable[[str], None], *, pip: tu
         say(f"making {place}")
         venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(place)
         _pip_install(spec, python_of(place), say, pip)
-        mark = {"requirements": list(spec.requirements), "versions": _versions(spec, python_of(place))}
+        versions = _versions(spec, python_of(place))
+        mark = {"requirements": list(spec.requirements), "versions": versions}
         unfinished = place / f"{MARK}.new"
         unfinished.write_text(json.dumps(mark, indent=1), encoding="utf-8")
         unfinished.replace(place / MARK)
-        return Installed(place, mark["versions"], True)  # type: ignore[arg-type]
+        return Installed(place, versions, True)
 
 
 def python_of(environment: Path) -> Path:
@@ -95,20 +95,19 @@ def python_of(environment: Path) -> Path:
 def _pip_install(spec: PeerSpec, python: Path, say: Callable[[str], None], more: tuple[str, ...]) -> None:
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *more, *spec.requirements]
     environ = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS")}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environ
-    )
-    assert process.stdout is not None
     last: list[str] = []
-    try:
-        for line in process.stdout:
-            last = [*last, line.rstrip()][-PIP_LINES:]
-            say(line.rstrip())
-        status = process.wait()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environ
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                last = [*last, line.rstrip()][-PIP_LINES:]
+                say(line.rstrip())
+            status = process.wait()
+        except BaseException:
+            process.kill()
+            raise
     if status:
         raise PeerFailed(
             f"{spec.name} could not be installed: pip ended with status {status}",
@@ -125,7 +124,3 @@ def _versions(spec: PeerSpec, python: Path) -> dict[str, str]:
         raise PeerFailed(f"{spec.name} is not whole after its installation", peer=spec.name, hint=done.stderr.strip())
     versions: dict[str, str] = json.loads(done.stdout)
     return versions
-
-
-def running_python() -> Path:
-    return Path(sys.executable)

@@ -131,12 +131,12 @@ def list_peers(folder: FolderOption = None, as_json: JsonOption = False) -> None
     if as_json:
         console.print_json(data=[_row(spec, where) for spec in PEERS])
         return
-    table = Table("peer", "what", "licence", "installed", box=None, pad_edge=False)
+    table = Table("peer", "licence", "installed", box=None, pad_edge=False)
     for spec in PEERS:
         row = _row(spec, where)
         state = _versions(row["versions"]) if row["installed"] else "no"
-        table.add_row(spec.name, spec.what, spec.licence, state + (" (another version)" if row["outdated"] else ""))
-    table.add_row("realtime=URL", "any server that speaks OpenAI Realtime over WebSocket", "", "")
+        table.add_row(spec.name, spec.licence, state + (" (another version)" if row["outdated"] else ""))
+    table.add_row("realtime=URL", "", "any server that speaks OpenAI Realtime over WebSocket")
     console.print(table)
 
 

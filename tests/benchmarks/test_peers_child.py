@@ -20,7 +20,7 @@ from antiphon.benchmarks.clips import RATE_HZ, Clip
 from antiphon.benchmarks.drive import Patience
 from antiphon.benchmarks.peers.catalog import PEERS, find_peer
 from antiphon.benchmarks.peers.child import ChildPeer
-from antiphon.benchmarks.peers.errors import PeerError, PeerFailed, PeerMissing
+from antiphon.benchmarks.peers.errors import PeerFailed, PeerInvalid, PeerMissing
 from antiphon.benchmarks.peers.job import PeerJob
 from antiphon.benchmarks.peers.process import driver_environment
 from antiphon.benchmarks.run import Entry, Options, run_turn_about
@@ -264,7 +264,7 @@ def test_a_driver_cannot_leave_the_machine() -> None:
 
 def test_peers_are_found_by_either_name() -> None:
     assert find_peer("agents") is find_peer("agents.voice") is PEERS[2]
-    with pytest.raises(PeerError, match="no peer 'alexa'") as caught:
+    with pytest.raises(PeerInvalid, match="no peer 'alexa'") as caught:
         find_peer("alexa")
     assert "pipecat, livekit, agents.voice, realtime=URL" in caught.value.hint
 

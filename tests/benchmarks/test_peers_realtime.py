@@ -16,7 +16,7 @@ from realtime_standin import RealtimeStandin
 from antiphon.benchmarks.clips import RATE_HZ, Clip
 from antiphon.benchmarks.drive import Patience
 from antiphon.benchmarks.peers.address import KEY_VARIABLE, check_url, listening_pids, shown_url
-from antiphon.benchmarks.peers.errors import PeerError, PeerFailed
+from antiphon.benchmarks.peers.errors import PeerFailed, PeerInvalid
 from antiphon.benchmarks.peers.realtime import RealtimePeer, RealtimeSession
 from antiphon.benchmarks.run import Entry, Options, run_turn_about
 from antiphon.benchmarks.subject import Listener
@@ -216,13 +216,13 @@ def test_a_wrong_key_is_never_shown() -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/v1", "127.0.0.1:8080", "ws://", "wss:///v1/realtime"])
 def test_what_is_no_websocket_url_is_refused(url: str) -> None:
-    with pytest.raises(PeerError, match="is no WebSocket URL"):
+    with pytest.raises(PeerInvalid, match="is no WebSocket URL"):
         check_url(url, allow_network=True)
 
 
 def test_another_machine_must_be_allowed() -> None:
     url = "wss://voice.example.com/v1/realtime?model=a&token=hidden"
-    with pytest.raises(PeerError, match="is not on this machine") as caught:
+    with pytest.raises(PeerInvalid, match="is not on this machine") as caught:
         check_url(url, allow_network=False)
     assert "--allow-network" in caught.value.hint and "hidden" not in str(caught.value)
     assert check_url(url, allow_network=True) == url
@@ -230,7 +230,7 @@ def test_another_machine_must_be_allowed() -> None:
 
 
 def test_a_password_in_a_url_is_refused_and_not_shown() -> None:
-    with pytest.raises(PeerError, match="carries a password") as caught:
+    with pytest.raises(PeerInvalid, match="carries a password") as caught:
         check_url("ws://me:secret@127.0.0.1/v1", allow_network=False)
     assert "secret" not in str(caught.value)
 
