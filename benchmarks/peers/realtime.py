@@ -97,7 +97,7 @@ class RealtimePeer:
             from websockets.exceptions import WebSocketException
         except ImportError as error:
             raise EngineUnavailable(
-                "measuring a Realtime server needs the Python package websockets", hint='pip install "antiphon[peers]"'
+                "measuring a Realtime server needs the Python package websockets", hint='pip install "antiphon[server]"'
             ) from error
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         session: RealtimeSession | None = None

@@ -25,6 +25,7 @@ from antiphon.benchmarks.peers.job import PeerJob
 from antiphon.benchmarks.peers.process import driver_environment
 from antiphon.benchmarks.run import Entry, Options, run_turn_about
 from antiphon.benchmarks.subject import Listener
+from antiphon.engines.errors import EngineUnavailable
 from antiphon.pipeline.events import Committed, ErrorEvent, TranscriptEvent, TurnEnded
 
 SCRIPT = Path(fake_peer.__file__)
@@ -314,3 +315,15 @@ def test_a_job_takes_the_models_of_a_configuration(tmp_path: Path) -> None:
     other = parse_config("{extends: tiny.yaml, llm: {engine: openai, model: m, base_url: 'http://127.0.0.1:1/v1'}}")
     with pytest.raises(ConfigError, match=r"mine.yaml: llm.engine: the peers cannot run the engine 'openai'"):
         peer_job(other, Store(), name="mine.yaml")  # type: ignore[arg-type]
+
+
+def test_the_llm_servers_packages_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.benchmarks.peers.child._SERVER_PACKAGES", ("no_such_package",))
+
+    async def run() -> None:
+        async with ChildPeer(LIVE, Path(sys.executable), job("echo"), script=SCRIPT):
+            raise AssertionError("it started")
+
+    with pytest.raises(EngineUnavailable, match="needs the Python package no_such_package") as caught:
+        asyncio.run(run())
+    assert caught.value.hint == 'pip install "llama-cpp-python[server]==0.3.36"'
