@@ -110,7 +110,8 @@ class ChildPeer:
         missing = [package for package in _SERVER_PACKAGES if importlib.util.find_spec(package) is None]
         if missing:
             raise EngineUnavailable(
-                f"the peers' LLM server needs the Python package {missing[0]}", hint='pip install "llama-cpp-python[server]==0.3.36"'
+                f"the peers' LLM server needs the Python package {missing[0]}",
+                hint='pip install "llama-cpp-python[server]==0.3.36"',
             )
         self._llm = DriverProcess(
             f"{self.name}'s LLM server", driver_command(own_python(), "run_llm_server.py"), lambda frame: None
