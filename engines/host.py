@@ -17,6 +17,7 @@ from antiphon.engines.protocols import usable_cores
 from antiphon.engines.worker import (
     DirectPort,
     Meter,
+    Precedence,
     Priority,
     Runtime,
     Ticket,
@@ -54,6 +55,7 @@ class EngineHost:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._precedence = Precedence(enabled=usable_cores() <= 2)
         self._workers: dict[_Slot, Worker] = {}
         self._ending: dict[_Slot, Worker] = {}
         """Workers that nobody holds any more and that have not ended yet."""
@@ -85,7 +87,7 @@ class EngineHost:
                     make: Callable[[], DirectPort | ChildPort] = partial(ChildPort, factory, label, offline=offline)
                 else:
                     make = partial(DirectPort, factory)
-                worker = Worker(label, make, after=self._ending.pop(slot, None))
+                worker = Worker(label, make, after=self._ending.pop(slot, None), precedence=self._precedence)
                 self._workers[slot] = worker
                 worker.start()
             worker.users += 1

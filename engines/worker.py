@@ -61,6 +61,38 @@ class Meter:
         return self._seconds
 
 
+class Precedence:
+    """Lets one request have the machine to itself until its first item: streams elsewhere pause between their items.
+
+    :param enabled: False: there are cores for all, and nobody pauses.
+    """
+
+    _LONGEST_S = 0.3
+    """Nobody pauses for longer, whatever happens."""
+
+    def __init__(self, enabled: bool = True) -> None:
+        self._enabled = enabled
+        self._holders = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        with self._changed:
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._holders -= 1
+                self._changed.notify_all()
+
+    def give_way(self) -> None:
+        """Wait until nobody holds it."""
+        if self._enabled and self._holders:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._holders, self._LONGEST_S)
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """Who asks, how urgently, and until when. Travels beside the call in :data:`current_ticket`."""
@@ -73,6 +105,8 @@ class Ticket:
     """From the moment of asking, waiting in the queue included."""
     meter: Meter | None = field(default=None, compare=False, repr=False)
     """Who pays: the time that a worker spends on the request is added when it ends. None: nobody counts."""
+    foremost: bool = False
+    """Somebody waits for this stream's first item in silence: other streams give way until it is there."""
 
 
 current_ticket: contextvars.ContextVar[Ticket] = contextvars.ContextVar("antiphon_ticket", default=Ticket())  # noqa: B039
@@ -239,10 +273,19 @@ class Worker:
 
     :param make: makes the port, and with it the runtime, on the worker's thread.
     :param after: a worker that must have ended first, so that a model is never in memory twice.
+    :param precedence: what it shares with the other workers of its host.
     """
 
-    def __init__(self, name: str, make: Callable[[], Port], *, after: Worker | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Port],
+        *,
+        after: Worker | None = None,
+        precedence: Precedence | None = None,
+    ) -> None:
         self.name = name
+        self._precedence = precedence or Precedence(enabled=False)
         self.users = 0
         self.loaded: concurrent.futures.Future[None] = concurrent.futures.Future()
         """Done when the runtime is there; else has the exception that its factory raised."""
@@ -548,7 +591,7 @@ class Worker:
         going_on = False
         try:
             while not job.abandoned.is_set():
-                item = next(job.items, _DONE)
+                item = self._next_item(port, job)
                 if item is _DONE:
                     break
                 job.deliver("item", item)
@@ -563,6 +606,15 @@ class Worker:
                 items.close()  # type: ignore[attr-defined]  # a generator
         # Given up because the worker stops: its reader is still there, and must not take the part for the whole.
         return ("error", self._closed()) if job.abandoned.is_set() else ("item", _DONE)
+
+    def _next_item(self, port: Port, job: _Job) -> Any:
+        assert job.items is not None
+        if job.ticket.foremost and not job.count:
+            with self._precedence.held():
+                return next(job.items, _DONE)
+        if port.streams_at_once > 1 and not job.ticket.foremost:  # one whose items can wait
+            self._precedence.give_way()
+        return next(job.items, _DONE)
 
     def _others_first(self, port: Port, job: _Job) -> bool:
         """Whether a waiting request is more urgent than the rest of this stream, and can be served now."""

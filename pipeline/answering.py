@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from antiphon.engines.audio import AudioFrame
@@ -197,7 +198,7 @@ class Answering:
             speakable=self._text.speakable(spoken),
             emit=emit,
             mark=run.turn,
-            before_call=lambda: self._take_ticket(run),
+            before_call=partial(self._take_ticket, run),
             committed=run.committed,
             voice=options,
             settings=self._settings.reply,
@@ -245,9 +246,10 @@ class Answering:
             logger.warning("the apology could not be spoken", extra={"session": self._session, "turn": run.turn})
         self._end(run, emit, "failed", None)
 
-    def _take_ticket(self, run: Run) -> None:
+    def _take_ticket(self, run: Run, *, foremost: bool = False) -> None:
         priority = Priority.COMMITTED if run.committed.is_set() else Priority.SPECULATION
-        current_ticket.set(Ticket(self._session, run.turn, run.revision, priority, meter=run.meter))
+        ticket = Ticket(self._session, run.turn, run.revision, priority, meter=run.meter, foremost=foremost)
+        current_ticket.set(ticket)
 
 
 async def _once(text: str) -> AsyncIterator[str]:

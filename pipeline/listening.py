@@ -18,6 +18,9 @@ from antiphon.engines.host import Meter, Priority, Ticket, current_ticket
 from antiphon.engines.protocols import STT, STTOptions, Transcript
 from antiphon.pipeline.errors import StageError
 
+_TAIL_S = 0.032
+"""A VAD tells the last speech sample to about a window; a transcription that lacks less has heard it all."""
+
 logger = logging.getLogger(__name__)
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -98,7 +101,7 @@ class Listener:
     def covering(self, turn: int, at_s: float) -> Hearing | None:
         """A transcription of this turn, done or under way, that heard all up to then; None if there is none."""
         last = self.last
-        if last is None or last.turn != turn or last.until_s < at_s:
+        if last is None or last.turn != turn or last.until_s < at_s - _TAIL_S:
             return None
         failed = last.result.done() and (last.result.cancelled() or last.result.exception() is not None)
         return None if failed else last

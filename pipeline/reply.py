@@ -44,6 +44,15 @@ class Splitter(Protocol):
 Speakable = Callable[[str], str]
 """One piece of written text to what a voice should say; "" where there is nothing to say. Called in order."""
 
+
+class BeforeCall(Protocol):
+    """Called before each request to an engine; sets its ticket."""
+
+    def __call__(self, *, foremost: bool = False) -> None:
+        """:param foremost: nothing of the answer has been heard yet."""
+        ...
+
+
 Emit = Callable[..., None]
 """emit(EventClass, **fields): fills in times and ids."""
 
@@ -98,8 +107,7 @@ class Reply:
     speakable: Speakable
     emit: Emit
     mark: int
-    before_call: Callable[[], None]
-    """Called before each request to an engine (sets its ticket)."""
+    before_call: BeforeCall
     committed: asyncio.Event
     voice: TTSOptions = field(default_factory=TTSOptions)
     settings: ReplySettings = field(default_factory=ReplySettings)
@@ -215,7 +223,7 @@ class Reply:
             words = self.speakable(piece.text)
             if self.tts is None or not words.strip():
                 continue
-            self.before_call()
+            self.before_call(foremost=self.times.first_audio_s is None)
             stream = self.tts.synthesize(words, self.voice)
             try:
                 timeout_s = self.settings.tts_timeout_s

@@ -255,7 +255,7 @@ class Session:
         if heard.text != before:
             said = {"role": "user", "text": heard.text, "language": heard.language, "final": False}
             self.send(self.event(TranscriptEvent, turn=machine.turn, revision=machine.revision, **said))
-        if machine.state is turns.State.SPEAKING and (agreed := agreed_words(before, heard.text)):
+        if machine.state is turns.State.SPEAKING and (agreed := agreed_words(before or heard.text, heard.text)):
             self._prepare(agreed)
 
     def _prepare(self, text: str) -> None:

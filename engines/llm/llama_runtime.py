@@ -262,12 +262,15 @@ class LlamaRuntime:
     def _warm(self) -> None:
         """Run a whole batch and a single token, so that the first request pays for no set-up.
 
-        Twice: the second time they take what they will take, as a measure for the governor.
+        On many threads and on few, and on few once more: the second time it takes what it will take, as a measure for
+        the governor.
         """
         context = self._native
         tokens = [0] * context.shape.batch_tokens
-        for part in (tokens, tokens[:1], tokens[:16], tokens[:1]):
+        many, few = self._governor.many, self._governor.few
+        for threads, part in ((many, tokens), (many, tokens[:1]), (few, tokens), (few, tokens[:16]), (few, tokens[:1])):
             context.clear()
+            context.use_threads(threads)
             began_s = time.perf_counter()
             if (status := context.decode(0, part, 0, logits=True)) != 0:
                 raise EngineLoadFailed(
@@ -276,7 +279,7 @@ class LlamaRuntime:
                     engine="llama_cpp",
                     hint="run `antiphon doctor`",
                 )
-            if part is not tokens:
+            if threads == few and part is not tokens:
                 self._governor.took(self._threads, len(part), time.perf_counter() - began_s)
         context.clear()
 

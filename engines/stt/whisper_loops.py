@@ -99,6 +99,21 @@ def agreed_text(shorter: str, longer: str, finished: bool, active_s: float) -> s
     return once if same and once != longer else None
 
 
+def said_once(text: str, active_s: float) -> str | None:
+    """What was said, where the text is one phrase over and over and there was no time to say it twice; else None.
+
+    :param active_s: how long the audio is loud.
+    """
+    words = normalised_words(text)
+    found = find_repetition(words)
+    if found is None or found.start or found.period < 3 or found.covered < len(words):
+        return None
+    if len(words) <= _WORDS_PER_S_POSSIBLE * max(active_s, 0.5) + 1:
+        return None
+    once = collapse(text)
+    return once if normalised_words(once) == words[: found.period] else None
+
+
 def collapse(text: str) -> str:
     """The text with its longest repetition said once; the cut-off part at the end of a loop goes too."""
     words = text.split()

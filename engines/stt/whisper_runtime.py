@@ -201,6 +201,8 @@ class WhisperRuntime:
             if reason is None or abandoned():
                 return tried, attempt.text, False
             logger.debug("whisper loop guard", extra={"window_s": window_s, "reason": reason})
+            if (once := loops.said_once(attempt.text, acoustics.active_s)) is not None:
+                return tried, once, False
             if attempt.no_speech > request.limits.no_speech:
                 break  # noise: a longer window would only invent something else
             if len(tried) > 1:

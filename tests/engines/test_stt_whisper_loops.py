@@ -14,6 +14,7 @@ from antiphon.engines.stt.whisper_loops import (
     compression_ratio,
     find_repetition,
     loop_reason,
+    said_once,
     normalised_words,
 )
 
@@ -125,3 +126,20 @@ def test_words_are_compared_without_case_and_punctuation() -> None:
 
 def test_a_script_without_spaces_is_compared_letter_by_letter() -> None:
     assert normalised_words("チョコレートのお店のお店の") == list("チョコレートのお店のお店の")
+
+
+@pytest.mark.parametrize(
+    ("text", "active_s", "once"),
+    [
+        ("Turn on the lamp. Turn on the lamp. Turn on", 1.0, "Turn on the lamp."),
+        ("10 of clubs 10 of clubs 10 of clubs 10 o", 0.8, None),  # a cut-off word does not continue the pattern
+        ("10 of clubs 10 of clubs 10 of clubs 10", 0.8, "10 of clubs"),
+        ("Turn on the lamp. Turn on the lamp.", 3.0, None),  # there was time to say it twice
+        ("well turn on the lamp turn on the lamp turn", 0.8, None),  # something came before it
+        ("no no no no no no no no no no", 0.8, None),
+        ("Turn on the lamp.", 0.5, None),
+        ("", 1.0, None),
+    ],
+)
+def test_a_phrase_that_cannot_have_been_said_twice(text: str, active_s: float, once: str | None) -> None:
+    assert said_once(text, active_s) == once

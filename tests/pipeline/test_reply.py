@@ -85,7 +85,7 @@ class Rig:
             settings=ReplySettings(**options),
         )
 
-    def _called(self) -> None:
+    def _called(self, *, foremost: bool = False) -> None:
         self.calls += 1
 
     async def run(self, source: Any, commit_after_s: float | None = 0.0) -> Rig:
