@@ -216,6 +216,18 @@ class Answering:
 
     def _end(self, run: Run, emit: Emit, status: TurnStatus, reply: Reply | None) -> None:
         self._owner.seal(run.turn)
+        if reply is not None:
+            usage = reply.usage
+            logger.info(
+                "turn answered",
+                extra={
+                    "session": self._session,
+                    "turn": run.turn,
+                    "prompt_tokens": usage.input_tokens,
+                    "cached_tokens": usage.cached_tokens,
+                    "answer_tokens": usage.output_tokens,
+                },
+            )
         emit(
             TurnEnded,
             status=status,

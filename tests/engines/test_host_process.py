@@ -182,7 +182,7 @@ def test_a_child_that_dies_before_it_reads_a_request_costs_no_request(streamed: 
         async with isolated() as worker:
             pid = await worker.call("pid")
             os.kill(pid, signal.SIGSTOP)
-            assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+            assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])  # noqa: ASYNC222  # stopped in no time
             if streamed:
                 asking = asyncio.create_task(numbers(worker))
             else:

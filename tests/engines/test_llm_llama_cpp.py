@@ -397,7 +397,12 @@ def test_answers_under_way_at_once_are_what_they_are_alone(context: EngineContex
     """They take turns on one context, in slots of their own; also two of one session."""
 
     async def work(engine: LlamaCppLLM) -> None:
-        questions = ["What is the capital of France?", "Count to twenty.", "Name three animals.", "Why is the sky blue?"]
+        questions = [
+            "What is the capital of France?",
+            "Count to twenty.",
+            "Name three animals.",
+            "Why is the sky blue?",
+        ]
         prompts = [[Message("user", text)] for text in questions]
         alone = [(await ask(engine, prompt, key=f"a{at}", max_tokens=40)).text for at, prompt in enumerate(prompts)]
         keys = ["b0", "b1", "b2", "b2"]
