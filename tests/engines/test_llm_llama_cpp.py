@@ -420,8 +420,8 @@ def test_answers_under_way_at_once_are_what_they_are_alone(context: EngineContex
 def test_copied_and_cut_caches_give_the_logits_of_a_fresh_one() -> None:
     files = ModelStore().resolve(SMALL).files
     config = LlamaConfig(
-        path=next(iter(files.values())), context_tokens=256, cache_tokens=768, slots=3, threads=1, most_threads=1, batch_tokens=16,
-        gpu_layers=0, flash_attention=None, chat_template="", thinking=False,
+        path=next(iter(files.values())), context_tokens=256, cache_tokens=768, slots=3, threads=1, most_threads=1,
+        batch_tokens=16, gpu_layers=0, flash_attention=None, chat_template="", thinking=False,
     )  # fmt: skip
     runtime = LlamaRuntime(config)
     prompt = list(range(1000, 1060))

@@ -14,8 +14,8 @@ from antiphon.engines.stt.whisper_loops import (
     compression_ratio,
     find_repetition,
     loop_reason,
-    said_once,
     normalised_words,
+    said_once,
 )
 
 units = st.lists(st.integers(0, 5), min_size=1, max_size=6)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from sessions import Rig
@@ -36,7 +37,7 @@ def test_each_prompt_begins_with_the_one_before() -> None:
     run_virtual(rig.run())
     prompts = [call.messages for call in rig.llm.calls]
     assert [len(prompt) for prompt in prompts] == [2, 4, 6, 8]
-    for before, after in zip(prompts, prompts[1:], strict=False):
+    for before, after in pairwise(prompts):
         assert fingerprint(after[: len(before)]) == fingerprint(before)
         assert after[len(before)].role == "assistant"
     for ahead in rig.llm.prefills:  # what is evaluated ahead begins the prompt that comes
@@ -74,7 +75,7 @@ def test_a_real_model_finds_the_whole_last_prompt_in_its_cache() -> None:
                 async for event in llm.stream(messages, (), session_key="s"):
                     said += getattr(event, "text", "")
                     usage = event if isinstance(event, Usage) else usage
-                assert usage.cached_tokens >= before  # all of the prompt before, to its last token but a template's tail
+                assert usage.cached_tokens >= before  # all of the prompt before, but for the template's tail
                 before = usage.input_tokens - 8
                 messages += [Message("assistant", said), Message("user", question)]
 

@@ -78,8 +78,8 @@ def test_the_budget_bounds_the_waste() -> None:
 
 
 def test_a_failed_rerun_is_no_failure_of_the_turn() -> None:
-    rig = Rig([(0.5, 1.5)], seconds=3.0, stt=[EngineFailed("busy"), Heard("Hel"), Heard("Hello?")], llm=[Reply(["Hi."])],
-              settings=quiet(speculation_rerun_ms=600))  # fmt: skip
+    rig = Rig([(0.5, 1.5)], seconds=3.0, stt=[EngineFailed("busy"), Heard("Hel"), Heard("Hello?")],
+              llm=[Reply(["Hi."])], settings=quiet(speculation_rerun_ms=600))  # fmt: skip
     run_virtual(rig.run())
     assert rig.said == ["Hi."] and not rig.of("error")
 
