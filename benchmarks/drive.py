@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from antiphon.benchmarks.feed import LEAD_S, Microphone, Track
@@ -61,16 +61,23 @@ class Observation:
 
 
 async def play_clips(
-    subject: Subject, tracks: Sequence[Track], patience: Patience, meter: Meter | None = None
+    subject: Subject,
+    tracks: Sequence[Track],
+    patience: Patience,
+    meter: Meter | None = None,
+    on_seen: Callable[[Observation], None] | None = None,
 ) -> list[Observation]:
-    """Play clips in one conversation, each after the reply to the one before has been heard."""
+    """Play clips in one conversation, each after the reply to the one before has been heard.
+
+    :param on_seen: is told each clip of a live conversation when it is over.
+    """
     if subject.finished_recording:
         return [await _play_recording(subject, track, patience, meter) for track in tracks]
     seen: list[Observation] = []
     listener = Listener()
     try:
         async with _opened(subject, listener) as session:
-            await _play_live(subject, session, listener, tracks, patience, meter, seen)
+            await _play_live(subject, session, listener, tracks, patience, meter, seen, on_seen)
     except _NoSession as error:
         seen = [_never(track, str(error)) for track in tracks]
     return seen
@@ -105,6 +112,7 @@ async def _play_live(
     patience: Patience,
     meter: Meter | None,
     seen: list[Observation],
+    on_seen: Callable[[Observation], None] | None,
 ) -> None:
     microphone = Microphone(session.hear, tracks[0])
     feeding = asyncio.create_task(microphone.run(), name="bench-microphone")
@@ -126,6 +134,8 @@ async def _play_live(
             if feeding.done():
                 watch.observation.failure = _ended(feeding)
             seen.append(watch.finished(microphone, meter, cpu_0))
+            if on_seen is not None:
+                on_seen(seen[-1])
     finally:
         feeding.cancel()
         await asyncio.wait({feeding})

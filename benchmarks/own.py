@@ -12,6 +12,7 @@ from antiphon.benchmarks.clips import RATE_HZ
 from antiphon.benchmarks.feed import CHUNK
 from antiphon.benchmarks.subject import Listener
 from antiphon.engines.audio import AudioFrame, Samples
+from antiphon.engines.host import EngineHost
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config
 from antiphon.pipeline.transports.base import TransportCapabilities
@@ -33,11 +34,16 @@ class AntiphonSubject:
         config: Config,
         *,
         replacements: dict[Any, Any] | None = None,
+        host: EngineHost | None = None,
     ) -> None:
-        """:param replacements: engines in place of the configured ones, as for :class:`Assembly`."""
+        """
+        :param replacements: engines in place of the configured ones, as for :class:`Assembly`.
+        :param host: where the engines' models live; None: a host of its own, closed with the subject.
+        """
         self.name = name
         self.config = config
         self._replacements = dict(replacements or {})
+        self._host = host
         self._assembly: Assembly | None = None
 
     @property
@@ -50,7 +56,8 @@ class AntiphonSubject:
         return GivenRecordings(self)
 
     async def __aenter__(self) -> AntiphonSubject:
-        self._assembly = await Assembly(self.config, replacements=self._replacements).__aenter__()
+        host = EngineHost() if self._host is None else self._host
+        self._assembly = await Assembly(self.config, replacements=self._replacements, host=host).__aenter__()
         return self
 
     async def __aexit__(

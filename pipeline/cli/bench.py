@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from antiphon.benchmarks import machine
 from antiphon.benchmarks.clips import Clip, load_clips
 from antiphon.benchmarks.own import AntiphonSubject
-from antiphon.benchmarks.records import BenchResult, ConfigResult
-from antiphon.benchmarks.report import write_report
-from antiphon.benchmarks.result import REPORT, RESULT, ResultError, now, to_dict, write_result
 from antiphon.benchmarks.run import Entry, Options, run_turn_about, spread
 from antiphon.engines.errors import AntiphonError
 from antiphon.pipeline.cli import bench_peers
+from antiphon.pipeline.cli.bench_ablate import ablate
+from antiphon.pipeline.cli.bench_compare import compare
 from antiphon.pipeline.cli.bench_label import label
+from antiphon.pipeline.cli.bench_load import load
+from antiphon.pipeline.cli.bench_parts import (
+    ClipsOption,
+    ForceOption,
+    LimitOption,
+    OutOption,
+    RunsOption,
+    StartsOption,
+    Stopped,
+    WarmupOption,
+    WhereOption,
+    distinct_names,
+    finish,
+    numbers,
+    refuse_to_overwrite,
+    result_frame,
+)
 from antiphon.pipeline.cli.bench_report import report
 from antiphon.pipeline.cli.bench_scenarios import scenarios
-from antiphon.pipeline.cli.bench_show import Reporter, show_table
-from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained
+from antiphon.pipeline.cli.bench_show import Reporter
+from antiphon.pipeline.cli.bench_sweep import sweep
+from antiphon.pipeline.cli.common import SetOption, explained
 from antiphon.pipeline.config import load_config
 
 app = typer.Typer(help="Measure how fast, how accurate, and at what cost.", no_args_is_help=True)
@@ -35,27 +48,6 @@ app = typer.Typer(help="Measure how fast, how accurate, and at what cost.", no_a
 @app.callback()
 def _bench() -> None:
     """Measure how fast, how accurate, and at what cost."""
-
-
-ClipsOption = Annotated[Path, typer.Option("--clips", metavar="DIR", help="A folder of 16 kHz WAVs with index.tsv.")]
-OutOption = Annotated[Path, typer.Option("--out", metavar="OUT", help="Folder for result.json and report.html.")]
-WhereOption = Annotated[
-    list[str] | None,
-    typer.Option("--where", metavar="COLUMN=VALUE", help="Only such clips, for example lang=en. May be repeated."),
-]
-LimitOption = Annotated[
-    int | None, typer.Option("--limit", metavar="N", help="At most N clips, spread evenly over the index.", min=1)
-]
-RunsOption = Annotated[int, typer.Option("--runs", metavar="N", help="How often each clip is played.", min=1)]
-WarmupOption = Annotated[
-    int,
-    typer.Option("--warmup", metavar="N", help="Turns first that do not count; the very first is the cold one.", min=0),
-]
-StartsOption = Annotated[
-    int,
-    typer.Option("--starts", metavar="N", help="How often the engines are loaded; each load gives a cold turn.", min=1),
-]
-ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the result of another run.")]
 
 
 @app.command()
@@ -86,7 +78,7 @@ def run(
     Exit codes: 0 done; 1 nothing could be measured, or a turn failed; 2 wrong usage or configuration; 3 a package or a
     model is missing; 130 stopped with Ctrl-C (what was measured until then is written).
     """
-    options = Options(runs=runs, warmup=warmup, starts=starts, concurrency=_numbers(concurrency))
+    options = Options(runs=runs, warmup=warmup, starts=starts, concurrency=numbers(concurrency, "--concurrency"))
     chosen = spread(load_clips(clips, where=where or ()), limit)
     settings = dict(part.split("=", 1) for part in overrides or () if "=" in part)
     entries = [
@@ -113,9 +105,7 @@ def run(
     finish(replace(frame, configs=results, peers=beside), out, console, stopped)
 
 
-def measure(
-    groups: Sequence[Sequence[Entry]], chosen: Sequence[Clip], options: Options, console: Console
-) -> AntiphonError | KeyboardInterrupt | None:
+def measure(groups: Sequence[Sequence[Entry]], chosen: Sequence[Clip], options: Options, console: Console) -> Stopped:
     """Measure groups one after the other; the subjects of one group are played to turn about.
 
     :returns: what ended it early (an engine that cannot be loaded, Ctrl-C), for :func:`finish`; the entries hold what
@@ -134,92 +124,10 @@ def measure(
     return None
 
 
-def result_frame(
-    command: str,
-    configs: Sequence[str],
-    clips: Path,
-    chosen: Sequence[Clip],
-    *,
-    where: Sequence[str] = (),
-    overrides: Sequence[str] = (),
-    options: Options | None = None,
-) -> BenchResult:
-    """A result without numbers: when, where, with what. Folders stand in it by their names alone."""
-    options = options or Options()
-    words = ["antiphon bench", command, *(Path(name).name for name in configs), "--clips", clips.resolve().name]
-    words += [part for text in where for part in ("--where", shlex.quote(text))]
-    words += [part for text in overrides for part in ("--set", shlex.quote(text))]
-    for name, value, default in (
-        ("--limit", len(chosen), len(load_clips(clips, where=where))),
-        ("--runs", options.runs, 1),
-        ("--warmup", options.warmup, 1),
-        ("--starts", options.starts, 1),
-        ("--concurrency", ",".join(map(str, options.concurrency)), "1"),
-    ):
-        words += [] if value == default else [name, str(value)]
-    return BenchResult(
-        created=now(),
-        command=" ".join(words),
-        machine=machine.machine_block(),
-        versions=machine.versions_block(),
-        commit=machine.commit(),
-        clips=machine.clips_block(clips, chosen, where),
-    )
-
-
-def refuse_to_overwrite(out: Path, *, force: bool) -> None:
-    """:raises ResultError: there is another run's result."""
-    if not force and (out / RESULT).exists():
-        raise ResultError(
-            f"{out / RESULT} is the result of another run", hint="another --out, or --force to overwrite it"
-        )
-
-
-def finish(
-    result: BenchResult, out: Path, console: Console, stopped: AntiphonError | KeyboardInterrupt | None = None
-) -> None:
-    """Write the files, show the table, and leave with the right code.
-
-    :param stopped: what ended the run early: what was measured is written, marked as incomplete, and then this is
-        raised.
-    :raises typer.Exit: turns failed.
-    """
-    measured: list[ConfigResult] = [*result.configs, *result.peers]
-    if any(one.turn_records for one in measured):
-        result = replace(result, complete=stopped is None)
-        path = write_result(result, out)
-        show_table(measured, console)
-        console.print(Text(f"wrote {path}", "dim"), soft_wrap=True)
-        write_report(to_dict(result), out / REPORT)
-        console.print(Text(f"wrote {out / REPORT}", "dim"), soft_wrap=True)
-        if stopped is not None:
-            console.print(Text("stopped before its end: the result says so", "yellow"))
-    if stopped is not None:
-        raise stopped
-    if any(one.failed for one in measured):
-        raise typer.Exit(EXIT_FAILED)
-
-
-def distinct_names(configs: Sequence[str]) -> list[str]:
-    """What configurations are called in results: their file names, numbered where two are the same."""
-    names: list[str] = []
-    for source in configs:
-        name = Path(source).name if source.lower().endswith((".yaml", ".yml")) else f"{source}.yaml"
-        count = sum(other == name or other.startswith(f"{name} (") for other in names)
-        names.append(f"{name} ({count + 1})" if count else name)
-    return names
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        numbers = (0,)
-    if min(numbers) < 1:
-        raise typer.BadParameter(f"'{text}' is no list of numbers such as 1,2,4", param_hint="--concurrency")
-    return numbers
-
-
+app.command()(compare)
+app.command()(sweep)
+app.command()(load)
+app.command()(ablate)
 app.command()(label)
 app.command()(report)
 app.command()(scenarios)
