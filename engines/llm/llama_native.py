@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from antiphon.engines.errors import EngineLoadFailed
+from antiphon.engines.llm.llama_watchdog import ABORTED, Watchdog
 
 _log = logging.getLogger(__name__)
 _native_log = logging.getLogger(f"{__name__}.native")
@@ -194,6 +195,9 @@ class NativeContext:
                 engine="llama_cpp",
                 hint=MEMORY_HINT,
             )
+        self._watchdog = Watchdog()
+        self.can_abort = self._watchdog.attach(self.lib, self.handle)
+        """Whether `decode` can be broken off."""
         self.memory = self.lib.llama_get_memory(self.handle)
         self._batch = self.lib.llama_batch_init(shape.batch_tokens, 0, 1)
 
@@ -202,11 +206,17 @@ class NativeContext:
             self.lib.llama_batch_free(self._batch)
             self.lib.llama_free(self.handle)
             self.handle = None
+            self._watchdog.close()
 
-    def decode(self, sequence: int, tokens: Sequence[int], position: int, *, logits: bool) -> int:
-        """Evaluate up to `batch_tokens` tokens of one sequence. Returns llama.cpp's status: 0 is success, 1 no room.
+    def decode(
+        self, sequence: int, tokens: Sequence[int], position: int, *, logits: bool, limit_s: float | None = None
+    ) -> int:
+        """Evaluate up to `batch_tokens` tokens of one sequence.
+
+        Returns llama.cpp's status: 0 is success, 1 no room, 2 broken off; then nothing of it is left in the cache.
 
         :param logits: compute the logits of the last token, to sample from.
+        :param limit_s: break it off after so many seconds; None: never.
         """
         batch = self._batch
         batch.n_tokens = len(tokens)
@@ -217,7 +227,13 @@ class NativeContext:
             batch.seq_id[index][0] = sequence
             batch.logits[index] = 0
         batch.logits[len(tokens) - 1] = int(logits)
-        return int(self.lib.llama_decode(self.handle, batch))
+        if limit_s is None:
+            return int(self.lib.llama_decode(self.handle, batch))
+        with self._watchdog.within(limit_s):
+            status = int(self.lib.llama_decode(self.handle, batch))
+        if status == ABORTED:
+            self.remove(sequence, position)
+        return status
 
     def use_threads(self, count: int) -> None:
         """For the evaluations from now on."""

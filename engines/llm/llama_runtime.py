@@ -16,6 +16,7 @@ from antiphon.engines.llm.llama_prompt import PromptBuilder
 from antiphon.engines.llm.llama_sampler import Sampler
 from antiphon.engines.llm.llama_slots import Slot, SlotTable, common
 from antiphon.engines.llm.llama_threads import ThreadGovernor
+from antiphon.engines.llm.llama_watchdog import ABORTED
 from antiphon.engines.protocols import Finish, FinishReason, LLMEvent, Message, ToolSpec, Usage
 
 _log = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ class LlamaRuntime:
                 cache, config.slots, min(config.batch_tokens, cache), config.threads, config.flash_attention
             )
             self._context = NativeContext(self._model, shape)
+            if not self._context.can_abort:
+                self._governor = ThreadGovernor(config.threads, config.threads)
             self._prompts = PromptBuilder(self._model, config.chat_template, config.thinking)
             self._warm()
         except BaseException:
@@ -262,15 +265,12 @@ class LlamaRuntime:
     def _warm(self) -> None:
         """Run a whole batch and a single token, so that the first request pays for no set-up.
 
-        On many threads and on few, and on few once more: the second time it takes what it will take, as a measure for
-        the governor.
+        Twice: the second time it takes what it will take, as a measure for the governor.
         """
         context = self._native
         tokens = [0] * context.shape.batch_tokens
-        many, few = self._governor.many, self._governor.few
-        for threads, part in ((many, tokens), (many, tokens[:1]), (few, tokens), (few, tokens[:16]), (few, tokens[:1])):
+        for part in (tokens, tokens[:1], tokens[:16], tokens[:1]):
             context.clear()
-            context.use_threads(threads)
             began_s = time.perf_counter()
             if (status := context.decode(0, part, 0, logits=True)) != 0:
                 raise EngineLoadFailed(
@@ -279,7 +279,7 @@ class LlamaRuntime:
                     engine="llama_cpp",
                     hint="run `antiphon doctor`",
                 )
-            if threads == few and part is not tokens:
+            if part is not tokens:
                 self._governor.took(self._threads, len(part), time.perf_counter() - began_s)
         context.clear()
 
@@ -288,16 +288,12 @@ class LlamaRuntime:
 
         :raises EngineFailed: llama.cpp failed; the slot is emptied.
         """
-        context = self._native
-        threads = self._governor.choose()
-        if threads != self._threads:
-            context.use_threads(threads)
-            self._threads = threads
-        began_s = time.perf_counter()
-        status = context.decode(slot.sequence, tokens, len(slot.tokens), logits=logits)
+        threads, limit_s = self._governor.choose(len(tokens))
+        status = self._decode(slot, tokens, logits, threads, limit_s)
+        if status == ABORTED:
+            status = self._decode(slot, tokens, logits, self._governor.few, None)
         while status == 1 and self._table.make_room(slot):
-            status = context.decode(slot.sequence, tokens, len(slot.tokens), logits=logits)
-        self._governor.took(threads, len(tokens), time.perf_counter() - began_s)
+            status = self._decode(slot, tokens, logits, self._governor.few, None)
         if status == 1:
             self._table.clear(slot)
             raise EngineFailed(
@@ -312,3 +308,14 @@ class LlamaRuntime:
                 f"llama.cpp failed to evaluate {len(tokens)} tokens (status {status})", stage="llm", engine="llama_cpp"
             )
         slot.tokens.extend(tokens)
+
+    def _decode(self, slot: Slot, tokens: Sequence[int], logits: bool, threads: int, limit_s: float | None) -> int:
+        context = self._native
+        if threads != self._threads:
+            context.use_threads(threads)
+            self._threads = threads
+        began_s = time.perf_counter()
+        status = context.decode(slot.sequence, tokens, len(slot.tokens), logits=logits, limit_s=limit_s)
+        if status in (0, ABORTED):
+            self._governor.took(threads, len(tokens), time.perf_counter() - began_s, aborted=status == ABORTED)
+        return status

@@ -1,21 +1,25 @@
 """How many threads one evaluation gets: more while the machine has nothing else to do, never so many that it hurts.
 
-llama.cpp's threads spin while they wait for one another. Alone on two cores, two threads evaluate a prompt in about
-half the time; with anything else on one of the cores they take several times as long as one thread. So it is decided
-before every evaluation, from who else is at work and from what the last evaluations took.
+llama.cpp's threads spin while they wait for one another, hundreds of times an evaluation. Alone on two cores, two
+threads evaluate a prompt in about half the time; with anything else on one of the cores each of those waits may last
+until the system lets the other thread run again, and the evaluation takes seconds (measured: 3 s for 18 tokens). So
+many threads are for prompts only (a single token gains nothing: it waits for memory), only while no other engine is at
+work, and not for longer than few threads would take: then the evaluation is broken off and done again on few.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+FEWEST_TOKENS = 4
+"""Shorter evaluations get few threads."""
 _FORGET = 0.2
-"""Weight of the newest measurement of few threads."""
-_HURTS = 1.5
-"""Many threads that take this many times as long as few do are left alone for a while."""
-_FIRST_REST = 16
-"""Evaluations for which they are left alone the first time; twice as many each time after, up to `_LONGEST_REST`."""
-_LONGEST_REST = 1024
+"""Weight of the newest measurement."""
+_PATIENCE = 1.2
+"""Many threads may take this many times as long as few would."""
+_FIRST_REST = 4
+"""Prompts for which many threads are left alone after they hurt; twice as many each time after, up to the longest."""
+_LONGEST_REST = 256
 
 
 class ThreadGovernor:
@@ -30,30 +34,31 @@ class ThreadGovernor:
             raise ValueError(f"few ({few}) and many ({many}) threads: 1 <= few <= many")
         self.few, self.many = few, many
         self._alone = alone
-        self._few_s: dict[bool, float] = {}
-        """Whether it was a single token -> recent seconds a token on few threads."""
+        self._few_s: float | None = None
+        """Recent seconds a token of a prompt on few threads."""
         self._rest = 0
         self._next_rest = _FIRST_REST
 
-    def choose(self) -> int:
-        """Threads for the next evaluation."""
-        if self.few == self.many or not self._few_s:
-            return self.few  # nothing to compare with yet
+    def choose(self, tokens: int) -> tuple[int, float | None]:
+        """Threads for an evaluation of `tokens` tokens, and the seconds after which to break it off (None: never)."""
+        if self.few == self.many or tokens < FEWEST_TOKENS or self._few_s is None:
+            return self.few, None
         if self._rest:
             self._rest -= 1
-            return self.few
-        return self.many if self._alone is None or self._alone() else self.few
+            return self.few, None
+        if self._alone is not None and not self._alone():
+            return self.few, None
+        return self.many, _PATIENCE * tokens * self._few_s
 
-    def took(self, threads: int, tokens: int, seconds: float) -> None:
-        """An evaluation of `tokens` tokens on `threads` threads took so long."""
-        if self.few == self.many or tokens < 1:
+    def took(self, threads: int, tokens: int, seconds: float, *, aborted: bool = False) -> None:
+        """An evaluation of `tokens` tokens on `threads` threads took so long, or was broken off."""
+        if self.few == self.many or tokens < FEWEST_TOKENS:
             return
-        single, now_s = tokens == 1, seconds / tokens
-        few_s = self._few_s.get(single)
-        if threads == self.few:
-            self._few_s[single] = now_s if few_s is None else few_s + _FORGET * (now_s - few_s)
-        elif few_s is not None and now_s > _HURTS * few_s:
+        if aborted:
             self._rest = self._next_rest
             self._next_rest = min(_LONGEST_REST, 2 * self._next_rest)
+        elif threads == self.few:
+            now_s = seconds / tokens
+            self._few_s = now_s if self._few_s is None else self._few_s + _FORGET * (now_s - self._few_s)
         else:
             self._next_rest = max(_FIRST_REST, self._next_rest - 1)

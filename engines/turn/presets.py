@@ -52,7 +52,7 @@ PRESETS: dict[Preset, Thresholds] = {
     "balanced": Thresholds(
         (0.985, 0.9, 0.5),
         handover_ms=(180, 200, 500, 600),
-        statement_ms=(200, 650, 650, 650),
+        statement_ms=(200, 600, 600, 600),
         unknown_ms=(200, 650, 650, 950),
         doubtful_ms=(200, 900, 900, 1000),
         open_ms=(1300, 1300, 1300, 1300),

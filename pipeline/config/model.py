@@ -253,7 +253,7 @@ class SpeculationConfig(Section):
     cloud: bool = option(False, "Whether requests to engines that leave this machine may be made before the turn ends.")
     start_ms: float = option(32.0, "Silence after which the turn so far is transcribed.", unit="ms", ge=0, le=2000)
     rerun_ms: float = option(
-        700.0,
+        400.0,
         "While the user speaks on: new speech after which the growing turn is transcribed again, if a core is free; 0: "
         "only at silences.",
         unit="ms",

@@ -417,6 +417,26 @@ def test_answers_under_way_at_once_are_what_they_are_alone(context: EngineContex
     on(context, work, options(slots=4))
 
 
+def test_an_evaluation_that_is_broken_off_is_done_again_on_few_threads() -> None:
+    files = ModelStore().resolve(SMALL).files
+    config = LlamaConfig(
+        path=next(iter(files.values())), context_tokens=256, cache_tokens=256, slots=1, threads=1, most_threads=2,
+        batch_tokens=64, gpu_layers=0, flash_attention=None, chat_template="", thinking=False,
+    )  # fmt: skip
+    runtime = LlamaRuntime(config)
+    try:
+        assert runtime._native.can_abort
+        slot = runtime._table.prepare("a", [1] * 64, 64)
+        assert runtime._native.decode(slot.sequence, list(range(1000, 1064)), 0, logits=True, limit_s=0.0) == 2
+        assert runtime._native.length(slot.sequence) == 0
+        runtime._governor._few_s = 1e-9  # many threads will always be too late
+        runtime._evaluate(slot, list(range(1000, 1064)), logits=True)
+        assert len(slot.tokens) == runtime._native.length(slot.sequence) == 64
+        assert runtime._threads == 1 and runtime._governor.choose(64) == (1, None)
+    finally:
+        runtime.close()
+
+
 def test_copied_and_cut_caches_give_the_logits_of_a_fresh_one() -> None:
     files = ModelStore().resolve(SMALL).files
     config = LlamaConfig(
