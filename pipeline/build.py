@@ -8,6 +8,7 @@ import ctypes
 import gc
 import importlib.util
 import logging
+import math
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -280,6 +281,7 @@ class Assembly:
             reply=ReplySettings(
                 output_hz=config.audio.output_hz,
                 look_ahead=config.text.look_ahead_chunks,
+                hurry_s=(config.text.first_clause_ms / 1000 or math.inf) if config.text.first_clause else math.inf,
                 workflow_timeout_s=config.session.answer_deadline_s,
                 tts_timeout_s=config.session.answer_deadline_s,
             ),

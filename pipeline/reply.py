@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -36,6 +37,10 @@ class Splitter(Protocol):
 
     def stall(self) -> list[str]:
         """The text has paused: what may be spoken already."""
+        ...
+
+    def hurry(self) -> list[str]:
+        """The first piece takes long: what a listener can be given of it, if it can be parted from the rest."""
         ...
 
     def finish(self) -> list[str]: ...
@@ -74,6 +79,8 @@ class ReplySettings:
     """How many pieces of text may wait for TTS, and how many synthesised chunks for the sink (times 16)."""
     stall_s: float = 0.25
     """The workflow has paused this long: speak what there is."""
+    hurry_s: float = 0.15
+    """So long after the first text, with no clause complete: speak the words that can stand alone. inf: never."""
     workflow_timeout_s: float = 30.0
     """Longest pause of the workflow: until its first text, and between two pieces."""
     tts_timeout_s: float = 30.0
@@ -160,7 +167,7 @@ class Reply:
         stalled = False
         while True:
             patient = not self.text or stalled
-            wait_s = self.settings.workflow_timeout_s if patient else self.settings.stall_s
+            wait_s = self.settings.workflow_timeout_s if patient else min(self.settings.stall_s, self._hurry_in_s())
             try:
                 async with asyncio.timeout(wait_s):
                     item = await texts.get()
@@ -173,13 +180,23 @@ class Reply:
             stalled = False
             if isinstance(item, str):
                 self._take_text(item)
-                await self._hand_over(self.splitter.push(item), out)
+                pieces = self.splitter.push(item)
+                if not pieces and self._hurry_in_s() <= 0 and self.text:
+                    pieces = self.splitter.hurry()
+                await self._hand_over(pieces, out)
             elif isinstance(item, _End | _Failure):
                 await self._hand_over(self.splitter.finish(), out)
                 await out.put(item)
                 return
             else:
                 self._take_event(item)
+
+    def _hurry_in_s(self) -> float:
+        """How long the first clause may still take; inf once it is there."""
+        times = self.times
+        if times.first_clause_s is not None or times.first_token_s is None:
+            return math.inf
+        return max(0.0, times.first_token_s + self.settings.hurry_s - asyncio.get_running_loop().time())
 
     async def _hand_over(self, texts: list[str], out: asyncio.Queue[Any]) -> None:
         for text in texts:

@@ -25,7 +25,6 @@ from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import SessionClosed, StageError
 from antiphon.pipeline.events import ErrorEvent, Event, Spoken, TranscriptEvent, TurnEnded, WarningEvent
-from antiphon.pipeline.session_settings import TextTools
 from antiphon.pipeline.transports.queued import QueuedTransport
 from antiphon.pipeline.transports.recording import recording_frames
 from antiphon.pipeline.voice_types import (
@@ -300,7 +299,7 @@ class VoicePipeline:
         )
         if tts.text_splitter is not None:
             split = tts.text_splitter
-            session["text"] = TextTools(lambda language: CallableSplitter(split), session["text"].speakable)
+            session["text"] = dataclasses.replace(session["text"], splitter=lambda language: CallableSplitter(split))
 
     def _done(
         self, task: asyncio.Task[None], result: StreamedAudioResult, audio_input: AudioInput | StreamedAudioInput

@@ -303,6 +303,9 @@ class CallableSplitter:
     def stall(self) -> list[str]:
         return []
 
+    def hurry(self) -> list[str]:
+        return []
+
     def finish(self) -> list[str]:
         rest, self._kept = self._kept, ""
         return [rest] if rest else []

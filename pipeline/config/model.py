@@ -220,6 +220,14 @@ class TextConfig(Section):
     first_clause: bool = option(
         True, "Speak from the first clause of a reply on; false: wait for the first whole sentence."
     )
+    first_clause_ms: float = option(
+        150.0,
+        "If a model is too slow to end its first clause so long after its first word, the words that can stand alone "
+        "are spoken already; 0: the clause is waited for. Nothing if `first_clause` is false.",
+        unit="ms",
+        ge=0,
+        le=10_000,
+    )
     speak_urls: Literal["domain", "full", "skip"] = option(
         "domain", "How URLs are read: their domain, in full, or not at all."
     )

@@ -29,11 +29,16 @@ from antiphon.pipeline.text.boundaries import (
     stands_before_gap,
     stop_ends,
 )
+from antiphon.pipeline.text.completeness import judge
 from antiphon.pipeline.text.scan import FIRST, LATER, SECOND, WHOLE, Scan, can_stand
 
 _CANDIDATE = re.compile(rf"\s|[{re.escape(MARKS)}]|[-–—―]|[\[\])]")
 
 _CONJUNCTION_WORDS = 6
+_HURRIED_WORDS = 3
+_TRIMMED_WORDS = 3
+_WORTH_HURRYING = 12
+"""Characters: shorter speech ends before the next piece is made."""
 _LONGEST = 1000
 """Characters without any place to cut: cut anyway, so that memory and delay stay bounded."""
 _LINK_LENGTH = {"]": 120, ")": 500}
@@ -79,6 +84,21 @@ class ClauseSplitter:
         self._next_piece(end)
         self._drop_released()
         return pieces
+
+    def hurry(self) -> list[str]:
+        """The first clause takes long: returns the words so far if they are enough and one can pause after them."""
+        if self._rank or not self._first_clause or self._scan.closing:
+            return []
+        words = self._text[: self._scan.gap]
+        for _ in range(_TRIMMED_WORDS):
+            if len(words) < _WORTH_HURRYING or len(words.split()) < _HURRIED_WORDS:
+                break
+            if judge(words, self._language).kind != "open":
+                self._next_piece(len(words))
+                self._drop_released()
+                return [words]
+            words = words.rstrip().rpartition(" ")[0]
+        return []
 
     # ------------------------------------------------------------------------ the loop
 

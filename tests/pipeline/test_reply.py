@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from antiphon.engines.protocols import ToolCall, Usage
 from antiphon.engines.testing import ScriptedTTS, Speak, run_virtual
 from antiphon.pipeline.errors import StageError
 from antiphon.pipeline.reply import Reply, ReplySettings
+from antiphon.pipeline.text import make_splitter
 from antiphon.pipeline.transports.base import TransportCapabilities
 from antiphon.pipeline.workflow import ToolResult
 
@@ -33,6 +35,9 @@ class Words:
 
     def stall(self) -> list[str]:
         return self.finish()
+
+    def hurry(self) -> list[str]:
+        return []
 
     def finish(self) -> list[str]:
         rest, self.kept = self.kept, ""
@@ -428,3 +433,21 @@ def test_an_answer_without_aclose_is_fine() -> None:
         return await Rig().run(Bare())
 
     assert run_virtual(main()).reply.spoken == "One two"
+
+
+def test_words_that_can_stand_alone_are_spoken_while_a_slow_clause_goes_on() -> None:
+    async def slow() -> AsyncIterator[str]:
+        for word in "I am ready to assist you with any problem.".split():
+            yield f" {word}"
+            await asyncio.sleep(0.04)
+
+    async def first_clause_s(hurry_s: float) -> tuple[float, str]:
+        rig = Rig(hurry_s=hurry_s, stall_s=1.0, splitter=make_splitter("en"))
+        await rig.run(slow())
+        times = rig.reply.times
+        assert times.first_clause_s is not None and times.first_token_s is not None
+        return times.first_clause_s - times.first_token_s, rig.reply.spoken
+
+    hurried_s, spoken = run_virtual(first_clause_s(0.15))
+    assert hurried_s == pytest.approx(0.16, abs=0.05) and spoken.strip() == "I am ready to assist you with any problem."
+    assert run_virtual(first_clause_s(math.inf))[0] == pytest.approx(0.36, abs=0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from itertools import pairwise
 
@@ -289,3 +290,25 @@ def test_time_is_linear(unit: str, size: int | None) -> None:
 
     costs = [max(cost(length), 0.005) for length in (3_000, 24_000)]
     assert all(later < 40 * earlier for earlier, later in pairwise(costs)), "eight times the text, quadratic is 64"
+
+
+@pytest.mark.parametrize(
+    ("text", "hurried"),
+    [
+        ("I am ready to assist you with any", ["I am ready to assist you"]),  # not "with"
+        ("The answer to your", []),
+        ("The time is 10", []),
+        ("Paris is", []),
+        ("The Brooklyn Bridge opened in 18", ["The Brooklyn Bridge opened"]),  # not "in"
+        ("The child was hurt by the small dog to", ["The child was hurt by the small dog"]),
+        ("See [the long page about it", []),
+        ("", []),
+    ],
+)
+def test_words_that_are_spoken_when_the_first_clause_takes_long(text: str, hurried: list[str]) -> None:
+    splitter = make_splitter("en")
+    pushed = [piece for word in re.findall(r"\s*\S+", text) for piece in splitter.push(word)]
+    assert pushed == []
+    assert splitter.hurry() == hurried
+    assert not hurried or splitter.hurry() == []
+    assert "".join([*hurried, *splitter.finish()]) == text

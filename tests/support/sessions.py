@@ -35,6 +35,9 @@ class WholeText:
     def stall(self) -> list[str]:
         return []
 
+    def hurry(self) -> list[str]:
+        return []
+
     def finish(self) -> list[str]:
         rest, self._kept = self._kept, ""
         return [rest] if rest else []
