@@ -30,14 +30,15 @@ def _bare(text: str) -> str:
 
 
 def agreed_words(earlier: str, later: str) -> str:
-    """The beginning that two transcripts of a growing turn share, in whole words, letter by letter.
+    """The beginning that two transcripts of a growing turn share, in whole words, as the later one writes it.
 
-    The last word is left out where both texts end with it: it may have been cut off in the middle.
+    Case and punctuation do not count: a recogniser puts a full stop wherever the audio ends. The last word of the later
+    one is left out: it may have been cut off in the middle.
     """
     ours, theirs = earlier.split(), later.split()
     count = 0
     for one, other in zip(ours, theirs, strict=False):
-        if one != other:
+        if _bare(one) != _bare(other):
             break
         count += 1
     if count == len(theirs):
