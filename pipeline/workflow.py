@@ -39,6 +39,7 @@ class TurnContext:
     session: str
     turn: int
     revision: int
+    """When it was asked; an answer may stand in for a later one whose words are the same."""
     transcript: str
     """What the user said."""
     history: tuple[Message, ...]

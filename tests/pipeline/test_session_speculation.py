@@ -315,7 +315,8 @@ def test_whatever_happens(
     assert ended == sorted(set(ended)), "two ends of one turn, or out of order"
     opened = {event.turn for event in rig.of("speech_started")}
     assert set(ended) == opened, "a turn without an end"
-    assert set(workflow.ran) <= committed
+    # Of the turn, not of the revision: an answer may be kept when the words of the next one are the same.
+    assert {turn for turn, _ in workflow.ran} <= {turn for turn, _ in committed}
     assert len({turn for turn, _ in workflow.ran}) == len(workflow.ran), "a tool ran twice for one turn"
     users = [item.turn for item in rig.session.conversation if item.role == "user"]
     assert users == sorted(set(users)), "one turn stands twice in the history"
