@@ -41,6 +41,10 @@ class Owner(Protocol):
         """A run knows what was said. Returns whether another run answers it already, so that this one is needless."""
         ...
 
+    def heard_nothing(self, run: Run) -> None:
+        """A run failed: what was said is not known, so no answer to an earlier revision can stand in."""
+        ...
+
     def seal(self, turn: int) -> None:
         """The answer to this turn has had an effect: it can no longer be taken back."""
         ...
@@ -84,6 +88,7 @@ class Answering:
         try:
             await self._answer_in_order(run, emit)
         except StageError as error:
+            self._owner.heard_nothing(run)
             await run.committed.wait()
             await run.floor.wait()
             await self._apologise(run, emit, error)

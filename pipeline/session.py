@@ -480,6 +480,11 @@ class Session:
             self._release(earlier)
         return True
 
+    def heard_nothing(self, run: Run) -> None:
+        earlier, run.earlier = run.earlier, None
+        if earlier is not None:
+            self._give_up(earlier, "resumed")
+
     def seal(self, turn: int) -> None:
         self._feed(turns.Sealed(turn))
 

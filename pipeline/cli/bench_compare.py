@@ -82,9 +82,9 @@ def compare(
 
 
 def _about(result: BenchResult) -> str:
-    machine = result.machine
-    where = ", ".join(str(machine[name]) for name in ("processor", "cores") if machine.get(name))
-    return "  ".join(part for part in (result.created, result.commit[:12], where and f"({where} cores)") if part)
+    cores, processor = result.machine.get("cores"), result.machine.get("processor")
+    where = f"{cores:g} cores of {processor}" if cores and processor else ""
+    return "  ".join(filter(None, (result.created, result.commit[:12], where)))
 
 
 def _show(found: Sequence[Comparison], console: Console) -> None:

@@ -123,6 +123,17 @@ def test_other_words_drop_the_answer() -> None:
     assert [event.revision for event in rig.of("dropped")] == [0]
 
 
+def test_a_failed_transcription_after_a_cough_drops_the_answer() -> None:
+    """Nobody knows what was said then; and the failed turn must not wait for an answer that is never released."""
+    rig = Rig(
+        [(0.5, 1.5), (1.7, 1.83)], seconds=4.0, llm=[Reply(["Noon."], first_delay_s=0.05)],
+        stt=[Heard("What time is it", 0.02), EngineFailed("ear"), EngineFailed("ear")],
+    )  # fmt: skip
+    run_virtual(rig.run())
+    assert [event.to_dict()["status"] for event in rig.of("turn_ended")] == ["failed"]
+    assert [event.revision for event in rig.of("dropped")] == [0]
+
+
 def test_more_speech_drops_the_answer_before_it_is_transcribed() -> None:
     rig = Rig(
         [(0.5, 1.5), (1.7, 3.5)], seconds=6.0, stt=[Heard("Turn it", 0.02), Heard("Turn it on", 0.02)],
