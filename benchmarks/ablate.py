@@ -9,7 +9,7 @@ from typing import Any
 from antiphon.benchmarks import paired
 from antiphon.benchmarks.paired import Estimate
 from antiphon.benchmarks.records import ConfigResult
-from antiphon.benchmarks.variants import Variant, without_replays
+from antiphon.benchmarks.variants import REPLAYS_OFF, Variant, fixed_settings, without_replays
 from antiphon.engines.protocols import STAGES
 from antiphon.pipeline.config import Config, EngineBlock, load_config
 from antiphon.pipeline.errors import ConfigError
@@ -69,9 +69,11 @@ def plan(name: str, source: str, levers: Sequence[Lever] = LEVERS, overrides: Se
     :param name: the configuration's file name; `source`: where it is.
     :raises ConfigError: the configuration is not valid, or it has none of the levers.
     """
-    overrides = [*without_replays(load_config(source, overrides=overrides)), *overrides]
+    quiet = without_replays(load_config(source, overrides=overrides))
+    fixed, notes = fixed_settings(overrides), (REPLAYS_OFF,) if quiet else ()
+    overrides = [*quiet, *overrides]
     base = load_config(source, overrides=overrides)
-    variants, kept, left_out = [Variant(name, base)], [], []
+    variants, kept, left_out = [Variant(name, base, {}, fixed, notes)], [], []
     for lever in levers:
         keys = _keys(lever, base)
         settings = dict.fromkeys(keys, lever.off)
@@ -81,7 +83,7 @@ def plan(name: str, source: str, levers: Sequence[Lever] = LEVERS, overrides: Se
             left_out.append((lever.name, why))
         else:
             kept.append(lever)
-            variants.append(Variant(name, changed, settings))
+            variants.append(Variant(name, changed, settings, fixed, notes))
     if not kept:
         why = "; ".join(f"{name}: {why}" for name, why in left_out)
         raise ConfigError(f"none of the levers can be switched off ({why})", file=name)

@@ -116,11 +116,12 @@ async def _play_live(
 ) -> None:
     microphone = Microphone(session.hear, tracks[0])
     feeding = asyncio.create_task(microphone.run(), name="bench-microphone")
+    saying: asyncio.Task[float] | None = None
     try:
         await asyncio.sleep(LEAD_S)
         for number, track in enumerate(tracks):
             cpu_0 = meter.cpu_s() if meter else None
-            saying = asyncio.create_task(microphone.say(track))
+            saying = asyncio.create_task(microphone.say(track), name="bench-saying")
             await asyncio.wait({saying, feeding}, return_when=asyncio.FIRST_COMPLETED)
             if feeding.done():
                 saying.cancel()
@@ -137,8 +138,10 @@ async def _play_live(
             if on_seen is not None:
                 on_seen(seen[-1])
     finally:
-        feeding.cancel()
-        await asyncio.wait({feeding})
+        tasks = {task for task in (feeding, saying) if task is not None}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def _play_recording(subject: Subject, track: Track, patience: Patience, meter: Meter | None) -> Observation:

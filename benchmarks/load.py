@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -85,13 +85,20 @@ class Load:
     """A load test of one subject. :meth:`run` measures; :attr:`steps` has the steps that were finished."""
 
     def __init__(
-        self, subject: Subject, clips: Sequence[Clip], options: LoadOptions, settings: dict[str, Any] | None = None
+        self,
+        subject: Subject,
+        clips: Sequence[Clip],
+        options: LoadOptions,
+        settings: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
+        """:param settings: what was set on top of the configuration, for the results; `notes`: also for them."""
         self.steps: list[Step] = []
         self._subject = subject
         self._clips = clips
         self._options = options
         self._settings = dict(settings or {})
+        self._notes = tuple(notes)
         self._cold: list[TurnRecord] = []
         self._ready_s: float | None = None
 
@@ -182,6 +189,7 @@ class Load:
             records.append(judge(seen, run=runs[clip], concurrency=sessions))
             runs[clip] += 1
         late_s = max((seen.late_s for seen in people.counted), default=0.0)
+        late = [f"input came up to {late_s * 1000:.0f} ms late: the machine was busy"] if late_s > LATE_S else []
         first = not self.steps
         result = summarise(
             self._subject.name,
@@ -191,7 +199,7 @@ class Load:
             peak_rss_mb=meter.peak_rss_mb if meter else None,
             ready_s=self._ready_s if first else None,
             one_breath=[clip.name for clip in self._clips if clip.has_speech and not clip.pauses_ms],
-            notes=[f"input came up to {late_s * 1000:.0f} ms late: the machine was busy"] if late_s > LATE_S else [],
+            notes=[*late, *self._notes],
         )
         return replace(result, cpu_s_per_turn=None if cpu_s_per_turn is None else round(cpu_s_per_turn, 4))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from antiphon.benchmarks.records import ConfigResult
-from antiphon.benchmarks.variants import Variant, without_replays
+from antiphon.benchmarks.variants import REPLAYS_OFF, Variant, fixed_settings, without_replays
 from antiphon.pipeline.config import Config, InvalidConfig, Origin, load_config
 from antiphon.pipeline.errors import ConfigError
 
@@ -74,8 +74,11 @@ def sweep_variants(name: str, source: str, axes: Sequence[GridAxis], overrides: 
     :raises ConfigError: the configuration, the overrides or a point of the grid is not valid.
     """
     points = grid_settings(axes)
-    overrides = [*without_replays(load_config(source, overrides=overrides)), *overrides]
-    return [Variant(name, _point(source, overrides, settings), settings) for settings in points]
+    quiet = without_replays(load_config(source, overrides=overrides))
+    fixed, notes = fixed_settings(overrides), (REPLAYS_OFF,) if quiet else ()
+    return [
+        Variant(name, _point(source, [*quiet, *overrides], settings), settings, fixed, notes) for settings in points
+    ]
 
 
 def sweep_block(axes: Sequence[GridAxis], found: Sequence[tuple[Mapping[str, Any], int]], order: str) -> dict[str, Any]:

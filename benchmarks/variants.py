@@ -42,21 +42,32 @@ class Variant:
     """The configuration's file name."""
     config: Config
     settings: dict[str, Any] = field(default_factory=dict)
-    """What is set on top of the file, as YAML text by key path."""
+    """What makes this variant, as YAML text by key path."""
+    fixed: dict[str, Any] = field(default_factory=dict)
+    """What is set on top of the file in every variant."""
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
         return " ".join([self.name, *(f"{key}={value}" for key, value in self.settings.items())])
 
 
+REPLAYS_OFF = "the cache of spoken text is off (tts.cache_mb: 0): clips are repeated, users' sentences are not"
+
+
 def without_replays(config: Config) -> list[str]:
-    """Overrides that keep a TTS from playing what it has spoken before: clips are repeated, users' turns are not."""
+    """Overrides that keep a TTS from playing what it has spoken before."""
     several = len(config.tts) > 1
     return [
         f"tts.{number}.cache_mb=0" if several else "tts.cache_mb=0"
         for number, block in enumerate(config.tts)
         if getattr(block.options, "cache_mb", 0)
     ]
+
+
+def fixed_settings(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides as they stand in a result, by key path."""
+    return {key.strip(): value for key, _, value in (override.partition("=") for override in overrides)}
 
 
 class TooLittleMemory(AntiphonError):
@@ -138,7 +149,7 @@ class Variants:
             unknown: dict[str, Any] = {"peak_rss_mb": None, "ready_s": None, "ttfa_cold_ms": Summary()}
             for result in entry.results(self._clips):
                 more = unknown if shared else {}
-                result = replace(result, config=variant.name, **more)
+                result = replace(result, config=variant.name, notes=(*result.notes, *variant.notes), **more)
                 if result.turn_records:
                     found.append((index, result))
         return found
@@ -146,7 +157,7 @@ class Variants:
     async def _group(self, group: Sequence[tuple[int, Variant]], on_progress: OnProgress | None) -> None:
         if len(group) == 1:
             ((index, variant),) = group
-            entry = Entry(AntiphonSubject(variant.label, variant.config), dict(variant.settings))
+            entry = Entry(AntiphonSubject(variant.label, variant.config), {**variant.fixed, **variant.settings})
             self._entries[index] = (entry, False)
             self._sizes.append(1)
             await run_turn_about([entry], self._clips, self._options, on_progress)
@@ -155,7 +166,7 @@ class Variants:
             host = await stack.enter_async_context(SharedHost())
             room = _Room(self._memory)
             entries = [
-                Entry(_Subject(variant.label, variant.config, host.part(), room), dict(variant.settings))
+                Entry(_Subject(variant.label, variant.config, host.part(), room), {**variant.fixed, **variant.settings})
                 for _, variant in group
             ]
             meter = await stack.enter_async_context(Meter()) if self._options.costs else None

@@ -123,11 +123,12 @@ def _ratio(found: Estimate | None) -> str:
 def _change(found: Estimate | None, *, scale: float = 1.0, digits: int = 0, unit: str = "") -> str:
     if found is None:
         return "-"
-    bounds = ""
-    if found.interval is not None:
-        low, high = (scale * end for end in found.interval)
-        bounds = f" [{low:+.{digits}f} to {high:+.{digits}f}]"
-    return f"{scale * found.value:+.{digits}f}{unit}{bounds}"
+
+    def shown(value: float) -> str:
+        return f"{round(scale * value, digits) + 0.0:+.{digits}f}"  # no negative zero
+
+    bounds = "" if found.interval is None else f" [{shown(found.interval[0])} to {shown(found.interval[1])}]"
+    return f"{shown(found.value)}{unit}{bounds}"
 
 
 def _rate(rate: Rate) -> str:

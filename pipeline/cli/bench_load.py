@@ -14,7 +14,7 @@ from antiphon.benchmarks.clips import load_clips
 from antiphon.benchmarks.load import Heard, Load, LoadOptions, Step
 from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.run import Options, spread
-from antiphon.benchmarks.variants import without_replays
+from antiphon.benchmarks.variants import REPLAYS_OFF, fixed_settings, without_replays
 from antiphon.pipeline.cli.bench_overall import (
     Overall,
     new_table,
@@ -84,8 +84,8 @@ def load(
     )
     chosen = spread(load_clips(clips, where=where or ()), limit)
     (name,) = distinct_names([config])
-    plain = load_config(config, overrides=overrides or ())
-    made = load_config(config, overrides=[*without_replays(plain), *(overrides or ())])
+    quiet = without_replays(load_config(config, overrides=overrides or ()))
+    made = load_config(config, overrides=[*quiet, *(overrides or ())])
     refuse_to_overwrite(out, force=force)
     frame = result_frame(
         "load", [config], clips, chosen, where=where or (), overrides=overrides or (), options=Options(warmup=warmup)
@@ -94,8 +94,8 @@ def load(
     words = [word for option, value in more if value is not None for word in option_words(option, [str(value)])]
     frame = replace(frame, command=" ".join([frame.command, *words]))
     console = Console(highlight=False)
-    settings = dict(part.split("=", 1) for part in overrides or ())
-    run = Load(AntiphonSubject(name, made), chosen, options, settings)
+    settings, notes = fixed_settings(overrides or ()), [REPLAYS_OFF] if quiet else []
+    run = Load(AntiphonSubject(name, made), chosen, options, settings, notes)
     total = None if minutes else turns * sum(options.sessions)
     with Overall(console, total) as overall:
 

@@ -115,8 +115,8 @@ def signed(change: Estimate | None) -> str:
     """A difference in ms with its interval."""
     if change is None:
         return "-"
-    bounds = "" if change.interval is None else " [{:+.0f} to {:+.0f}]".format(*change.interval)
-    return f"{change.value:+.0f}{bounds}"
+    value, *ends = (round(one) for one in (change.value, *(change.interval or ())))
+    return f"{value:+d}" + (f" [{ends[0]:+d} to {ends[1]:+d}]" if ends else "")
 
 
 def notes_of(results: Sequence[ConfigResult]) -> list[str]:
