@@ -24,7 +24,6 @@ CLOSING_S = 10.0
 class AntiphonSubject:
     """One configuration: its engines are loaded once, each conversation is a session of its own."""
 
-    finished_recording = False
     tells_turns = True
     pids = None
 
@@ -35,12 +34,15 @@ class AntiphonSubject:
         *,
         replacements: dict[Any, Any] | None = None,
         host: EngineHost | None = None,
+        finished_recording: bool = False,
     ) -> None:
         """
         :param replacements: engines in place of the configured ones, as for :class:`Assembly`.
         :param host: where the engines' models live; None: a host of its own, closed with the subject.
+        :param finished_recording: give it whole recordings, as `VoicePipeline.run(AudioInput(...))` does.
         """
-        self.name = name
+        self.finished_recording = finished_recording
+        self.name = f"{name} (finished recording)" if finished_recording else name
         self.config = config
         self._replacements = dict(replacements or {})
         self._host = host
@@ -50,10 +52,6 @@ class AntiphonSubject:
     def assembly(self) -> Assembly:
         assert self._assembly is not None, "the subject has not been entered"
         return self._assembly
-
-    def given_recordings(self) -> GivenRecordings:
-        """The same engines, measured as those are measured that cannot listen live. Enter this one first."""
-        return GivenRecordings(self)
 
     async def __aenter__(self) -> AntiphonSubject:
         host = EngineHost() if self._host is None else self._host
@@ -67,31 +65,7 @@ class AntiphonSubject:
         await assembly.__aexit__(kind, error, trace)
 
     async def open(self, listener: Listener) -> AntiphonSession:
-        return AntiphonSession(self.assembly, listener, finished_recording=False)
-
-
-class GivenRecordings:
-    """Antiphon given finished recordings, as `VoicePipeline.run(AudioInput(...))` gives them to it."""
-
-    finished_recording = True
-    tells_turns = True
-    pids = None
-
-    def __init__(self, subject: AntiphonSubject) -> None:
-        self.name = f"{subject.name} (finished recording)"
-        self._subject = subject
-
-    async def __aenter__(self) -> GivenRecordings:
-        _ = self._subject.assembly  # must have been entered
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """The engines belong to the other subject."""
-
-    async def open(self, listener: Listener) -> AntiphonSession:
-        return AntiphonSession(self._subject.assembly, listener, finished_recording=True)
+        return AntiphonSession(self.assembly, listener, finished_recording=self.finished_recording)
 
 
 class AntiphonSession:

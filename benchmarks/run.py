@@ -160,7 +160,7 @@ async def run_turn_about(
         async with AsyncExitStack() as stack:
             for entry in entries:
                 await stack.enter_async_context(entry.subject)
-                await _cold_turn(entry, spoken[number % len(spoken)], options, on_progress)
+                await _cold_turn(entry, spoken[-1 - number % len(spoken)], options, on_progress)
 
 
 def dialogues(clips: Sequence[Clip]) -> list[list[Clip]]:
@@ -214,9 +214,12 @@ async def _meter(entry: Entry, entries: Sequence[Entry], stack: AsyncExitStack) 
 
 
 async def _warm_up(entry: Entry, spoken: Sequence[Track], options: Options, on_progress: OnProgress | None) -> None:
-    """The first turn after loading is measured apart, as the cold one; the other warm-up turns are forgotten."""
+    """The first turn after loading is measured apart, as the cold one; the other warm-up turns are forgotten.
+
+    From the last clip backward: the clip that is measured first must not find its own prompt in a cache.
+    """
     for number in range(options.warmup if spoken else 0):
-        track = spoken[number % len(spoken)]
+        track = spoken[-1 - number % len(spoken)]
         if number == 0:
             await _cold_turn(entry, track, options, on_progress, entry.meter)
         else:

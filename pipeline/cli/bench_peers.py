@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from antiphon.benchmarks.own import AntiphonSubject, GivenRecordings
+from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.peers.address import shown_url
 from antiphon.benchmarks.peers.catalog import PEERS, PeerSpec, default_folder, find_peer
 from antiphon.benchmarks.peers.choose import choose_peers
@@ -78,7 +78,9 @@ def add_peers(
     subject = first.subject
     more: list[Entry] = []
     if any(peer.finished_recording for peer in peers) and isinstance(subject, AntiphonSubject):
-        more.append(Entry(GivenRecordings(subject), dict(first.settings)))
+        # Engines of its own: those of the live one would know the prompt of the clip that it has just heard.
+        given = AntiphonSubject(subject.name, subject.config, finished_recording=True)
+        more.append(Entry(given, dict(first.settings)))
     return more, [Entry(peer, peer.settings) for peer in peers]
 
 

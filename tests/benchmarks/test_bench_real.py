@@ -52,8 +52,9 @@ def in_order(record: TurnRecord) -> None:
 def test_a_question_of_our_own_voice_live_and_as_a_recording(tmp_path: Path) -> None:
     async def run() -> list[ConfigResult]:
         clips = await spoken(tmp_path)
-        live = AntiphonSubject("tiny.yaml", load_config("tiny.yaml"))
-        entries = [Entry(live), Entry(live.given_recordings())]
+        config = load_config("tiny.yaml")
+        subjects = [AntiphonSubject("tiny.yaml", config, finished_recording=given) for given in (False, True)]
+        entries = [Entry(subject) for subject in subjects]
         await run_turn_about(entries, clips, Options(warmup=1))
         return [result for entry in entries for result in entry.results(clips)]
 

@@ -128,9 +128,9 @@ def test_clips_of_one_dialogue_are_one_session_and_the_next_waits_for_the_reply(
 def test_the_first_turn_is_cold_and_counts_apart(tmp_path: Path) -> None:
     result = measured(script(), made_clips(tmp_path, Made("a.wav"), Made("b.wav")), replace(QUICK, warmup=1, starts=3))
     assert [(record.clip, record.cold) for record in result.turn_records] == [
-        ("a.wav", True),
         ("b.wav", True),
         ("a.wav", True),
+        ("b.wav", True),
         ("a.wav", False),
         ("b.wav", False),
     ]
@@ -185,8 +185,8 @@ def test_a_finished_recording_is_timed_from_its_hand_over(tmp_path: Path) -> Non
 
     async def run() -> list[ConfigResult]:
         clips = made_clips(tmp_path)
-        live = AntiphonSubject("x", made.config())
-        entries = [Entry(live), Entry(live.given_recordings())]
+        given = AntiphonSubject("x", script(speech=[(0.2, 1.0)]).config(), finished_recording=True)
+        entries = [Entry(AntiphonSubject("x", made.config())), Entry(given)]
         await run_turn_about(entries, clips, replace(QUICK, warmup=1, starts=2))
         return [result for entry in entries for result in entry.results(clips)]
 
@@ -229,7 +229,7 @@ def test_subjects_are_played_to_turn_about(tmp_path: Path) -> None:
         )
 
     run_virtual(run())
-    cold = [("one", "a.wav"), ("two", "a.wav")]
+    cold = [("one", "b.wav"), ("two", "b.wav")]
     once = [("one", "a.wav"), ("two", "a.wav"), ("one", "b.wav"), ("two", "b.wav")]
     assert seen == [*cold, *once, *once]
 

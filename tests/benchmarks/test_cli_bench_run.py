@@ -176,7 +176,7 @@ def test_ctrl_c_writes_what_was_measured(
     assert result.exit_code == 130
     data = written(tmp_path / "out")
     assert data["complete"] is False
-    assert [record["clip"] for record in data["configs"][0]["turn_records"]] == ["a.wav", "a.wav"]
+    assert [record["clip"] for record in data["configs"][0]["turn_records"]] == ["b.wav", "a.wav"]
     assert "stopped before its end" in result.output
 
 
@@ -216,7 +216,7 @@ def test_ctrl_c_in_a_terminal_ends_the_sessions_in_order(config: Path, clips: Pa
         env=environment,
     ) as process:
         assert process.stdout is not None
-        assert "a.wav" in process.stdout.readline(), "the cold turn"
+        assert "b.wav" in process.stdout.readline(), "the cold turn"
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
