@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -79,7 +78,7 @@ class ReplySettings:
     """How many pieces of text may wait for TTS, and how many synthesised chunks for the sink (times 16)."""
     stall_s: float = 0.25
     """The workflow has paused this long: speak what there is."""
-    hurry_s: float = 0.15
+    hurry_s: float = 0.06
     """So long after the first text, with no clause complete: speak the words that can stand alone. inf: never."""
     workflow_timeout_s: float = 30.0
     """Longest pause of the workflow: until its first text, and between two pieces."""
@@ -167,7 +166,7 @@ class Reply:
         stalled = False
         while True:
             patient = not self.text or stalled
-            wait_s = self.settings.workflow_timeout_s if patient else min(self.settings.stall_s, self._hurry_in_s())
+            wait_s = self.settings.workflow_timeout_s if patient else self.settings.stall_s
             try:
                 async with asyncio.timeout(wait_s):
                     item = await texts.get()
@@ -181,7 +180,7 @@ class Reply:
             if isinstance(item, str):
                 self._take_text(item)
                 pieces = self.splitter.push(item)
-                if not pieces and self._hurry_in_s() <= 0 and self.text:
+                if not pieces and self._first_clause_is_late():
                     pieces = self.splitter.hurry()
                 await self._hand_over(pieces, out)
             elif isinstance(item, _End | _Failure):
@@ -191,12 +190,11 @@ class Reply:
             else:
                 self._take_event(item)
 
-    def _hurry_in_s(self) -> float:
-        """How long the first clause may still take; inf once it is there."""
+    def _first_clause_is_late(self) -> bool:
         times = self.times
         if times.first_clause_s is not None or times.first_token_s is None:
-            return math.inf
-        return max(0.0, times.first_token_s + self.settings.hurry_s - asyncio.get_running_loop().time())
+            return False
+        return asyncio.get_running_loop().time() >= times.first_token_s + self.settings.hurry_s
 
     async def _hand_over(self, texts: list[str], out: asyncio.Queue[Any]) -> None:
         for text in texts:

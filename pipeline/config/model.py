@@ -221,7 +221,7 @@ class TextConfig(Section):
         True, "Speak from the first clause of a reply on; false: wait for the first whole sentence."
     )
     first_clause_ms: float = option(
-        150.0,
+        60.0,
         "If a model is too slow to end its first clause so long after its first word, the words that can stand alone "
         "are spoken already; 0: the clause is waited for. Nothing if `first_clause` is false.",
         unit="ms",
@@ -261,7 +261,7 @@ class SpeculationConfig(Section):
     cloud: bool = option(False, "Whether requests to engines that leave this machine may be made before the turn ends.")
     start_ms: float = option(32.0, "Silence after which the turn so far is transcribed.", unit="ms", ge=0, le=2000)
     rerun_ms: float = option(
-        400.0,
+        600.0,
         "While the user speaks on: new speech after which the growing turn is transcribed again, if a core is free; 0: "
         "only at silences.",
         unit="ms",
