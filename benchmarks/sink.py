@@ -127,9 +127,15 @@ def first_audible(pieces: Iterable[Piece], *, after_s: float = 0.0) -> float | N
 
 
 def gaps_ms(pieces: Sequence[Piece], *, until_s: float | None = None) -> list[float]:
-    """Silences that the listener heard because the next piece was late; those that begin after `until_s` left out."""
+    """Silences that the listener heard because the next piece was late; those that begin after `until_s` left out.
+
+    Before the first audible sample there is nothing to run dry: a reply that was taken back at once leaves a little
+    silence there.
+    """
+    first_s = first_audible(pieces)
+    heard = [] if first_s is None else [piece for piece in pieces if piece.end_s > first_s]
     found = []
-    for before, after in pairwise(pieces):
+    for before, after in pairwise(heard):
         gap_ms = (after.start_s - before.end_s) * 1000
         if gap_ms > GAP_MS and (until_s is None or before.end_s < until_s):
             found.append(gap_ms)

@@ -29,16 +29,20 @@ def _bare(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
+_MARKS = ".,;:?!\N{HORIZONTAL ELLIPSIS}"
+
+
 def agreed_words(earlier: str, later: str) -> str:
     """The beginning that two transcripts of a growing turn share, in whole words, as the later one writes it.
 
-    Case and punctuation do not count: a recogniser puts a full stop wherever the audio ends. The last word of the later
-    one is left out: it may have been cut off in the middle.
+    Marks behind a word do not count: a recogniser puts a full stop wherever the audio ends. Case does: a prompt that
+    begins with another letter is another prompt to a cache. The last word of the later one is left out: it may have
+    been cut off in the middle.
     """
     ours, theirs = earlier.split(), later.split()
     count = 0
     for one, other in zip(ours, theirs, strict=False):
-        if _bare(one) != _bare(other):
+        if one.rstrip(_MARKS) != other.rstrip(_MARKS):
             break
         count += 1
     if count == len(theirs):

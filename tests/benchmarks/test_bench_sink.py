@@ -130,3 +130,12 @@ def test_pieces_never_overlap_and_never_start_before_they_arrive(steps: list[tup
         assert first_audible(sink.pieces) == pytest.approx(steps[0][0])
 
     run_virtual(play())
+
+
+def test_before_anything_was_heard_nothing_can_run_dry() -> None:
+    silence, tone = np.zeros(240, dtype=np.float32), np.full(2400, 0.1, dtype=np.float32)
+    taken_back = Piece(1.0, silence, 24000)
+    answer = [Piece(2.74, tone, 24000), Piece(2.84, tone, 24000)]
+    assert gaps_ms([taken_back, *answer]) == []
+    assert gaps_ms([*answer, Piece(3.0, tone, 24000)]) == [pytest.approx(60.0)]
+    assert gaps_ms([taken_back]) == []
