@@ -155,8 +155,9 @@ class LlamaRuntime:
         cached = len(slot.tokens)
         while len(slot.tokens) < len(prompt):
             start = len(slot.tokens)
-            last = start + self._batch >= len(prompt)
-            self._evaluate(slot, prompt[start : start + self._batch], logits=last)
+            end = start + self._governor.step(self._batch)
+            last = end >= len(prompt)
+            self._evaluate(slot, prompt[start:end], logits=last)
             if not last:
                 # Others may be served at a yield, and there is one place for logits: no yield before the sampling.
                 yield None

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 FEWEST_TOKENS = 4
 """Shorter evaluations get few threads."""
+_WATCHFUL_TOKENS = 5
 _FORGET = 0.2
 """Weight of the newest measurement."""
 _PATIENCE = 1.2
@@ -49,6 +50,14 @@ class ThreadGovernor:
         if self._alone is not None and not self._alone():
             return self.few, None
         return self.many, _PATIENCE * tokens * self._few_s
+
+    def step(self, limit: int) -> int:
+        """How many tokens of a prompt to evaluate before choosing again.
+
+        Few while somebody else is at work: a turn detector needs 40 ms, and then both cores are free.
+        """
+        waits = self.few < self.many and self._few_s is not None and not self._rest
+        return min(limit, _WATCHFUL_TOKENS) if waits and self._alone is not None and not self._alone() else limit
 
     def took(self, threads: int, tokens: int, seconds: float, *, aborted: bool = False) -> None:
         """An evaluation of `tokens` tokens on `threads` threads took so long, or was broken off."""

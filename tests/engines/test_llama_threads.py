@@ -33,6 +33,18 @@ def test_many_threads_for_prompts_while_nobody_else_is_at_work() -> None:
     assert governor.choose(20) == (1, None)
 
 
+def test_while_somebody_is_at_work_a_prompt_goes_in_small_steps() -> None:
+    alone = False
+    governor = measured(1, 2, lambda: alone)
+    assert (governor.step(64), governor.step(3)) == (5, 3)
+    alone = True
+    assert governor.step(64) == 64
+    governor.took(2, 20, 0.2, aborted=True)
+    alone = False
+    assert governor.step(64) == 64  # many threads are out of the question for now
+    assert ThreadGovernor(2, 2, lambda: False).step(64) == 64
+
+
 def test_few_threads_until_there_is_something_to_compare_with() -> None:
     governor = ThreadGovernor(1, 2)
     assert governor.choose(20) == (1, None)
