@@ -266,8 +266,8 @@ class EndpointPolicy:
     """What the words said so far make of the steps: silences in ms, one a step and one for below the lowest."""
     max_silence_ms: float = 2000.0
     """The hard cap: this much silence ends the turn, whatever anybody says."""
-    adapts: bool = False
-    """Wait longer for a speaker who has made longer pauses (within bounds, and never above the cap)."""
+    adapts_up_to: float = 1.0
+    """How many times as long to wait at most for a speaker who makes long pauses; 1: as for anybody."""
 
 
 class TurnDetector(AbstractAsyncContextManager["TurnDetector"], Protocol):

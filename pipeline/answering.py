@@ -156,7 +156,7 @@ class Answering:
         if not self._workflow.speculative:
             self._owner.seal(run.turn)  # what it does is not ours to know
         context = self._context(
-            run.turn, run.revision, heard.text, heard.language, run.committed, lambda: self._owner.seal(run.turn)
+            run.turn, run.revision, heard.text, heard.language, run.committed, partial(self._at_barrier, run)
         )
         reply = self._reply(run, emit, heard.language)
         user = Item(id=new_id(), role="user", text=heard.text, turn=run.turn)
@@ -166,6 +166,15 @@ class Answering:
             if run.committed.is_set() and not run.void:
                 self._remember(run, user, reply, emit)
         self._end(run, emit, "completed" if reply.tts is not None else "text_only", reply)
+
+    def _at_barrier(self, run: Run) -> None:
+        """The workflow is about to have an effect: from now on the turn cannot be reopened.
+
+        :raises asyncio.CancelledError: it just was, and the cancellation has not reached the workflow yet.
+        """
+        if run.void:
+            raise asyncio.CancelledError
+        self._owner.seal(run.turn)
 
     def _context(
         self,

@@ -128,7 +128,7 @@ class Session:
                 policy,
                 max_turn_s=settings.max_turn_s,
                 reopen_ms=settings.reopen_ms if self._paced else 0.0,
-                habit=PauseHabit() if policy.adapts else None,
+                habit=_habit(policy),
             ),
             paced=self._paced,
             dip_ms=settings.speculation_start_ms,
@@ -181,8 +181,9 @@ class Session:
     def policy(self, policy: EndpointPolicy) -> None:
         """Takes effect at once, for the open turn too."""
         machine = self._intake.machine
+        if policy.adapts_up_to != machine.policy.adapts_up_to:
+            machine.habit = _habit(policy)
         machine.policy = policy
-        machine.habit = (machine.habit or PauseHabit()) if policy.adapts else None
         self._rearm.set()
 
     # ------------------------------------------------------------------------ input half
@@ -216,9 +217,15 @@ class Session:
         if every_s and now_s - heard_until_s >= every_s and self._engines.cores_free():
             self._hear_ahead(Priority.RERUN)
 
+    def _affordable(self) -> bool:
+        """Whether the budget bears more work that may be for nothing."""
+        last = self._listener.last
+        pending = last.meter if last is not None and last.turn == self._intake.machine.turn else None
+        return self._budget.allows(self._ledger.cost_s(pending))
+
     def _hear_ahead(self, priority: Priority = Priority.SPECULATION) -> None:
         """Transcribe the open turn as it is; at the first silence this may be all that there is to hear."""
-        if self._speculates and not self._listener.busy and self._budget.left:
+        if self._speculates and not self._listener.busy and self._affordable():
             self._hear(priority)
 
     def _hear(self, priority: Priority) -> Hearing:
@@ -247,7 +254,6 @@ class Session:
 
     def _tell_hypothesis(self, hearing: Hearing, heard: Transcript) -> None:
         """Show what is heard so far, and let the workflow prepare for what is sure of it."""
-        self._budget.waste(hearing.meter.seconds)  # until an answer is made from it
         machine = self._intake.machine
         if machine.state is turns.State.IDLE or hearing.turn != machine.turn or not heard.text.strip():
             return
@@ -261,7 +267,7 @@ class Session:
     def _prepare(self, text: str) -> None:
         """Let the workflow evaluate what its next prompt will begin with, if nothing of it can still change."""
         busy = self._preparing is not None and not self._preparing.done()
-        if not self._speculates or not self.settings.prefill or busy or self._line or not self._budget.left:
+        if not self._speculates or not self.settings.prefill or busy or self._line or not self._affordable():
             return
         machine = self._intake.machine
         ticket = Ticket(self.id, machine.turn, machine.revision, Priority.PREFILL, meter=self._ledger.ahead)
@@ -282,6 +288,7 @@ class Session:
     def _act(self, action: turns.TurnAction) -> None:
         match action:
             case turns.OpenTurn():
+                self._budget.waste(self._ledger.cost_s())
                 self._ledger = Ledger()
                 self._hypothesis = ""
                 self._prepare("")
@@ -298,7 +305,7 @@ class Session:
                 self._ask_detector(turn, revision)
             case turns.PauseTurn(turn, revision, at_s):
                 self._paused_s = asyncio.get_running_loop().time()
-                if self._speculates and self._budget.left:
+                if self._speculates and self._affordable():
                     self._speculation = self._start_run(turn, revision, at_s)
                     self._ledger.started += 1
                     self.send(self.event(Speculated, turn=turn, revision=revision))
@@ -345,8 +352,7 @@ class Session:
     def _release(self, run: Run) -> None:
         """Open the gate: the turn is committed."""
         run.committed.set()
-        if run.hearing is not None and run.hearing.result.done():
-            self._budget.waste(-run.hearing.meter.seconds)
+        run.ledger.used = run.hearing.meter if run.hearing is not None else None
         for event in run.outbox:
             self.send(event)
         run.outbox.clear()
@@ -360,6 +366,7 @@ class Session:
         run.task.cancel()
         if run.floor.is_set():
             self._transport.clear()
+        run.ledger.used = None
         self._waste(run)
         self.send(self.event(Dropped, turn=turn, revision=run.revision, reason="reopened"))
 
@@ -425,7 +432,6 @@ class Session:
     def _leave_line(self, run: Run) -> None:
         self._line.remove(run)
         self._advance_line()
-        self._budget.waste(run.meter.seconds if run.task is not None and run.task.cancelled() else 0.0)
 
     def _ask_detector(self, turn: int, revision: int) -> None:
         detector = self._engines.detector
@@ -502,6 +508,10 @@ class Session:
                 sink(event)
             except Exception:
                 logger.exception("an event sink failed", extra={"event_type": event.type})
+
+
+def _habit(policy: EndpointPolicy) -> PauseHabit | None:
+    return PauseHabit(high=policy.adapts_up_to) if policy.adapts_up_to > 1 else None
 
 
 async def _once(text: str) -> AsyncIterator[str]:

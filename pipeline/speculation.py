@@ -65,11 +65,12 @@ class Budget:
         self._level_s = min(self._burst_s, self._level_s + seconds * self.rate)
 
     def waste(self, seconds: float) -> None:
-        self._level_s -= seconds
+        """No debt beyond a burst: after a bad turn, speech soon buys speculation again."""
+        self._level_s = max(-self._burst_s, self._level_s - seconds)
 
-    @property
-    def left(self) -> bool:
-        return self._level_s > 0.0
+    def allows(self, more_s: float = 0.0) -> bool:
+        """Whether something is left after `more_s` that are not booked yet."""
+        return self._level_s > more_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +101,21 @@ class Ledger:
     dropped: int = 0
     kept: int = 0
     hearings: list[Meter] = field(default_factory=list)
-    """Of every transcription of the growing turn."""
+    """Of every transcription of the growing turn, those that failed too."""
+    used: Meter | None = None
+    """The one of those that the committed answer was made from."""
     ahead: Meter = field(default_factory=Meter)
-    """Of prompts evaluated ahead: part of any answer's cost, so never waste."""
+    """Of prompts evaluated ahead. Most of it is part of any answer's cost: it counts for the budget, not as waste."""
     wasted: list[Meter] = field(default_factory=list)
     """Of answers that were dropped."""
+
+    def cost_s(self, pending: Meter | None = None) -> float:
+        """What the budget pays: all but the answer and the transcription that it was made from.
+
+        :param pending: a transcription that an answer may still be made from.
+        """
+        unused = [meter for meter in self.hearings if meter is not self.used and meter is not pending]
+        return self.ahead.seconds + sum(meter.seconds for meter in [*unused, *self.wasted])
 
     def report(self, *, answer: Meter | None, heard: Meter | None, hit: bool | None) -> SpeculationReport:
         """

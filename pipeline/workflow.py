@@ -53,6 +53,8 @@ class TurnContext:
         """Wait until the turn is sure. Await it before any side effect: a tool, a database, a message to somebody.
 
         From then on the turn cannot be reopened by speech that follows closely.
+
+        :raises asyncio.CancelledError: it was reopened just now.
         """
         await self._committed.wait()
         self._on_committed()

@@ -112,9 +112,10 @@ class PatienceOptions(EngineOptions):
     )
     adapt: bool = option(
         True,
-        "Wait longer for a speaker who makes longer pauses, up to 1.6 times as long (the first silence of each row "
-        "excepted) and never above `max_silence_ms`.",
+        "Wait longer for a speaker who makes longer pauses (the first silence of each row excepted, and never above "
+        "`max_silence_ms`).",
     )
+    adapt_up_to: float = option(1.6, "How many times as long at most.", ge=1, le=10)
     check_at_ms: tuple[float, ...] | None = option(
         None, "Silences, rising, after which the detector is asked; default: the preset's.", unit="ms", min_length=1
     )
@@ -136,7 +137,7 @@ class PatienceOptions(EngineOptions):
             low_silence_ms=chosen.unknown_ms[-1],
             by_words=MappingProxyType(rows),
             max_silence_ms=chosen.max_silence_ms,
-            adapts=self.adapt,
+            adapts_up_to=self.adapt_up_to if self.adapt else 1.0,
         )
 
     @model_validator(mode="after")

@@ -60,7 +60,8 @@ ROWS = ("handover_ms", "statement_ms", "unknown_ms", "doubtful_ms", "open_ms")
 
 def test_the_default_is_balanced() -> None:
     assert PatienceOptions().policy() == PatienceOptions(preset="balanced").policy()
-    assert PatienceOptions().policy().adapts
+    assert PatienceOptions().policy().adapts_up_to == 1.6
+    assert PatienceOptions(adapt_up_to=2).policy().adapts_up_to == 2
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -98,7 +99,7 @@ def test_what_is_set_replaces_the_presets_number(preset: Preset, row: list[float
     assert policy.by_words["open"] == kept.open_ms
     assert (policy.silence_ms, policy.max_silence_ms) == (kept.fallback_silence_ms, max_ms)
     assert policy.check_at_ms == kept.check_at_ms
-    assert not policy.adapts
+    assert policy.adapts_up_to == 1.0
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sessions import Rig
 
 from antiphon.engines.errors import EngineFailed
-from antiphon.engines.host import Priority
+from antiphon.engines.host import Priority, current_ticket
 from antiphon.engines.protocols import EndpointPolicy, ToolCall
-from antiphon.engines.testing import Heard, Reply, ScriptedTTS, Speak, run_virtual
+from antiphon.engines.testing import Heard, Reply, ScriptedSTT, ScriptedTTS, Speak, STTCall, run_virtual
 from antiphon.pipeline.session_settings import SessionSettings
 from antiphon.pipeline.workflow import ToolResult, TurnContext, WorkflowEvent
 
@@ -75,6 +76,37 @@ def test_the_budget_bounds_the_waste() -> None:
     assert calls(0.0) == 1
     assert calls(0.1) <= 1 + (10 * 0.1 + 0.4) / 0.5 + 1
     assert calls(10.0) > 12
+
+
+def test_useful_work_does_not_use_the_budget_up() -> None:
+    """A slow STT and a small budget: every turn is answered from its one transcription, so each may be begun early."""
+    turns = [(at, at + 2.0) for at in range(1, 60, 6)]
+    rig = Rig(turns, seconds=62.0, stt=lambda _: Heard("Hm.", 0.3), llm=[Reply(["Yes."])] * 10,
+              settings=quiet(speculation_budget=0.1))  # fmt: skip
+    run_virtual(rig.run())
+    hits = [event.to_dict()["speculation"]["hit"] for event in rig.of("turn_ended")]
+    assert hits == [True] * 10
+
+
+def test_an_stt_that_fails_again_and_again_uses_the_budget_up() -> None:
+    def hear(call: STTCall) -> Heard | Exception:
+        return EngineFailed("ear")
+
+    rig = Rig([(0.5, 20.5)], seconds=24.0, stt=hear, settings=quiet(speculation_rerun_ms=100, speculation_budget=0.1))
+    rig.stt = SlowToFail(hear)
+    run_virtual(rig.run())
+    assert len(rig.stt.calls) <= 1 + (20 * 0.1 + 0.4) / 0.5 + 2
+
+
+class SlowToFail(ScriptedSTT):
+    """Works for half a second before it fails."""
+
+    async def transcribe(self, audio: Any, options: Any = None) -> Any:
+        meter = current_ticket.get().meter
+        await asyncio.sleep(0.5)
+        if meter is not None:
+            meter.add(0.5)
+        return await super().transcribe(audio, options)
 
 
 def test_a_failed_rerun_is_no_failure_of_the_turn() -> None:
@@ -226,6 +258,18 @@ def test_a_plain_workflow_is_not_asked_twice() -> None:
 # ----------------------------------------------------------------------------------------------- cloud
 
 
+def test_the_commit_does_not_look_at_whether_the_answer_is_ready() -> None:
+    def committed_s(delay_s: float) -> float:
+        rig = Rig([(0.5, 1.5)], seconds=14.0, stt=[Heard("Hello?", delay_s)],
+                  llm=[Reply(["Hi."], first_delay_s=delay_s)],
+                  tts=ScriptedTTS([Speak(first_delay_s=delay_s)]), settings=quiet())  # fmt: skip
+        run_virtual(rig.run())
+        assert rig.said == ["Hi."]
+        return rig.of("committed")[0].t_s
+
+    assert committed_s(0.0) == committed_s(0.3) == committed_s(3.0)
+
+
 @pytest.mark.parametrize("cloud", [False, True])
 def test_nothing_leaves_the_machine_before_commit(cloud: bool) -> None:
     rig = Rig([(0.5, 1.5)], seconds=4.0, stt=[Heard("Hello?", 0.05)], llm=[Reply(["Hi."])], answer_local=False,
@@ -275,6 +319,7 @@ pieces_of_speech = st.lists(
 
 
 @settings(max_examples=100, deadline=None)
+@example([(0.796875, 0.25), (0.46875, 1.0)], ["tool"], [("a", 0.5)], 0.0, False)  # reopened as a tool is about to run
 @given(
     pieces_of_speech,
     st.lists(st.sampled_from(["words", "tool", "fails"]), min_size=1, max_size=3),
@@ -329,6 +374,10 @@ def test_whatever_happens(
     # Of the turn, not of the revision: an answer may be kept when the words of the next one are the same.
     assert {turn for turn, _ in workflow.ran} <= {turn for turn, _ in committed}
     assert len({turn for turn, _ in workflow.ran}) == len(workflow.ran), "a tool ran twice for one turn"
+    first_commit_s = min((event.t_s for event in rig.of("committed")), default=math.inf)
+    assert all(piece.start_s >= first_commit_s - 1e-6 for piece in rig.transport.played), "sound before any commit"
+    said = [item.turn for item in rig.session.conversation if item.role == "assistant"]
+    assert said == sorted(set(said)), "two answers to one turn in the history"
     users = [item.turn for item in rig.session.conversation if item.role == "user"]
     assert users == sorted(set(users)), "one turn stands twice in the history"
 

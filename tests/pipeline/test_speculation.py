@@ -64,22 +64,24 @@ def test_agreed_words_begin_both(earlier: list[str], later: list[str]) -> None:
 
 def test_the_budget_is_what_the_user_speaks() -> None:
     budget = Budget(0.5, burst_s=2.0)
-    assert budget.left
+    assert budget.allows() and budget.allows(0.9) and not budget.allows(1.0)
     budget.waste(1.0)
-    assert not budget.left
+    assert not budget.allows()
     budget.spoke(1.0)
-    assert budget.left
+    assert budget.allows()
     budget.waste(0.6)
-    assert not budget.left
+    assert not budget.allows()
     budget.spoke(1000.0)  # no more than the burst is saved
-    budget.waste(1.0)
-    assert not budget.left
+    assert not budget.allows(1.0)
+    budget.waste(1000.0)  # and no more is owed
+    budget.spoke(2.1)
+    assert budget.allows()
 
 
 def test_no_budget_is_no_speculation() -> None:
     budget = Budget(0.0)
     budget.spoke(100.0)
-    assert not budget.left
+    assert not budget.allows()
 
 
 def meter(seconds: float) -> Meter:
@@ -95,3 +97,11 @@ def test_the_books() -> None:
     assert report == SpeculationReport(
         started=2, dropped=1, reruns=1, hit=True, spent_s=pytest.approx(1.75), wasted_s=pytest.approx(0.6)
     )
+
+
+def test_the_budget_does_not_pay_for_what_became_an_answer() -> None:
+    ledger = Ledger(hearings=[meter(0.1), meter(0.2), meter(0.4)], ahead=meter(0.05), wasted=[meter(1.0)])
+    assert ledger.cost_s() == pytest.approx(1.75)
+    assert ledger.cost_s(pending=ledger.hearings[2]) == pytest.approx(1.35)
+    ledger.used = ledger.hearings[2]
+    assert ledger.cost_s() == pytest.approx(1.35)
