@@ -49,9 +49,8 @@ def judge(seen: Observation, *, run: int, cold: bool = False, concurrency: int =
     outcome, why = _verdict(seen, facts)
     answered = outcome == "answered" and facts.onset is not None
     ttfa_ms = _ms(facts.onset.at_s - seen.zero_s) if answered and facts.onset is not None else None
-    delay_ms = (
-        _ms(facts.commits[0].t_s - seen.zero_s) if seen.live and clip.has_speech and len(facts.commits) == 1 else None
-    )
+    timed = seen.live and clip.has_speech and facts.commits and (answered or len(facts.commits) == 1)
+    delay_ms = _ms(facts.commits[-1].t_s - seen.zero_s) if timed else None
     gaps = gaps_ms(seen.pieces, until_s=seen.hurried_s)
     errors = (
         facts.errors if outcome != "failed" else None

@@ -244,11 +244,15 @@ class ChildPort:
     def call(self, method: str, args: tuple[Any, ...]) -> Any:
         child = self._ready()
         try:
-            try:
-                return child.call(method, args)
-            except _DiedUnread:
-                child = self._after(child)
-                return child.call(method, args)
+            return child.call(method, args)
+        except _DiedUnread:
+            self._note_crash(child)
+        except EngineCrashed:
+            self._note_crash(child)
+            raise
+        child = self._ready()
+        try:
+            return child.call(method, args)
         except EngineCrashed:
             self._note_crash(child)
             raise
@@ -256,11 +260,16 @@ class ChildPort:
     def iterate(self, method: str, args: tuple[Any, ...]) -> Iterator[Any]:
         child = self._ready()
         try:
-            try:
-                yield from child.iterate(method, args)
-            except _DiedUnread:
-                child = self._after(child)
-                yield from child.iterate(method, args)
+            yield from child.iterate(method, args)
+            return
+        except _DiedUnread:
+            self._note_crash(child)
+        except EngineCrashed:
+            self._note_crash(child)
+            raise
+        child = self._ready()
+        try:
+            yield from child.iterate(method, args)
         except EngineCrashed:
             self._note_crash(child)
             raise
@@ -321,11 +330,6 @@ class ChildPort:
                 self._back_off()
                 raise
         return self._child
-
-    def _after(self, child: Child) -> Child:
-        """The child after one that died while idle, as it turned out only when it was asked."""
-        self._note_crash(child)
-        return self._ready()
 
     def _note_crash(self, child: Child) -> None:
         self._child = None

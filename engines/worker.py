@@ -86,11 +86,14 @@ class Precedence:
                 self._holders -= 1
                 self._changed.notify_all()
 
-    def give_way(self) -> None:
-        """Wait until nobody holds it."""
-        if self._enabled and self._holders:
-            with self._changed:
-                self._changed.wait_for(lambda: not self._holders, self._LONGEST_S)
+    def give_way(self) -> float:
+        """Wait until nobody holds it; returns for how many seconds."""
+        if not self._enabled or not self._holders:
+            return 0.0
+        began_s = time.monotonic()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._holders, self._LONGEST_S)
+        return time.monotonic() - began_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +299,8 @@ class Worker:
         self._after = after
         self._port: Port | None = None
         self._jobs: list[tuple[tuple[int, int, int], _Job]] = []
+        self._waited_s = 0.0
+        """For how long the request that runs has given way."""
         self._under_way = 0
         """Streams that have begun and not ended, the running one included."""
         self._order = itertools.count()
@@ -548,6 +553,7 @@ class Worker:
         A failure goes to the one who asked.
         """
         began_s = time.monotonic()
+        self._waited_s = 0.0
         failed = crashed = False
         last: tuple[str, Any] | None
         try:
@@ -559,7 +565,7 @@ class Worker:
                 crashed = True
                 self._fail_waiting(error)  # before the asker hears of it, and maybe asks again
             last = ("error", as_error(error, self.name))
-        took_s = time.monotonic() - began_s
+        took_s = max(0.0, time.monotonic() - began_s - self._waited_s)
         if job.ticket.meter is not None:
             job.ticket.meter.add(took_s)
         with self._wake:
@@ -595,7 +601,7 @@ class Worker:
                 if item is _DONE:
                     break
                 job.deliver("item", item)
-                job.count += 1
+                job.count += item is not None  # None: a sign of life, before the first item
                 if self._others_first(port, job):
                     going_on = True
                     return None
@@ -612,8 +618,8 @@ class Worker:
         if job.ticket.foremost and not job.count:
             with self._precedence.held():
                 return next(job.items, _DONE)
-        if port.streams_at_once > 1 and not job.ticket.foremost:  # one whose items can wait
-            self._precedence.give_way()
+        if job.count and port.streams_at_once > 1 and not job.ticket.foremost:  # one whose items can wait
+            self._waited_s += self._precedence.give_way()
         return next(job.items, _DONE)
 
     def _others_first(self, port: Port, job: _Job) -> bool:

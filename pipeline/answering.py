@@ -220,6 +220,7 @@ class Answering:
 
     def _remember(self, run: Run, user: Item, reply: Reply, emit: Emit) -> None:
         """History holds what was said; a reply cut off by a failure or the end of the session, only its spoken part."""
+        self._owner.seal(run.turn)
         self._conversation.add(user)
         said = reply.text if reply.tts is None else reply.spoken
         if reply.text.strip():
@@ -254,6 +255,7 @@ class Answering:
         )
 
     async def _apologise(self, run: Run, emit: Emit, error: StageError) -> None:
+        self._owner.seal(run.turn)  # the failure is told: a turn that goes on is another one
         cause = error.__cause__
         logger.warning(
             "turn failed", extra={"session": self._session, "turn": run.turn, "stage": error.stage, "code": error.code}

@@ -103,6 +103,8 @@ class Session:
         self._ledger = Ledger()
         self._hypothesis = ""
         """What the last transcription of the open turn heard."""
+        self._told_until_s = 0.0
+        """How far that one heard, on the stream clock."""
         self._preparing: asyncio.Task[None] | None = None
         self._rearm = asyncio.Event()
         self._speculation: Run | None = None
@@ -257,6 +259,9 @@ class Session:
         machine = self._intake.machine
         if machine.state is turns.State.IDLE or hearing.turn != machine.turn or not heard.text.strip():
             return
+        if hearing.until_s < self._told_until_s:
+            return  # a later one was quicker
+        self._told_until_s = hearing.until_s
         before, self._hypothesis = self._hypothesis, heard.text
         if heard.text != before:
             said = {"role": "user", "text": heard.text, "language": heard.language, "final": False}
@@ -291,6 +296,7 @@ class Session:
                 self._budget.waste(self._ledger.cost_s())
                 self._ledger = Ledger()
                 self._hypothesis = ""
+                self._told_until_s = 0.0
                 self._prepare("")
             case turns.DiscardTurn(turn):
                 self._drop_parked()
@@ -363,6 +369,9 @@ class Session:
         if run is None or run.turn != turn or run.task is None or run.task.done():
             return
         run.void = True
+        if run.earlier is not None:
+            self._give_up(run.earlier, "reopened")
+            run.earlier = None
         run.task.cancel()
         if run.floor.is_set():
             self._transport.clear()
@@ -469,12 +478,17 @@ class Session:
     # ------------------------------------------------------------------------ what answers need (Owner)
 
     def heard(self, run: Run, transcript: Transcript) -> bool:
-        earlier, run.earlier = run.earlier, None
+        needless = self._kept_instead(run, transcript.text)
         cue = self._text.cue(transcript.text, transcript.language)
-        self._feed(turns.TextJudged(run.turn, run.revision, cue))
+        self._feed(turns.TextJudged(run.turn, run.revision, cue))  # last: it may commit the turn
+        return needless
+
+    def _kept_instead(self, run: Run, text: str) -> bool:
+        """Whether the answer that was begun before the last pause does for this run too; else that is given up."""
+        earlier, run.earlier = run.earlier, None
         if earlier is None:
             return False
-        if earlier.text is None or not same_words(earlier.text, transcript.text):
+        if earlier.text is None or not same_words(earlier.text, text):
             self._give_up(earlier, "resumed")
             return False
         earlier.take_over(run)

@@ -172,6 +172,10 @@ def _reached(now_s: float, deadline_s: float) -> bool:
     return now_s >= deadline_s - 1e-6
 
 
+_NEWS_OF_SPEECH_S = 0.5
+"""How much later than its beginning speech may be told of: the gate wants to be sure."""
+
+
 class State(Enum):
     IDLE = "idle"
     SPEAKING = "speaking"
@@ -257,7 +261,7 @@ class TurnMachine:
     def deadline(self) -> float | None:
         """When to feed the next :class:`Tick` if nothing else happens; None: no need."""
         if self.state is State.IDLE:
-            return None
+            return None if math.isinf(self._reopen_until_s) else self._reopen_until_s + _NEWS_OF_SPEECH_S
         times = [self._opened_s + self.max_turn_s]
         if self.state is State.SPEAKING:
             times.append(self._last_audio_s + self.stall_s)
@@ -300,6 +304,9 @@ class TurnMachine:
 
     def _by_time(self, now_s: float) -> list[TurnAction]:
         if self.state is State.IDLE:
+            # By time that really passes: where no audio comes, the stream clock of what comes later stands still.
+            if _reached(now_s, self._reopen_until_s + _NEWS_OF_SPEECH_S):
+                self._reopen_until_s = -math.inf
             return []
         if _reached(now_s, self._opened_s + self.max_turn_s):
             return self._commit("max_turn", now_s)

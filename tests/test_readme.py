@@ -90,6 +90,10 @@ RUN: dict[str, str] = {
     "antiphon config show tiny.yaml": "config show tiny.yaml",
     "antiphon engines show piper": "engines show piper",
     "antiphon models list": "models list",
+    "antiphon bench scenarios clips": "bench scenarios clips --only question",
+    "antiphon bench run tiny.yaml local.yaml --clips clips --limit 20 --out out/bench": (
+        "bench run tiny.yaml --clips clips --limit 1 --out bench --force"
+    ),
     "antiphon models pull --for local.yaml": "models pull --for tiny.yaml",
     "antiphon models export --for local.yaml --out models.tar": "models export --for tiny.yaml --out models.tar",
 }
@@ -102,6 +106,8 @@ EXPECTED = {
     "config show": "whisper-tiny.en",
     "engines show": "GPL-3.0-or-later",
     "models list": "whisper-tiny.en",
+    "bench scenarios": "clips",
+    "bench run": "TTFA",
     "models pull": "",
     "models export": "models.tar",
 }
@@ -125,7 +131,7 @@ def test_every_command_of_the_readme_is_known_here() -> None:
 def test_a_command_of_the_readme(shown: str, folder: Path) -> None:
     arguments = shlex.split(RUN[shown])
     printed = antiphon_command(*arguments, cwd=folder, stdin="Hello.\n" if arguments[0] == "chat" else "")
-    name = " ".join(arguments[:2]) if arguments[0] in ("config", "engines", "models") else arguments[0]
+    name = " ".join(arguments[:2]) if arguments[0] in ("config", "engines", "models", "bench") else arguments[0]
     assert EXPECTED[name] in printed
     assert all((folder / path).stat().st_size > 0 for path in arguments if path.endswith((".wav", ".jsonl", ".tar")))
 

@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _JSON_TAGS = ("<tool_call>", "<tool_calls>", "<toolcall>", "<tools>", "<function_call>", "<|tool_call|>")
 """Tags after which `{"name": ..., "arguments": ...}` is due, so that a grammar can take over."""
+_ROOM_TOKENS = 2000
+"""What a conversation takes of the cache while it is answered: the history that a session keeps, and an answer."""
 _PREFILL_BATCHES = 2
 """Batches a step of :meth:`LlamaRuntime.prefill`: between steps, more urgent requests go first."""
 
@@ -108,7 +110,8 @@ class LlamaRuntime:
             self.close()
             raise
         self._batch = shape.batch_tokens
-        self.streams_at_once = config.slots
+        # Each must find room for a whole conversation; what is being written cannot be moved out.
+        self.streams_at_once = max(1, min(config.slots, shape.cache_tokens // _ROOM_TOKENS))
         self._table = SlotTable(self._context, config.slots)
         self._constraints = Constraints(self._model, tagged=self._prompts.tagged_calls)
 

@@ -93,7 +93,7 @@ class ClauseSplitter:
         for _ in range(_TRIMMED_WORDS):
             if len(words) < _WORTH_HURRYING or len(words.split()) < _HURRIED_WORDS:
                 break
-            if judge(words, self._language).kind != "open":
+            if judge(words, self._language).kind != "open" and not _needs_next(words):
                 self._next_piece(len(words))
                 self._drop_released()
                 return [words]
@@ -316,6 +316,14 @@ class ClauseSplitter:
         if marks in ".,:" and word[-2:-1].isdigit():
             return False
         return marks != "." or word.endswith("..") or not self._holds_on(word)
+
+
+def _needs_next(words: str) -> bool:
+    """Whether the last word may be spoken otherwise with the next: "$5" billion, 3:30 pm, 5 km, "some $" 5."""
+    last = words.split()[-1]
+    return not last.isalpha() and any(
+        not char.isalpha() and char not in "'\N{RIGHT SINGLE QUOTATION MARK}-" for char in last
+    )
 
 
 def make_splitter(language: str | None = None, *, first_clause: bool = True) -> ClauseSplitter:

@@ -107,8 +107,9 @@ class MicrophoneTransport:
     def clear(self) -> None:
         with self._lock:
             self._pending.clear()
+        if self._playhead.playing:  # its end rings on; where nothing sounded, the user is to be heard at once
+            self._deaf_until_s = asyncio.get_running_loop().time() + TAIL_S
         self._playhead.clear()
-        self._deaf_until_s = asyncio.get_running_loop().time() + TAIL_S
 
     # ------------------------------------------------------------------------ PortAudio's thread
 

@@ -196,6 +196,30 @@ def test_speech_just_after_the_commit_is_one_turn_with_one_transcript() -> None:
     assert rig.of("turn_ended")[0].to_dict()["speculation"]["dropped"] == 1
 
 
+@pytest.mark.parametrize("resumes_s", [2.2, 2.3, 2.4])
+def test_reopening_while_nobody_knows_whether_the_first_answer_fits(resumes_s: float) -> None:
+    """A cough, a commit, more speech, all before the transcript of the cough is there: nothing may wait for ever."""
+    rig = Rig(
+        [(0.5, 1.5), (1.7, 1.86), (resumes_s, resumes_s + 1.0)], seconds=9.0, policy=EndpointPolicy(silence_ms=300),
+        stt=lambda call: Heard("a b" if call.audio_s > 2.2 else "a", 0.02 if call.audio_s < 1.5 else 0.9),
+        llm=lambda call: Reply([f"To {call.messages[-1].content}."], first_delay_s=0.05),
+    )  # fmt: skip
+    run_virtual(rig.run())
+    assert {event.turn for event in rig.of("turn_ended")} == {event.turn for event in rig.of("speech_started")}
+    assert rig.said
+
+
+def test_a_failed_turn_that_goes_on_is_not_remembered_twice() -> None:
+    rig = Rig(
+        [(0.5, 1.5), (1.9, 3.0)], seconds=8.0, policy=QUICK, stt=lambda _: Heard("I would like"),
+        llm=[EngineFailed("mind"), Reply(["Tea."])], settings=SessionSettings(on_error="Sorry, say that again."),
+    )  # fmt: skip
+    run_virtual(rig.run())
+    users = [item.turn for item in rig.session.conversation if item.role == "user"]
+    assert users == sorted(set(users))
+    assert [event.to_dict()["status"] for event in rig.of("turn_ended")] == ["failed", "completed"]
+
+
 def test_what_was_not_yet_heard_of_a_void_answer_is_never_heard() -> None:
     rig = Rig([(0.5, 1.5), (1.9, 3.0)], seconds=6.0, policy=QUICK, stt=[Heard("I would like"), Heard("Tea.")],
               llm=[Reply(["A long answer that goes on and on, for ever and ever."]), Reply(["Tea."])])  # fmt: skip

@@ -301,6 +301,8 @@ def test_time_is_linear(unit: str, size: int | None) -> None:
         ("Paris is", []),
         ("The Brooklyn Bridge opened in 18", ["The Brooklyn Bridge opened"]),  # not "in"
         ("The child was hurt by the small dog to", ["The child was hurt by the small dog"]),
+        ("It costs about $5 bill", []),
+        ("Meet me there at 3:30 p", ["Meet me there"]),
         ("See [the long page about it", []),
         ("", []),
     ],

@@ -74,6 +74,15 @@ def test_a_seal_is_of_one_turn_and_of_a_committed_one() -> None:
     assert run(machine, (3.06, SpeechPaused(3.0)), (3.6, Tick()), (3.7, SpeechBegan(3.65)))[-1] == ReopenTurn(1, 2)
 
 
+def test_the_window_closes_by_time_that_passes() -> None:
+    """Where no audio comes for a while, the stream clock of what comes later stands where it stood."""
+    machine = committed()
+    assert machine.deadline() == pytest.approx(2.6 + 0.3 + 0.5)
+    run(machine, (3.4, Tick()))
+    assert machine.deadline() is None
+    assert run(machine, (2.9, SpeechBegan(2.8))) == [OpenTurn(2, 2.8)]
+
+
 def test_only_a_commit_by_silence_can_be_wrong() -> None:
     for event in (ManualCommit(), EndOfInput()):
         machine = TurnMachine(EndpointPolicy(silence_ms=600), reopen_ms=300)
