@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from typer.models import ArgumentInfo, CommandInfo, OptionInfo
+from typer.models import ArgumentInfo, CommandInfo, OptionInfo, TyperInfo
 
 from antiphon.pipeline import events
 from antiphon.pipeline.cli import app
@@ -148,14 +148,22 @@ def cli_page() -> str:
     for command in app.registered_commands:
         parts.append(_described("antiphon", command, "##"))
     for group in app.registered_groups:
-        inner = group.typer_instance
-        assert inner is not None
-        path = f"antiphon {group.name}"
-        parts.append(f"## `{path}`\n\n{inner.info.help}\n")
-        if inner.registered_callback is not None and inner.registered_callback.callback is not None:
-            parts.append(f"Before the command:\n\n{_options(inner.registered_callback.callback)}")
-        parts.extend(_described(path, command, "###") for command in inner.registered_commands)
+        parts += _group("antiphon", group, "##")
     return "\n".join(parts)
+
+
+def _group(path: str, group: TyperInfo, level: str) -> list[str]:
+    """The sections of a group's commands, and of the groups within it."""
+    inner = group.typer_instance
+    assert inner is not None
+    path = f"{path} {group.name}"
+    parts = [f"{level} `{path}`\n\n{inner.info.help or group.help}\n"]
+    if inner.registered_callback is not None and inner.registered_callback.callback is not None:
+        parts.append(f"Before the command:\n\n{_options(inner.registered_callback.callback)}")
+    parts += [_described(path, command, f"{level}#") for command in inner.registered_commands]
+    for within in inner.registered_groups:
+        parts += _group(path, within, f"{level}#")
+    return parts
 
 
 def events_page() -> str:
