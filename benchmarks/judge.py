@@ -51,7 +51,8 @@ def judge(seen: Observation, *, run: int, cold: bool = False, concurrency: int =
     ttfa_ms = _ms(facts.onset.at_s - seen.zero_s) if answered and facts.onset is not None else None
     timed = seen.live and clip.has_speech and facts.commits and (answered or len(facts.commits) == 1)
     delay_ms = _ms(facts.commits[-1].t_s - seen.zero_s) if timed else None
-    gaps = gaps_ms(seen.pieces, until_s=seen.hurried_s)
+    # Of a turn that was split there are two replies, and the user between them: that is no gap in either.
+    gaps = gaps_ms(seen.pieces, until_s=seen.hurried_s) if answered else []
     errors = (
         facts.errors if outcome != "failed" else None
     )  # what was not heard because something broke is no word error
