@@ -49,8 +49,12 @@ def judge(seen: Observation, *, run: int, cold: bool = False, concurrency: int =
     outcome, why = _verdict(seen, facts)
     answered = outcome == "answered" and facts.onset is not None
     ttfa_ms = _ms(facts.onset.at_s - seen.zero_s) if answered and facts.onset is not None else None
-    timed = seen.live and clip.has_speech and facts.commits and (answered or len(facts.commits) == 1)
-    delay_ms = _ms(facts.commits[-1].t_s - seen.zero_s) if timed else None
+    delay_ms = None
+    if seen.live and clip.has_speech and facts.onset is not None and answered:
+        before = [commit for commit in facts.commits if commit.t_s <= facts.onset.at_s]
+        delay_ms = _ms(before[-1].t_s - seen.zero_s) if before else None
+    elif seen.live and clip.has_speech and len(facts.commits) == 1:
+        delay_ms = _ms(facts.commits[0].t_s - seen.zero_s)
     # Of a turn that was split there are two replies, and the user between them: that is no gap in either.
     gaps = gaps_ms(seen.pieces, until_s=seen.hurried_s) if answered else []
     errors = (

@@ -172,7 +172,7 @@ def test_what_starts_after_the_end_does_not_make_a_cutoff_of_the_answer_before_i
     ]
     record = judged(events, [sound(400.0)])
     assert (record.outcome, record.ttfa_ms) == ("answered", 400.0)
-    assert (record.commits, record.commit_delay_ms) == (2, None)
+    assert (record.commits, record.commit_delay_ms) == (2, 200.0)  # of the turn that was answered
 
 
 def test_a_turn_reopened_before_anything_was_heard_is_no_cutoff_and_is_counted() -> None:
