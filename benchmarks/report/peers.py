@@ -8,7 +8,7 @@ from antiphon.benchmarks.report import texts
 from antiphon.benchmarks.report.distributions import strips
 from antiphon.benchmarks.report.figures import ratio
 from antiphon.benchmarks.report.markup import NBSP, Child, Html, join, tag
-from antiphon.benchmarks.report.reading import Entry
+from antiphon.benchmarks.report.reading import Entry, setting
 from antiphon.benchmarks.report.sections import Report, Section, ci, company, note, plain_table, who, with_line
 
 
@@ -26,6 +26,7 @@ def beside(report: Report) -> Section | None:
             strips(answered, caption) if answered else None,
             _ratios(report.configs, report.peers),
             _costs(entries),
+            _what_was_run(report.peers),
         ),
     )
 
@@ -77,3 +78,16 @@ def _costs(entries: Sequence[Entry]) -> Html:
         )
         rows.append(tag("tr", tag("th", who(entry), scope="row"), (tag("td", cell) for cell in cells)))
     return join(tag("h3", "Accuracy and cost"), plain_table("Of the same run", head, rows))
+
+
+def _what_was_run(peers: Sequence[Entry]) -> Html | None:
+    rows = [
+        tag("tr", tag("th", who(entry), scope="row"), tag("td", key), tag("td", setting(value)))
+        for entry in peers
+        for key, value in entry.result.settings.items()
+    ]
+    return (
+        join(tag("h3", "What was run"), plain_table("Each peer's parts and settings", ("", "", ""), rows))
+        if rows
+        else None
+    )

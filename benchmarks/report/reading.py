@@ -111,7 +111,7 @@ def _front(result: BenchResult) -> list[int]:
 
 def peers(result: BenchResult) -> list[Entry]:
     return [
-        Entry(key=f"p{number}", label=label_of(peer), color=None, result=peer)
+        Entry(key=f"p{number}", label=peer.config or "unnamed", color=None, result=peer)
         for number, peer in enumerate(result.peers)
     ]
 
