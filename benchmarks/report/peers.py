@@ -87,7 +87,10 @@ def _what_was_run(peers: Sequence[Entry]) -> Html | None:
         for key, value in entry.result.settings.items()
     ]
     return (
-        join(tag("h3", "What was run"), plain_table("Each peer's parts and settings", ("", "", ""), rows))
+        join(
+            tag("h3", "What was run"),
+            plain_table("Each peer's parts and settings", ("", "part", "as it was run"), rows),
+        )
         if rows
         else None
     )
