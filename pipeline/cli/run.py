@@ -34,6 +34,7 @@ from antiphon.pipeline.cli.show import Conversation, TurnRecord, show_fallback
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.events import Event, EventSink
+from antiphon.pipeline.frontend import AudioFrontEnd, front_end_settings
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.transports.microphone import MicrophoneTransport
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
@@ -181,7 +182,10 @@ class _Job:
 
     async def _talk(self, assembly: Assembly, events: TextIO | None) -> dict[str, Any]:
         audio = self.config.audio
-        async with MicrophoneTransport(input_hz=audio.input_hz, output_hz=audio.output_hz) as transport:
+        front_end = AudioFrontEnd(front_end_settings(audio, paced=True, aec=False))
+        async with MicrophoneTransport(
+            input_hz=audio.input_hz, output_hz=audio.output_hz, front_end=front_end
+        ) as transport:
             shown = Conversation(self.console, waterfalls=True)
             session = assembly.session(transport, sinks=[shown.on_event, *_sinks(events)])
             loop = asyncio.get_running_loop()

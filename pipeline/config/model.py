@@ -15,6 +15,7 @@ from antiphon.engines.config import EngineOptions, option
 from antiphon.engines.protocols import Stage
 from antiphon.engines.registry import EngineSpec, find
 from antiphon.pipeline.config.errors import nearest
+from antiphon.pipeline.config.frontend import FrontEndKeys
 
 CHAIN_STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
 """Stages that may have a list of blocks, each the fallback of the one before it."""
@@ -90,8 +91,8 @@ def engine_block(
     return EngineBlock(stage, engine, options, spec, deadline_s, MappingProxyType(dict(voices or {})))
 
 
-class AudioConfig(Section):
-    """Sample rates inside the session."""
+class AudioConfig(Section, FrontEndKeys):
+    """Sample rates inside the session, and what is done to the input before it."""
 
     input_hz: int = option(
         16000,

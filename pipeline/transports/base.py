@@ -18,6 +18,10 @@ class TransportCapabilities:
     """Somebody listens from the start: a greeting makes sense."""
     clears: bool = True
     """`clear()` takes back what has not been heard. False: what was handed over is out of reach."""
+    aec: bool = True
+    """What it plays does not come back in what it hears: nobody listens, or the echo is cancelled there."""
+    cleaned: bool = False
+    """Its input has been through an audio front end (:mod:`antiphon.pipeline.frontend`) already."""
 
 
 class Transport(Protocol):

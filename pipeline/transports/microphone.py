@@ -1,4 +1,4 @@
-"""Microphone and speaker of this machine (PortAudio by `sounddevice`), half-duplex: it never hears itself."""
+"""Microphone and speaker of this machine (PortAudio by `sounddevice`)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import numpy as np
 from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.engines.errors import EngineUnavailable
 from antiphon.pipeline.errors import AudioInputError
+from antiphon.pipeline.frontend import AudioFrontEnd, FrontEndSettings
 from antiphon.pipeline.transports.base import Playhead, TransportCapabilities
 
-TAIL_S = 0.25
-"""The room goes on sounding after the speaker has stopped: the microphone stays deaf this much longer."""
 MAX_QUEUED = 250
 """Input blocks that may wait (5 s at 20 ms); past that the oldest are lost."""
 
@@ -25,11 +24,21 @@ MAX_QUEUED = 250
 class MicrophoneTransport:
     """Async context manager: entering opens the devices.
 
-    There is no echo canceller here, so while a reply is audible (and a moment after) the input is replaced by silence.
+    The speaker is heard by the microphone, so the input goes through an audio front end, which is told what the device
+    really plays, and when.
     """
 
-    def __init__(self, *, input_hz: int = 16000, output_hz: int = 24000, block_ms: int = 20) -> None:
-        self.capabilities = TransportCapabilities(paced=True, greets=True)
+    def __init__(
+        self,
+        *,
+        input_hz: int = 16000,
+        output_hz: int = 24000,
+        block_ms: int = 20,
+        front_end: AudioFrontEnd | None = None,
+    ) -> None:
+        """:param front_end: of this transport alone; None: half-duplex, deaf while a reply sounds."""
+        self.capabilities = TransportCapabilities(paced=True, greets=True, cleaned=True)
+        self._front_end = front_end or AudioFrontEnd(FrontEndSettings(echo="half_duplex"))
         self.input_hz = input_hz
         self.output_hz = output_hz
         self.lost_blocks = 0
@@ -37,7 +46,6 @@ class MicrophoneTransport:
         self._queue: asyncio.Queue[tuple[float, Samples] | None] = asyncio.Queue()
         """Blocks with the loop time at which they were captured."""
         self._playhead = Playhead(0.5)
-        self._deaf_until_s = 0.0
         self._pending: deque[Samples] = deque()
         self._lock = threading.Lock()
         self._streams: list[Any] = []
@@ -89,16 +97,18 @@ class MicrophoneTransport:
         position = 0
         while (block := await self._queue.get()) is not None:
             captured_s, samples = block
-            if captured_s < self._deaf_until_s:
-                samples = np.zeros_like(samples)
-            yield AudioFrame(samples, self.input_hz, position / self.input_hz)
+            frame = AudioFrame(samples, self.input_hz, position / self.input_hz)
             position += len(samples)
+            cleaned = self._front_end.clean(frame, captured_s)
+            if len(cleaned.samples):
+                yield cleaned
+        rest = self._front_end.flush()
+        if len(rest.samples):
+            yield rest
 
     async def play(self, frame: AudioFrame, mark: int) -> float:
         with self._lock:
             self._pending.append(frame.samples)
-        loop = asyncio.get_running_loop()
-        self._deaf_until_s = max(self._deaf_until_s, loop.time() + TAIL_S) + frame.duration_s
         return await self._playhead.book(frame.duration_s)
 
     async def drain(self) -> None:
@@ -107,8 +117,6 @@ class MicrophoneTransport:
     def clear(self) -> None:
         with self._lock:
             self._pending.clear()
-        if self._playhead.playing:  # its end rings on; where nothing sounded, the user is to be heard at once
-            self._deaf_until_s = asyncio.get_running_loop().time() + TAIL_S
         self._playhead.clear()
 
     # ------------------------------------------------------------------------ PortAudio's thread
@@ -136,3 +144,8 @@ class MicrophoneTransport:
                 if len(taken) < len(samples):
                     self._pending.appendleft(samples[len(taken) :])
         data[filled:, 0] = 0
+        if filled and self._loop is not None:
+            sounds_s = self._loop.time() + max(0.0, time.outputBufferDacTime - time.currentTime)
+            frame = AudioFrame(np.array(data[:filled, 0], dtype=np.float32), self.output_hz)
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                self._loop.call_soon_threadsafe(self._front_end.played, frame, sounds_s)
