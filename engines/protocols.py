@@ -343,8 +343,13 @@ class LLM(AbstractAsyncContextManager["LLM"], Protocol):
         """
         ...
 
-    async def prefill(self, messages: Sequence[Message], session_key: str = "") -> None:
-        """Evaluate a prompt prefix ahead of time. A hint: engines without `capabilities.prefill` do nothing."""
+    async def prefill(
+        self, messages: Sequence[Message], session_key: str = "", tools: Sequence[ToolSpec] | None = None
+    ) -> None:
+        """Evaluate a prompt prefix ahead of time. A hint: engines without `capabilities.prefill` do nothing.
+
+        :param tools: those of the prompt to come; None: the ones that the session's last answer had.
+        """
         ...
 
 
