@@ -150,14 +150,16 @@ class FallbackLLM(Chain[LLM]):
                     raise self.exhausted(failures[-1:])
         raise self.exhausted(failures)
 
-    async def prefill(self, messages: Sequence[Message], session_key: str = "") -> None:
+    async def prefill(
+        self, messages: Sequence[Message], session_key: str = "", tools: Sequence[ToolSpec] | None = None
+    ) -> None:
         """Goes to the engine that the next request would go to. A failure counts, but is not raised: it was a hint."""
         with self._attempts() as links:
             for link in links:
                 if link.engine.capabilities.prefill and link.out_until_s is None:
                     try:
                         async with self.deadline(link):
-                            await link.engine.prefill(messages, session_key)
+                            await link.engine.prefill(messages, session_key, *(() if tools is None else (tools,)))
                     except StaleRequest:
                         raise
                     except Exception as error:

@@ -150,6 +150,7 @@ class LLMCall(Call):
 class PrefillCall(Call):
     messages: tuple[Message, ...]
     session_key: str
+    tools: tuple[ToolSpec, ...] | None = None
 
 
 @dataclass(slots=True, kw_only=True)

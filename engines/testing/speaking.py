@@ -95,9 +95,16 @@ class ScriptedLLM(ScriptedEngine[Reply, LLMCall]):
         if reply.error_after is not None and index >= reply.error_after:
             raise reply.error or EngineFailed("a scripted failure", stage="llm", engine=self.name)
 
-    async def prefill(self, messages: Sequence[Message], session_key: str = "") -> None:
+    async def prefill(
+        self, messages: Sequence[Message], session_key: str = "", tools: Sequence[ToolSpec] | None = None
+    ) -> None:
         self._require_entered()
-        call = PrefillCall(began_s=now_s(), messages=tuple(messages), session_key=session_key)
+        call = PrefillCall(
+            began_s=now_s(),
+            messages=tuple(messages),
+            session_key=session_key,
+            tools=None if tools is None else tuple(tools),
+        )
         self.prefills.append(call)
         with timed(call):
             await asyncio.sleep(self._prefill_delay_s)
