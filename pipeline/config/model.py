@@ -15,12 +15,13 @@ from antiphon.engines.config import EngineOptions, option
 from antiphon.engines.protocols import Stage
 from antiphon.engines.registry import EngineSpec, find
 from antiphon.pipeline.config.errors import nearest
+from antiphon.pipeline.config.tools import AgentKeys
 from antiphon.pipeline.config.frontend import FrontEndKeys
 
 CHAIN_STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
 """Stages that may have a list of blocks, each the fallback of the one before it."""
 
-WORKFLOW_KINDS: tuple[str, ...] = ("chat",)
+WORKFLOW_KINDS: tuple[str, ...] = ("chat", "agent")
 """The built-in workflows; anything else is a dotted path."""
 
 DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*|\.[A-Za-z_]\w*)")
@@ -104,14 +105,14 @@ class AudioConfig(Section, FrontEndKeys):
     output_hz: int = option(24000, "Rate at which the session speaks.", unit="Hz", ge=8000, le=48000)
 
 
-class WorkflowConfig(Section):
-    """The agent: what turns a transcript into the text of a reply."""
+class WorkflowKeys(Section):
+    """What every kind of workflow has."""
 
     kind: str = option(
         "chat",
-        "`chat` (the configured LLM with a history), or a dotted path `module:Name` to a workflow class or coroutine "
-        "of your own.",
-        examples=["chat", "my_agent:Workflow"],
+        "`chat` (the configured LLM with a history), `agent` (an agent of `openai-agents`, with tools, on that LLM), or "
+        "a dotted path `module:Name` to a workflow class or coroutine of your own.",
+        examples=["chat", "agent", "my_agent:Workflow"],
     )
     instructions: str = option(
         "You are a helpful voice assistant. Answer in one or two short spoken sentences.",
@@ -138,6 +139,10 @@ class WorkflowConfig(Section):
             return kind
         allowed = f"allowed: {', '.join(WORKFLOW_KINDS)}, or a path 'module:Name'"
         raise ValueError(f"no workflow of that name ({allowed}){nearest(kind, WORKFLOW_KINDS)}")
+
+
+class WorkflowConfig(AgentKeys, WorkflowKeys):
+    """The agent: what turns a transcript into the text of a reply."""
 
 
 class SessionConfig(Section):
