@@ -134,6 +134,9 @@ class STTOptions:
     """Text of the same utterance that earlier passes agreed on."""
     word_times: bool = False
     max_tokens: int | None = None
+    draft: bool = False
+    """The speech goes on, and more will be asked: one quick look is enough. Where the engine would look again, it gives
+    what it has, not `final`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,6 +270,7 @@ class Assembly:
             speculate_in_cloud=config.speculation.cloud,
             speculation_budget=config.speculation.budget,
             speculation_start_ms=config.speculation.start_ms,
+            speculation_fading=config.speculation.fading,
             speculation_rerun_ms=config.speculation.rerun_ms,
             prefill=config.speculation.prefill,
             reopen_ms=config.speculation.reopen_ms,

@@ -123,6 +123,11 @@ class Gate:
         return self.speaking and self._silent_windows == 0
 
     @property
+    def suspects_speech(self) -> bool:
+        """Whether the gate is closed and the last window was speech: it may be about to open."""
+        return not self.speaking and bool(self._ring) and self._ring[-1][1]
+
+    @property
     def silence_ms(self) -> float:
         """Unbroken silence up to now, while the gate is open."""
         return self._silent_windows * self._window_ms

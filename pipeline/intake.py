@@ -28,14 +28,18 @@ class Intake:
         *,
         paced: bool,
         dip_ms: float,
+        fading: float,
         on_action: OnAction,
         on_speech: OnSpeech,
+        on_fade: Callable[[], None],
         on_dip: Callable[[], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
         """
         :param paced: audio comes in real time, so time also passes while none comes.
         :param dip_ms: `on_dip` is called after this much silence, before the gate closes: the turn may be ending.
+        :param fading: `on_fade` is called when the VAD is less sure of speech than this (a probability): it may be
+            about to end.
         :param on_failure: told when the VAD begins to fail.
         """
         self.gate = gate
@@ -48,6 +52,9 @@ class Intake:
         self._dip_ms = dip_ms
         self._on_dip = on_dip
         self._in_dip = False
+        self._fading = fading
+        self._on_fade = on_fade
+        self._in_fade = False
         self._on_failure = on_failure
         self._resampler: StreamResampler | None = None
         self._turn: list[Samples] = []
@@ -144,7 +151,10 @@ class Intake:
                 self.feed(turns.SpeechPaused(at_s))
             case None if not idle:
                 self._turn.append(window.frame.samples)
+                self._watch_fading(window.probability)
                 self._watch_dips()
+                if self.machine.state is turns.State.PAUSED and self.gate.suspects_speech:
+                    self.feed(turns.SpeechSuspected())
                 if self.machine.state is turns.State.PAUSED and self.gate.hears_speech:
                     # The machine took a gap in the input for silence; the voice goes on.
                     self.feed(turns.SpeechBegan(window.frame.start_s))
@@ -159,6 +169,13 @@ class Intake:
         if gap > 0:  # longer than the pre-roll; nothing was said there
             self._turn.append(np.zeros(gap, dtype=np.float32))
         self._turn.append(audio.samples[max(0, -gap) :])
+
+    def _watch_fading(self, probability: float) -> None:
+        if not self.gate.hears_speech or probability >= self._fading:
+            self._in_fade = False
+        elif not self._in_fade:
+            self._in_fade = True
+            self._on_fade()
 
     def _watch_dips(self) -> None:
         if not self.gate.speaking or self.gate.silence_ms < self._dip_ms:

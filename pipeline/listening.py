@@ -7,6 +7,7 @@ moment covers all that was said, if the user really has stopped; then nobody nee
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Hearing:
     """How far it heard, on the stream clock."""
     result: asyncio.Future[Transcript]
     """Has the transcript, or the :class:`StageError`."""
+    draft: bool = False
+    """Asked for in mid-speech: a quick look."""
     meter: Meter = field(default_factory=Meter)
 
 
@@ -92,7 +95,8 @@ class Listener:
 
     def listen(self, audio: AudioFrame, *, turn: int, revision: int, until_s: float, priority: Priority) -> Hearing:
         """Begin a transcription. It goes on whatever becomes of the turn: batch engines cannot be stopped anyway."""
-        hearing = Hearing(turn, until_s, asyncio.get_running_loop().create_future())
+        draft = priority is Priority.RERUN
+        hearing = Hearing(turn, until_s, asyncio.get_running_loop().create_future(), draft)
         ticket = Ticket(self._session, turn, revision, priority, meter=hearing.meter)
         self.last = hearing
         self._task = self._spawn(self._hear(hearing, audio, ticket))
@@ -103,12 +107,15 @@ class Listener:
         last = self.last
         if last is None or last.turn != turn or last.until_s < at_s - _TAIL_S:
             return None
-        failed = last.result.done() and (last.result.cancelled() or last.result.exception() is not None)
-        return None if failed else last
+        if not last.result.done():
+            return None if last.draft else last
+        failed = last.result.cancelled() or last.result.exception() is not None
+        return None if failed or not last.result.result().final else last
 
     async def _hear(self, hearing: Hearing, audio: AudioFrame, ticket: Ticket) -> None:
+        options = dataclasses.replace(self._options, draft=hearing.draft)
         try:
-            heard = await transcribe(self._stt, audio, self._options, self._timeout_s, ticket)
+            heard = await transcribe(self._stt, audio, options, self._timeout_s, ticket)
         except StageError as error:
             hearing.result.set_exception(error)
             hearing.result.exception()  # looked at: a failure that no answer waits for is no news

@@ -39,7 +39,7 @@ from antiphon.pipeline.listening import Hearing, Listener
 from antiphon.pipeline.pauses import PauseHabit
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
-from antiphon.pipeline.speculation import Budget, Ledger, agreed_words, same_words
+from antiphon.pipeline.speculation import Budget, Ledger, same_words, whole_words
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.workflow import Workflow, WorkflowEvent, pieces
 
@@ -136,7 +136,9 @@ class Session:
             dip_ms=settings.speculation_start_ms,
             on_action=self._act,
             on_speech=self._tell_speech,
-            on_dip=self._hear_ahead,
+            fading=settings.speculation_fading,
+            on_fade=self._hear_fading,
+            on_dip=self._hear_dip,
             on_failure=self._tell_vad_failure,
         )
 
@@ -225,6 +227,16 @@ class Session:
         pending = last.meter if last is not None and last.turn == self._intake.machine.turn else None
         return self._budget.allows(self._ledger.cost_s(pending))
 
+    def _hear_fading(self) -> None:
+        """The voice may be dying away: if that is the end, its transcript is ready when silence says so."""
+        if self._engines.cores_free():
+            self._hear_ahead()
+
+    def _hear_dip(self) -> None:
+        """Silence, for the first time since speech: what was heard up to there may have been asked for already."""
+        if self._listener.covering(self._intake.machine.turn, self._intake.gate.last_speech_s) is None:
+            self._hear_ahead()
+
     def _hear_ahead(self, priority: Priority = Priority.SPECULATION) -> None:
         """Transcribe the open turn as it is; at the first silence this may be all that there is to hear."""
         if self._speculates and not self._listener.busy and self._affordable():
@@ -266,8 +278,12 @@ class Session:
         if heard.text != before:
             said = {"role": "user", "text": heard.text, "language": heard.language, "final": False}
             self.send(self.event(TranscriptEvent, turn=machine.turn, revision=machine.revision, **said))
-        if machine.state is turns.State.SPEAKING and (agreed := agreed_words(before or heard.text, heard.text)):
-            self._prepare(agreed)
+        if machine.state is turns.State.SPEAKING:
+            # In a silence this may be all; in mid-speech, the words that a later transcription hears otherwise are
+            # evaluated in vain, at a few milliseconds each: waiting until two agree costs more words than it saves.
+            likely = whole_words(heard.text) if self._intake.gate.hears_speech else heard.text
+            if likely:
+                self._prepare(likely)
 
     def _prepare(self, text: str) -> None:
         """Let the workflow evaluate what its next prompt will begin with, if nothing of it can still change."""

@@ -42,6 +42,8 @@ class SessionSettings:
     """Engine time that may be wasted, in seconds for each second that the user speaks."""
     speculation_start_ms: float = 32.0
     """Silence after which the turn so far is transcribed."""
+    speculation_fading: float = 0.0
+    """VAD probability below which speech may be dying away: the turn so far is transcribed, before there is silence."""
     speculation_rerun_ms: float = 0.0
     """New speech after which the growing turn is transcribed again; 0: only at silences."""
     prefill: bool = True

@@ -32,22 +32,9 @@ def _bare(text: str) -> str:
 _MARKS = ".,;:?!\N{HORIZONTAL ELLIPSIS}"
 
 
-def agreed_words(earlier: str, later: str) -> str:
-    """The beginning that two transcripts of a growing turn share, in whole words, as the later one writes it.
-
-    Marks behind a word do not count: a recogniser puts a full stop wherever the audio ends. Case does: a prompt that
-    begins with another letter is another prompt to a cache. The last word of the later one is left out: it may have
-    been cut off in the middle.
-    """
-    ours, theirs = earlier.split(), later.split()
-    count = 0
-    for one, other in zip(ours, theirs, strict=False):
-        if one.rstrip(_MARKS) != other.rstrip(_MARKS):
-            break
-        count += 1
-    if count == len(theirs):
-        count = max(0, count - 1)
-    return " ".join(theirs[:count])
+def whole_words(text: str) -> str:
+    """A transcript of a turn that goes on, without what its sudden end made: half a word, and a full stop."""
+    return " ".join(text.split()[:-1]).rstrip(_MARKS)
 
 
 class Budget:

@@ -45,6 +45,11 @@ class SpeechPaused:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechSuspected:
+    """A moment of speech in a pause: too short yet to say that the user goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class AudioArrived:
     """Input audio came; a turn whose audio stalls is treated as silence."""
 
@@ -97,6 +102,7 @@ class Clear:
 TurnInput = (
     SpeechBegan
     | SpeechPaused
+    | SpeechSuspected
     | AudioArrived
     | EndEstimated
     | TextJudged
@@ -172,6 +178,10 @@ def _reached(now_s: float, deadline_s: float) -> bool:
     return now_s >= deadline_s - 1e-6
 
 
+_SUSPENSE_S = 0.064
+"""After a moment of speech, the end of the turn waits so long for another one."""
+_LONGEST_SUSPENSE_S = 0.3
+"""Sounds that never become speech put the end off no longer than this."""
 _NEWS_OF_SPEECH_S = 0.5
 """How much later than its beginning speech may be told of: the gate wants to be sure."""
 
@@ -211,6 +221,7 @@ class TurnMachine:
         self.revision = 0
         self._opened_s = 0.0
         self._silence_from_s = 0.0
+        self._suspected_s = -math.inf
         self._last_audio_s = 0.0
         self._asked = 0
         self._probability: float | None = None
@@ -229,6 +240,8 @@ class TurnMachine:
                 self._last_audio_s = now_s
                 if self.state is State.SPEAKING:
                     actions += self._pause(at_s)
+            case SpeechSuspected():
+                self._suspected_s = now_s
             case AudioArrived():
                 self._last_audio_s = now_s
             case EndEstimated(turn, revision, probability):
@@ -266,7 +279,7 @@ class TurnMachine:
         if self.state is State.SPEAKING:
             times.append(self._last_audio_s + self.stall_s)
         else:
-            times.append(self._silence_from_s + self._enough_silence_s())
+            times.append(self._end_of_silence_s())
             if self._asked < len(self.policy.check_at_ms):
                 times.append(self._silence_from_s + self.policy.check_at_ms[self._asked] / 1000)
         earliest = min(times)
@@ -297,6 +310,7 @@ class TurnMachine:
     def _pause(self, at_s: float) -> list[TurnAction]:
         self.state = State.PAUSED
         self._silence_from_s = at_s
+        self._suspected_s = -math.inf
         self._asked = 0
         self._probability = None
         self._cue = "unknown"
@@ -312,13 +326,18 @@ class TurnMachine:
             return self._commit("max_turn", now_s)
         if self.state is not State.PAUSED:
             return []
-        if _reached(now_s, self._silence_from_s + self._enough_silence_s()):
+        if _reached(now_s, self._end_of_silence_s()):
             return self._commit("silence", now_s)
         due = sum(1 for at_ms in self.policy.check_at_ms if _reached(now_s, self._silence_from_s + at_ms / 1000))
         if due > self._asked:
             self._asked = due
             return [AskDetector(self.turn, self.revision)]
         return []
+
+    def _end_of_silence_s(self) -> float:
+        """When the silence will have been long enough; if the user may just be going on, a moment later."""
+        end_s = self._silence_from_s + self._enough_silence_s()
+        return max(end_s, min(self._suspected_s + _SUSPENSE_S, end_s + _LONGEST_SUSPENSE_S))
 
     def _enough_silence_s(self) -> float:
         """Silence that ends the turn, given what is known of it now."""

@@ -179,7 +179,8 @@ class FasterWhisper(Hosted):
             piece: Piece = await worker.call("decode", samples[start:end], replace(request, offset_s=start / RATE_HZ))
             pieces.append(piece)
             request = self._next(request, piece)
-        return _transcript(merge(pieces) if pieces else Piece(words=() if request.word_times else None))
+        whole = merge(pieces) if pieces else Piece(words=() if request.word_times else None)
+        return _transcript(whole, final=not (request.draft and whole.looped))
 
     def _request(self, options: STTOptions, facts: ModelFacts) -> DecodeRequest:
         mine = self._options
@@ -193,6 +194,7 @@ class FasterWhisper(Hosted):
             prefix=_safe_prefix(options.agreed_prefix),
             word_times=options.word_times or mine.word_times,
             max_tokens=min(limits) if limits else None,
+            draft=options.draft,
         )
 
     def _next(self, request: DecodeRequest, piece: Piece) -> DecodeRequest:
@@ -252,9 +254,10 @@ def _safe_prefix(agreed: str | None) -> str:
     return " ".join(words).rstrip(".,;:!?…。！？、 ")
 
 
-def _transcript(piece: Piece) -> Transcript:
+def _transcript(piece: Piece, *, final: bool) -> Transcript:
     return Transcript(
         text=piece.text,
+        final=final,
         language=piece.language,
         language_probability=piece.language_probability,
         words=piece.words,

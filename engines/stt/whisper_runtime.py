@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,10 @@ def _verdict(attempt: _Attempt, text: str, looped: bool, acoustics: Acoustics, r
 def _later(request: DecodeRequest, samples: int) -> DecodeRequest:
     """The request for what begins so many samples later."""
     return replace(request, offset_s=request.offset_s + samples / RATE_HZ)
+
+
+_DRAFT_SHARE = 0.6
+"""Of the tokens that speech of that length can be: what a draft may have."""
 
 
 class WhisperRuntime:
@@ -136,7 +141,9 @@ class WhisperRuntime:
             yield Piece(language=request.language, words=() if request.word_times else None, duration_s=duration_s)
             return
         piece, read_s = self._decode(samples, acoustics, request)
-        if piece.rejected_text and duration_s > _SPLIT_S and not abandoned():
+        if request.draft:
+            yield replace(piece, duration_s=duration_s)
+        elif piece.rejected_text and duration_s > _SPLIT_S and not abandoned():
             parts = replace(request, prefix="", strict=True)
             for start, end in cut_quiet(samples, duration_s * 0.6):
                 yield from self._pieces(samples[start:end], _later(parts, start))
@@ -155,7 +162,9 @@ class WhisperRuntime:
             request = replace(request, language=tried[-1].language)
         judged = tried[-1]
         verdict = _verdict(judged, text, looped, acoustics, request)
-        if verdict is None and not looped and self._doubtful(judged, request.policy):
+        if request.draft:
+            looped = looped or verdict is not None
+        elif verdict is None and not looped and self._doubtful(judged, request.policy):
             full = self._attempt(samples, FULL_WINDOW_S, request)
             sound = loops.loop_reason(full.text, full.finished, request.limits.compression_ratio) is None
             if sound and full.logprob > judged.logprob:
@@ -166,7 +175,7 @@ class WhisperRuntime:
         read_s = duration_s
         if verdict is None:
             sparse = len(text.split()) < _SPARSE_WORDS_PER_S * acoustics.active_s
-            suspect = sparse and duration_s > _SUSPECT_S and request.max_tokens is None
+            suspect = sparse and duration_s > _SUSPECT_S and request.max_tokens is None and not request.draft
             if request.word_times or suspect:
                 words = self._words(attempt, text, samples)
             if suspect and words:
@@ -203,7 +212,7 @@ class WhisperRuntime:
             logger.debug("whisper loop guard", extra={"window_s": window_s, "reason": reason})
             if (once := loops.said_once(attempt.text, acoustics.active_s)) is not None:
                 return tried, once, False
-            if attempt.no_speech > request.limits.no_speech:
+            if request.draft or attempt.no_speech > request.limits.no_speech:
                 break  # noise: a longer window would only invent something else
             if len(tried) > 1:
                 agreed = loops.agreed_text(tried[-2].text, attempt.text, finished, acoustics.active_s)
@@ -235,6 +244,8 @@ class WhisperRuntime:
         prefix = tokenizer.encode(" " + request.prefix.strip()) if request.prefix.strip() else []
         prompt = [*self._context(tokenizer, request), *tokenizer.sot_sequence, tokenizer.no_timestamps, *prefix]
         cap = cap or token_cap(len(kept) / RATE_HZ, language, request.max_tokens)
+        if request.draft:
+            cap = math.ceil(cap * _DRAFT_SHARE)  # a loop costs less so; who speaks faster is heard again anyway
         cap = min(MAX_TOKENS, cap + len(prefix))
         result = self._model.generate(
             encoded,

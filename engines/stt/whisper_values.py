@@ -32,6 +32,8 @@ class DecodeRequest:
     """Text that the piece begins with."""
     word_times: bool = False
     max_tokens: int | None = None
+    draft: bool = False
+    """One attempt, whatever comes of it."""
     strict: bool = False
     """The piece is part of a longer one that was rejected: believe only what is probable."""
     offset_s: float = 0.0

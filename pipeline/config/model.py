@@ -266,6 +266,13 @@ class SpeculationConfig(Section):
     )
     cloud: bool = option(False, "Whether requests to engines that leave this machine may be made before the turn ends.")
     start_ms: float = option(32.0, "Silence after which the turn so far is transcribed.", unit="ms", ge=0, le=2000)
+    fading: float = option(
+        0.8,
+        "The turn so far is transcribed as soon as the VAD is less sure of speech than this, if a core is free: a "
+        "voice that dies away sounds so before it is silent; 0: only at silence.",
+        ge=0,
+        le=1,
+    )
     rerun_ms: float = option(
         600.0,
         "While the user speaks on: new speech after which the growing turn is transcribed again, if a core is free; 0: "

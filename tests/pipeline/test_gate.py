@@ -120,6 +120,16 @@ def test_the_end_of_speech_is_known_before_the_gate_closes() -> None:
     assert gate.last_speech_s == pytest.approx(9 * WINDOW_S)
 
 
+def test_it_suspects_speech_before_it_is_sure() -> None:
+    gate = gate_of(pattern(".##.####..#"))
+    suspects = []
+    for start in range(0, 11 * WINDOW, WINDOW):
+        run_one = list(gate.push(AudioFrame(ramp(WINDOW), RATE_HZ, start / RATE_HZ)))
+        assert len(run_one) == 1
+        suspects.append("?" if gate.suspects_speech else "-")
+    assert "".join(suspects) == "-??-------?", "open from the third window of speech on, closed after two of silence"
+
+
 def test_it_opens_again_and_again() -> None:
     found = heard(("....####....") * 5)
     assert [kind for kind, _ in found] == ["opened", "closed"] * 5

@@ -24,6 +24,7 @@ from antiphon.pipeline.turns import (
     ResumeTurn,
     SpeechBegan,
     SpeechPaused,
+    SpeechSuspected,
     State,
     Tick,
     TurnAction,
@@ -63,6 +64,32 @@ def test_going_on_raises_the_revision() -> None:
     assert run(machine, (3.7, AudioArrived())) == [CommitTurn(1, 1, "silence", None)]
     assert run(machine, (5.0, SpeechBegan(4.9))) == [OpenTurn(2, 4.9)]
     assert machine.revision == 0
+
+
+def test_a_moment_of_speech_puts_the_end_off_a_little() -> None:
+    machine = paused()
+    assert run(machine, (2.58, SpeechSuspected()), (2.6, Tick()), (2.63, AudioArrived())) == []
+    assert machine.deadline() == pytest.approx(2.644)
+    assert run(machine, (2.65, AudioArrived())) == [CommitTurn(1, 0, "silence", None)]
+
+
+def test_speech_that_was_suspected_goes_on() -> None:
+    machine = paused()
+    assert run(machine, (2.58, SpeechSuspected()), (2.61, SpeechSuspected())) == []
+    assert run(machine, (2.65, SpeechBegan(2.56))) == [ResumeTurn(1, 1)]
+
+
+def test_sounds_that_never_become_speech_put_the_end_off_only_so_long() -> None:
+    machine = paused()
+    sounds = [(2.0 + 0.03 * count, SpeechSuspected()) for count in range(1, 40)]
+    ends = [at_s for at_s, event in sounds if machine.feed(event, at_s)]
+    assert ends == [pytest.approx(2.9)], "0.3 s after the 0.6 s of silence"
+
+
+def test_what_was_suspected_before_a_pause_does_not_count() -> None:
+    machine = paused()
+    assert run(machine, (2.5, SpeechSuspected()), (2.52, SpeechBegan(2.4)), (2.53, SpeechPaused(1.94))) != []
+    assert machine.deadline() == pytest.approx(2.54)
 
 
 @pytest.mark.parametrize(
