@@ -29,6 +29,7 @@ from antiphon.engines.protocols import LLM, Stage
 from antiphon.engines.registry import EngineContext
 from antiphon.pipeline.agents_sdk import OnSessionLLM, bridge_sdk, sdk_in_use
 from antiphon.pipeline.config import Config, EngineBlock
+from antiphon.pipeline.config.model import WORKFLOW_KINDS
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.events import EventSink
@@ -106,6 +107,8 @@ class Assembly:
     load_s: dict[str, float] = field(default_factory=dict)
     """How long each stage took to load, in seconds."""
     _apology: tuple[AudioFrame, ...] = ()
+    _agents: Any = None
+    """The agent runtime, for the workflow kind `agent`."""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def __aenter__(self) -> Assembly:
@@ -155,6 +158,8 @@ class Assembly:
             if isinstance(result, BaseException):
                 raise result
         self.llm = made.get("llm")
+        if config.workflow.kind == "agent":
+            await self._enter_agents()
         if self.llm is not None:
             bridge_sdk()
         if self.text_only:
@@ -177,7 +182,18 @@ class Assembly:
     def _uses_llm(self) -> bool:
         if self.needs_llm is not None:
             return self.needs_llm
-        return self.config.workflow.kind == "chat" or may_use_llm(_workflow_target(self.config))
+        return self.config.workflow.kind in WORKFLOW_KINDS or may_use_llm(_workflow_target(self.config))
+
+    async def _enter_agents(self) -> None:
+        try:
+            from antiphon.pipeline.agent.runtime import AgentRuntime
+        except ModuleNotFoundError as error:
+            raise WorkflowError(
+                f"workflow.kind: agent needs the Python package {error.name}, which is not installed",
+                hint='pip install "antiphon[agents]"',
+            ) from error
+        runtime = AgentRuntime(self.config.workflow, load_user_object, offline=self.config.session.offline)
+        self._agents = await self._stack.enter_async_context(runtime)
 
     def _make(self, stage: Stage, chain: Sequence[EngineBlock], context: EngineContext) -> Any:
         session = self.config.session
@@ -239,6 +255,10 @@ class Assembly:
         if settings.kind == "chat":
             assert self.llm is not None, "the assembly has not been entered"
             return ChatWorkflow(self.llm, settings.instructions)
+        if settings.kind == "agent":
+            assert self._agents is not None, "the assembly has not been entered"
+            workflow: Workflow = self._agents.workflow(self.llm)
+            return workflow
         target = _workflow_target(self.config)
         if isinstance(target, type):
             try:
