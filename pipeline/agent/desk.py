@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 STARTED = "Started. It goes on in the background; its result will follow. Tell the user that it was started."
 
+NO_TEXT = "(something that is no text)"
+
 Work = Callable[[], Awaitable[Any]]
 
 
@@ -119,8 +121,8 @@ def as_text(output: Any) -> str:
         return output
     if isinstance(output, list | tuple):
         return "\n".join(as_text(part) for part in output)
-    if isinstance(output, dict) and output.get("type") == "text":
-        return str(output.get("text", ""))
+    if isinstance(output, dict) and "type" in output:
+        return str(output["text"]) if "text" in output else NO_TEXT
     text = getattr(output, "text", None)
     return text if isinstance(text, str) else str(output)
 

@@ -15,6 +15,7 @@ from agents.models.chatcmpl_converter import Converter
 
 from antiphon.engines import protocols
 from antiphon.engines.protocols import Message, ToolCall
+from antiphon.pipeline.agent.desk import as_text
 from antiphon.pipeline.errors import WorkflowError
 
 NO_RESULT = "The user interrupted before there was a result."
@@ -120,7 +121,7 @@ def prompt_messages(system_instructions: str | None, input: str | list[TResponse
         message = cast(dict[str, Any], given)
         role: str = message["role"]
         if role == "tool":
-            found.append(Message("tool", _text(message["content"]), tool_call_id=message["tool_call_id"]))
+            found.append(Message("tool", as_text(message["content"]), tool_call_id=message["tool_call_id"]))
             continue
         calls = tuple(
             ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])

@@ -76,7 +76,9 @@ class ToolConfig(AgentSection):
         "Speak a late result when it comes: true, or a sentence with `{result}` in it. Where the session can speak of "
         "itself.",
     )
-    say: str = option("", "Spoken while the tool runs, if the agent has not said anything yet.", examples=["One moment."])
+    say: str = option(
+        "", "Spoken while the tool runs, if the agent has not said anything yet.", examples=["One moment."]
+    )
     needs_approval: bool = option(False, "Somebody has to say yes before each call.")
 
     @property

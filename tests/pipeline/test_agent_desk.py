@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from antiphon.engines.protocols import Message, ToolCall
 from antiphon.engines.testing import Reply, run_virtual
-from antiphon.pipeline.agent.desk import STARTED, ToolDesk, ToolFailed, as_text, failure_text
+from antiphon.pipeline.agent.desk import NO_TEXT, STARTED, ToolDesk, ToolFailed, as_text, failure_text
 from antiphon.pipeline.agent.items import LATE, NO_RESULT, input_items, prompt_messages
 from antiphon.pipeline.agent.rules import ToolRules
 from antiphon.pipeline.workflow import ToolResult
@@ -261,6 +261,7 @@ def test_arguments_of_a_tool_that_does_not_check_them_are_checked() -> None:
         ("a", "a"),
         ({"type": "text", "text": "b"}, "b"),
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
+        ([{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "x"}], f"a\n{NO_TEXT}"),
         (5, "5"),
         ({"x": 1}, "{'x': 1}"),
     ],
