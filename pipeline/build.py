@@ -40,6 +40,7 @@ from antiphon.pipeline.session_settings import Engines, SessionSettings, TextToo
 from antiphon.pipeline.text import Lexicon, make_speakable, make_splitter
 from antiphon.pipeline.text.completeness import judge
 from antiphon.pipeline.transports.base import Transport
+from antiphon.pipeline.transports.echo import echo_controlled
 from antiphon.pipeline.workflow import ChatWorkflow, Workflow, as_workflow
 
 logger = logging.getLogger(__name__)
@@ -332,13 +333,14 @@ class Assembly:
     ) -> Session:
         """A new session on these engines.
 
+        :param transport: its input goes through the front end that the section `audio` asks for.
         :param manual_turns: the whole input is one turn.
         :param adjust: may change the :class:`Session`'s keyword arguments before it is made.
         """
         assert self.engines is not None, "the assembly has not been entered"
         arguments: dict[str, Any] = {
             "engines": self.engines,
-            "transport": transport,
+            "transport": echo_controlled(transport, self.config.audio),
             "workflow": self._bound(workflow) if workflow is not None else self.workflow(),
             "text": self.text_tools(),
             "settings": self.settings(manual_turns=manual_turns),

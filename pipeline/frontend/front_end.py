@@ -171,11 +171,12 @@ class _Stream:
 
     def flush(self) -> AudioFrame:
         self._drain_resampler()
-        wanted = len(self._pending) + self._processor.delay_samples - self._skip
-        self._pending = np.pad(self._pending, (0, -wanted % BLOCK + wanted - len(self._pending)))
+        delay = self._processor.delay_samples
+        wanted = len(self._pending) + delay - self._skip
+        self._pending = np.pad(self._pending, (0, delay + -(len(self._pending) + delay) % BLOCK))
         rest = self._process()
         self._pending = _NOTHING
-        self._skip = self._processor.delay_samples
+        self._skip = delay
         return AudioFrame(rest.samples[:wanted], RATE_HZ, rest.start_s)
 
     def _drain_resampler(self) -> None:
