@@ -99,10 +99,18 @@ def to_srt(transcript: Transcript, duration_s: float) -> str:
 def to_vtt(transcript: Transcript, duration_s: float) -> str:
     """WebVTT (https://www.w3.org/TR/webvtt1/); the characters that are markup there are escaped."""
     blocks = ["WEBVTT\n"]
-    for cue in cues(transcript, duration_s):
-        text = cue.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{_wrapped(text)}\n")
+    blocks.extend(vtt_cue(cue.start_s, cue.end_s, cue.text) for cue in cues(transcript, duration_s))
     return "\n".join(blocks)
+
+
+def vtt_cue(start_s: float, end_s: float, text: str, *, voice: str = "") -> str:
+    """One cue of a WebVTT file, ending in a newline.
+
+    :param voice: who says it; "" for nobody in particular.
+    """
+    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = f"<v {voice}>{_wrapped(safe)}</v>" if voice else _wrapped(safe)
+    return f"{_clock(start_s, '.')} --> {_clock(end_s, '.')}\n{shown}\n"
 
 
 def render(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,7 @@ from antiphon.pipeline.config.interpolate import join
 from antiphon.pipeline.config.tree import Items, Node, Scalar, Section
 
 _SHOWN_CHARS = 60
+_URL_LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _HIDDEN_FROM_CHARS = 4
 """Values of environment variables this long are hidden inside the messages of validators; "1" would hide any 1."""
 
@@ -29,6 +31,7 @@ def found(node: Node, secret: bool = False) -> str:
     if node.written is None and node.value is None:
         return node.text or "nothing"
     text = node.text if node.written is None else node.written
+    text = _URL_LOGIN.sub("***", text)
     shown = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "..."
     return repr(shown) if node.written is not None or isinstance(node.value, str) else shown
 
