@@ -17,6 +17,7 @@ from antiphon.engines.registry import EngineSpec, find
 from antiphon.pipeline.config.errors import nearest
 from antiphon.pipeline.config.tools import AgentKeys
 from antiphon.pipeline.config.frontend import FrontEndKeys
+from antiphon.pipeline.config.transcript import TranscriptKeys
 
 CHAIN_STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
 """Stages that may have a list of blocks, each the fallback of the one before it."""
@@ -296,6 +297,10 @@ class SpeculationConfig(Section):
     )
 
 
+class TranscriptConfig(Section, TranscriptKeys):
+    """What is kept of conversations."""
+
+
 class Config(Section):
     """A valid configuration. Made by :func:`~antiphon.pipeline.config.load_config`, or in code.
 
@@ -316,6 +321,7 @@ class Config(Section):
     text: TextConfig = TextConfig()
     models: ModelsConfig = ModelsConfig()
     speculation: SpeculationConfig = SpeculationConfig()
+    transcript: TranscriptConfig = TranscriptConfig()
 
     def blocks(self) -> tuple[EngineBlock, ...]:
         """Every engine block, in the order in which audio passes."""
