@@ -141,9 +141,34 @@ def _handoff_spec(handoff: Handoff[Any, Any]) -> ToolSpec:
 
 def _spec(tool: dict[str, Any]) -> ToolSpec:
     function = tool["function"]
-    return ToolSpec(
-        function["name"], function.get("description") or "", function.get("parameters") or {"type": "object"}
-    )
+    return ToolSpec(function["name"], function.get("description") or "", _slim(function.get("parameters")))
+
+
+def _slim(schema: Any) -> dict[str, Any]:
+    """A schema of arguments without what only validators need: small models copy it into their calls.
+
+    Titles repeat the names; that nothing else is allowed, the check says when it comes to that.
+    """
+    slim = _without_titles(schema if isinstance(schema, dict) else {})
+    return {"type": "object", "properties": {}, **slim}
+
+
+def _without_titles(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_titles(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if key == "properties" and isinstance(value, dict):  # here the keys are names of arguments
+            found[key] = {name: _without_titles(inner) for name, inner in value.items()}
+        elif key == "additionalProperties" and value is False:
+            continue
+        elif key == "required" and value == []:
+            continue
+        elif key != "title" or not isinstance(value, str):
+            found[key] = _without_titles(value)
+    return found
 
 
 def _options(settings: ModelSettings, output_schema: AgentOutputSchemaBase | None) -> LLMOptions:
@@ -172,6 +197,7 @@ async def _answer(
     async with contextlib.aclosing(_generator(llm.stream(messages, tools, options, session_key))) as events:
         async for event in events:
             if isinstance(event, ToolCall):
+                event = _without_needless(event, tools)
                 if _call_key(event) in made:
                     repetitions += 1
                     continue
@@ -185,6 +211,14 @@ async def _answer(
         async with contextlib.aclosing(_generator(llm.stream(messages, tools, spoken, session_key))) as events:
             async for event in events:
                 yield event
+
+
+def _without_needless(call: ToolCall, tools: Sequence[ToolSpec]) -> ToolCall:
+    """A tool without parameters gets none, whatever a small model makes up for it."""
+    spec = next((tool for tool in tools if tool.name == call.name), None)
+    if spec is not None and not spec.parameters.get("properties") and not spec.parameters.get("additionalProperties"):
+        return dataclasses.replace(call, arguments="{}")
+    return call
 
 
 def _with_own_id(call: ToolCall, taken: set[str]) -> ToolCall:
