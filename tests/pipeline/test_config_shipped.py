@@ -12,7 +12,7 @@ from antiphon.pipeline.config.sources import find_source
 from antiphon.pipeline.config.tree import parse
 
 FOLDER = Path(__file__).parents[2] / "configs"
-NAMES = ["cloud.yaml", "hybrid.yaml", "local.yaml", "multilingual.yaml", "tiny.yaml", "webrtcvad.yaml"]
+NAMES = ["agent.yaml", "cloud.yaml", "hybrid.yaml", "local.yaml", "multilingual.yaml", "tiny.yaml", "webrtcvad.yaml"]
 
 
 def load(name: str) -> Config:
