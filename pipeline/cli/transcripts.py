@@ -56,7 +56,9 @@ SessionArgument = Annotated[
 ]
 
 
-def _open(config: str | None, database: Path | None, *, must_exist: bool = True) -> tuple[TranscriptStore, Config | None]:
+def _open(
+    config: str | None, database: Path | None, *, must_exist: bool = True
+) -> tuple[TranscriptStore, Config | None]:
     """The store that the options name."""
     if config is None:
         return open_store(path=database, must_exist=must_exist), None
@@ -103,7 +105,9 @@ def list_sessions(
     for info in found:
         marks = [mark for mark, on in _marks(info, doubtful).items() if on]
         started = f"{info.started_at.astimezone():%Y-%m-%d %H:%M:%S}"
-        table.add_row(Text(info.id), started, str(info.turns), Text(info.person or ""), Text(", ".join(marks), "yellow"))
+        table.add_row(
+            Text(info.id), started, str(info.turns), Text(info.person or ""), Text(", ".join(marks), "yellow")
+        )
     Console(highlight=False).print(table)
 
 
@@ -183,7 +187,8 @@ def _export_wav(store: TranscriptStore, info: SessionInfo, config: Config | None
 def _only_file(info: SessionInfo) -> str:
     if not info.audio_files:
         raise TranscriptError(
-            f"the session {info.id} has no recording", hint="sessions are recorded where transcript.record_audio is true"
+            f"the session {info.id} has no recording",
+            hint="sessions are recorded where transcript.record_audio is true",
         )
     return info.audio_files[0]
 
@@ -291,5 +296,3 @@ def upgrade(config: ConfigOption = None, database: DatabaseOption = None) -> Non
     store, _ = _open(config, database)
     with store:
         typer.echo(f"{store.database.place}: schema {store.database.version()}, up to date")
-
-

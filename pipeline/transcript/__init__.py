@@ -23,10 +23,12 @@ from antiphon.pipeline.transcript.errors import (
 from antiphon.pipeline.transcript.recorder import Recorder
 from antiphon.pipeline.transcript.recording import RecordedTransport, Recording, read_recording, start_recording
 from antiphon.pipeline.transcript.sealed import RecordingKey
+from antiphon.pipeline.transcript.service import BegunSession, TranscriptService
 from antiphon.pipeline.transcript.store import Erased, TranscriptStore, default_path, open_store
 from antiphon.pipeline.transcript.values import Call, Record, SessionInfo, TurnView
 
 __all__ = [
+    "BegunSession",
     "Call",
     "Compactor",
     "Erased",
@@ -41,6 +43,7 @@ __all__ = [
     "SessionInfo",
     "TranscriptError",
     "TranscriptKeyError",
+    "TranscriptService",
     "TranscriptStore",
     "TranscriptStoreError",
     "TranscriptWriteFailed",

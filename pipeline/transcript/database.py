@@ -103,9 +103,7 @@ class Database:
     def version(self) -> str:
         """The schema's revision; "" for a database without tables."""
         with self.reading() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
-                return ""
-            return str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() or "")
+            return _version(connection)
 
     def upgrade(self) -> tuple[str, str]:
         """Bring the schema up to date. Safe while other processes do the same; all of it happens, or nothing.
@@ -114,7 +112,8 @@ class Database:
         :raises TranscriptStoreError: the database cannot be reached or changed, or is newer than this program.
         """
         try:
-            before = self.version()
+            with self.engine.connect() as connection:
+                before = _version(connection)
             if before != migrations.HEAD:
                 with self._alone(), self._writing() as connection:
                     if not self.is_sqlite:
@@ -209,6 +208,12 @@ class Database:
     def _insert(self, table: Any) -> Any:
         insert = sqlite.insert if self.is_sqlite else postgresql.insert
         return insert(table).on_conflict_do_nothing()
+
+
+def _version(connection: sa.Connection) -> str:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() or "")
 
 
 def _is_about_a_row(error: SQLAlchemyError) -> bool:

@@ -90,7 +90,10 @@ def _remove_rows(database: Database, session: str, why: Reason, files: int) -> i
         rows = 0
         for model in RECORD_TABLES:
             rows += connection.execute(sa.delete(model).where(model.__table__.c.session == session)).rowcount
-        rows += connection.execute(sa.delete(Session).where(Session.id == session)).rowcount
+        there = connection.execute(sa.delete(Session).where(Session.id == session)).rowcount
+        if not there:
+            return 0  # another process was quicker, and left the tombstone
+        rows += there
         connection.execute(sa.delete(Erasure).where(Erasure.session == session))
         connection.execute(
             sa.insert(Erasure).values(session=session, at=datetime.now(UTC), reason=why, rows=rows, files=files)

@@ -143,7 +143,7 @@ def _infos(connection: sa.Connection, rows: Sequence[Any]) -> list[SessionInfo]:
         SessionInfo(
             id=row["id"],
             started_at=row["started_at"],
-            last_at=max(row["started_at"], *(at for at in (last.get(row["id"]), last_turn.get(row["id"])) if at)),
+            last_at=max(at for at in (row["started_at"], last.get(row["id"]), last_turn.get(row["id"])) if at),
             ended=row["id"] in ended,
             turns=turns.get(row["id"], 0),
             person=row["person"],

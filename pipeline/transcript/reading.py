@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from antiphon.pipeline.conversation import Conversation, Item
-from antiphon.pipeline.transcript.rows import SPEAKING
 from antiphon.pipeline.transcript.values import Call, Record, TurnView
 
 COMPACTED = "compacted"
@@ -86,38 +85,48 @@ class _Draft:
 
 
 def turns(records: Sequence[Record], session: str) -> list[TurnView]:
-    """The turns in order; turn 0 (what was said outside of any) only where something was said."""
+    """The turns in order, and between them (as turn 0) what was said outside of any."""
     answered = calls(records, session)
-    numbers = sorted({record.turn for record in records if record.turn or _is_speech(record)})
-    views = (_turn([record for record in records if record.turn == number], number) for number in numbers)
-    found = [
-        replace(view, calls=tuple(call for call in answered if call.turn == view.turn and call.seq not in void))
-        for view, void in ((view, _void_seqs(records, view.turn)) for view in views)
-    ]
-    return [view for view in found if view.turn or view.heard or view.unheard]
+    found = []
+    for number, own in _groups(records):
+        void = _void_seqs(own)
+        seqs = {record.seq for record in own} - void
+        view = _turn(own, number, void)
+        found.append(replace(view, calls=tuple(call for call in answered if call.seq in seqs)))
+    return [view for view in found if view.turn or view.heard or view.unheard or view.calls]
 
 
-def _is_speech(record: Record) -> bool:
-    return record.kind in (SPEAKING, "spoken", "transcript")
+def _groups(records: Sequence[Record]) -> list[tuple[int, list[Record]]]:
+    """The records of each turn; of turn 0 those of each thing that was said."""
+    numbered: dict[int, list[Record]] = {}
+    others: list[list[Record]] = [[]]
+    for record in records:
+        if record.turn:
+            numbered.setdefault(record.turn, []).append(record)
+        elif record.kind == "interrupted" and not others[-1] and len(others) > 1:
+            others[-2].append(record)
+        else:
+            others[-1].append(record)
+            if record.kind == "transcript" and record.data.get("final"):
+                others.append([])
+    groups = [*numbered.items(), *((0, group) for group in others if group)]
+    return sorted(groups, key=lambda group: group[1][0].seq)
 
 
-def _void_seqs(records: Iterable[Record], turn: int) -> frozenset[int]:
-    """Records of answers that were taken back."""
+def _void_seqs(records: Iterable[Record]) -> frozenset[int]:
+    """Of a turn's records those of answers that were taken back."""
     void: set[int] = set()
     seen: list[Record] = []
     for record in records:
-        if record.turn != turn:
-            continue
-        if record.kind == "dropped" and record.data.get("reason") in _VOID:
+        if record.turn and record.kind == "dropped" and record.data.get("reason") in _VOID:
             void.update(earlier.seq for earlier in seen if earlier.revision <= record.revision)
         seen.append(record)
     return frozenset(void)
 
 
-def _turn(records: Sequence[Record], number: int) -> TurnView:
-    void = _void_seqs(records, number)
+def _turn(records: Sequence[Record], number: int, void: frozenset[int]) -> TurnView:
     draft = _Draft()
-    view = TurnView(turn=number, at=records[0].at)
+    view = TurnView(turn=number, seq=records[0].seq, at=records[0].at)
     timings: dict[str, float | None] = {}
     usage: dict[str, float] = {}
     errors: list[str] = []
@@ -175,25 +184,31 @@ def conversation(
 ) -> Conversation:
     """What the agent is to know: a session, and before it those that it continues, oldest first.
 
-    Items of earlier sessions have the turn 0. A call without a result gets `in_doubt` as its output.
+    All of it is past: every item has the turn 0. A call without a result gets `in_doubt` as its output.
 
     :param compacted: where a summary was made of old turns, it stands for them.
     """
     result = Conversation()
-    last = len(sessions) - 1
-    for index, (session, records) in enumerate(sessions):
+    for session, records in sessions:
+        views = turns(records, session)
         summary = next((r for r in reversed(records) if r.kind == COMPACTED), None) if compacted else None
-        covered = 0 if summary is None else int(summary.data.get("through_turn", 0))
         if summary is not None:
+            views = views[_covered(views, int(summary.data.get("through_turn", 0))) :]
             for item in result:
                 result.delete(item.id)
             result.add(summary_item(str(summary.data.get("text") or ""), f"{session}:{summary.seq}"))
-        for view in turns(records, session):
-            if summary is not None and view.turn <= covered:
-                continue
+        for view in views:
             for item in _items(view, session, in_doubt):
-                result.add(item if index == last else replace(item, turn=0))
+                result.add(item)
     return result
+
+
+def _covered(views: Sequence[TurnView], through_turn: int) -> int:
+    """How many of the first views a summary stands for. Through turn 0: for earlier sessions, up to the first turn."""
+    for index in reversed(range(len(views))):
+        if 0 < views[index].turn <= through_turn:
+            return index + 1
+    return next((index for index, view in enumerate(views) if view.turn), len(views))
 
 
 def summary_item(summary: str, item_id: str) -> Item:
@@ -203,13 +218,13 @@ def summary_item(summary: str, item_id: str) -> Item:
 
 
 def _items(view: TurnView, session: str, in_doubt: str) -> Iterable[Item]:
-    name = f"{session}:{view.turn}"
+    name = f"{session}:{view.seq}"
     if view.user.strip():
-        yield Item(id=f"{name}:user", role="user", text=view.user, turn=view.turn)
+        yield Item(id=f"{name}:user", role="user", text=view.user)
     for call in view.calls:
-        common: dict[str, Any] = {"call_id": call.call_id, "name": call.name, "turn": view.turn}
+        common: dict[str, Any] = {"call_id": call.call_id, "name": call.name}
         yield Item(id=f"{session}:{call.seq}", kind="function_call", arguments=call.arguments, **common)
         output = in_doubt if call.output is None else call.output
         yield Item(id=f"{session}:{call.seq}:output", kind="function_call_output", text=output, **common)
     if view.heard or view.unheard:
-        yield Item(id=f"{name}:assistant", role="assistant", text=view.heard, unheard=view.unheard, turn=view.turn)
+        yield Item(id=f"{name}:assistant", role="assistant", text=view.heard, unheard=view.unheard)

@@ -92,9 +92,7 @@ class Recorder:
             self._seq += 1
             self._put(rows_of(event, self._seq, _now()))
 
-    def note_speaking(
-        self, text: str, *, turn: int, revision: int | None = None, audio_s: float | None = None
-    ) -> None:
+    def note_speaking(self, text: str, *, turn: int, revision: int | None = None, audio_s: float | None = None) -> None:
         """This text is about to be played. Note it, await :meth:`settled`, then hand its audio over."""
         self._put([entry(self._stamp(turn, revision, audio_s), SPEAKING, role="assistant", text=text)])
 
@@ -106,7 +104,7 @@ class Recorder:
         """What an engine used: tokens, characters, seconds of audio."""
         self._put([usage_row(self._stamp(turn), stage, engine, unit, amount)])
 
-    def note_audio(self, state: Literal["opened", "closed"], file: str, **facts: Any) -> None:
+    def note_audio(self, state: Literal["opened", "closed", "failed"], file: str, **facts: Any) -> None:
         """A recording began or ended; see :func:`~antiphon.pipeline.transcript.rows.audio_row`."""
         self._put([audio_row(self._stamp(0), state, file, **facts)])
 

@@ -7,7 +7,6 @@ on a thread of the recording's own, a second or two at a time, so a process that
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import io
 import logging
@@ -39,6 +38,10 @@ _SEGMENT_S = 2.0
 """Of an encrypted recording: each segment can be read by itself."""
 _MAX_WAITING = 60
 """Blocks that may wait for a slow disk."""
+_READ_FRAMES = 1024
+"""At a time: of a file that was cut off, so much less than one read may be lost."""
+_UNKNOWN_FRAMES = 1 << 62
+"""A length that libsndfile reports when the header has none: the file was never closed."""
 _STALL_S = 0.5
 """Input that is later than this by the clock has stalled, and its stream clock with it."""
 
@@ -159,12 +162,7 @@ class Recording:
         self._opening.result().write(block)
 
     def _finish(self) -> None:
-        def close() -> None:
-            with contextlib.suppress(Exception):  # one that could not be opened was told of already
-                sink = self._opening.result()
-                sink.close()
-
-        self._writing.append(self._thread.submit(close))
+        self._writing.append(self._thread.submit(lambda: self._opening.result().close()))
         self._thread.shutdown(wait=True)
 
     def _check(self) -> None:
@@ -263,11 +261,11 @@ class RecordedTransport:
 
     def pause(self) -> None:
         self._recording.timeline.pause(self._now_s())
-        self._inner.pause()  # type: ignore[attr-defined,unused-ignore]
+        self._inner.pause()
 
     def resume(self) -> None:
         self._recording.timeline.resume(self._now_s())
-        self._inner.resume()  # type: ignore[attr-defined,unused-ignore]
+        self._inner.resume()
 
     def _now_s(self) -> float | None:
         return self._stream_s(asyncio.get_running_loop().time()) if self.capabilities.paced else None
@@ -298,16 +296,27 @@ def read_recording(path: Path, key: Callable[[], RecordingKey]) -> RecordedAudio
     try:
         if is_sealed(path):
             return _read_sealed(path, key())
-        with soundfile.SoundFile(path) as file:
-            blocks = []
-            while len(block := file.read(file.samplerate * 10, dtype="float32", always_2d=True)):
-                blocks.append(block)
-            samples = np.concatenate([np.empty((0, 2), dtype=np.float32), *blocks])
-            return RecordedAudio(samples, file.samplerate, 0 < file.frames == len(samples))
+        return _read_plain(path)
     except FileNotFoundError:
         raise RecordingDamaged(f"{path}: the recording is gone") from None
     except (OSError, soundfile.LibsndfileError) as error:
         raise RecordingDamaged(f"{path}: the recording cannot be read: {error}") from error
+
+
+def _read_plain(path: Path) -> RecordedAudio:
+    import soundfile
+
+    blocks: list[Any] = [np.empty((0, 2), dtype=np.float32)]
+    with soundfile.SoundFile(path) as file:
+        finished = file.frames < _UNKNOWN_FRAMES
+        try:
+            while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
+                blocks.append(block)
+        except soundfile.LibsndfileError:
+            if finished:
+                raise
+            # The process died while it wrote: what it had written whole was read.
+        return RecordedAudio(np.concatenate(blocks), file.samplerate, finished)
 
 
 def _read_sealed(path: Path, key: RecordingKey) -> RecordedAudio:

@@ -88,9 +88,7 @@ def rows_of(event: Event, seq: int, at: datetime) -> list[Row]:
     match event:
         case TranscriptEvent():
             return [
-                entry(
-                    stamp, event.type, role=event.role, text=event.text, final=event.final, language=event.language
-                )
+                entry(stamp, event.type, role=event.role, text=event.text, final=event.final, language=event.language)
             ]
         case ToolCallEvent():
             values = {"call_id": event.call_id, "name": event.name, "arguments": event.arguments}
@@ -125,7 +123,7 @@ def entry(
 
 def audio_row(stamp: Stamp, state: str, file: str, **facts: Any) -> Row:
     """
-    :param state: "opened" or "closed".
+    :param state: "opened", "closed", or "failed" (the disk was full, ...).
     :param facts: `rate_hz`, `channels`, `duration_s`, `encrypted`.
     """
     values = {"state": state, "file": file, "rate_hz": 0, "channels": 2, "duration_s": None, "encrypted": False}

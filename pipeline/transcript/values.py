@@ -88,6 +88,9 @@ class TurnView:
     """One turn as it came out."""
 
     turn: int
+    """0: said outside of any turn."""
+    seq: int = 0
+    """Of its first record."""
     user: str = ""
     language: str | None = None
     heard: str = ""

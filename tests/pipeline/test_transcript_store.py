@@ -77,9 +77,11 @@ def test_a_conversation_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [(call.name, call.arguments, call.output) for call in first.calls] == [("clock", '{"zone": "here"}', "noon")]
     assert first.usage == {"input_tokens": 40, "output_tokens": 7}
     assert first.response_ms == pytest.approx(600)
-    assert first.timings.keys() == {"speech_end_s", "commit_s", "audible_s"} < {
-        field.name for field in dataclasses.fields(Timings)
-    }
+    assert (
+        first.timings.keys()
+        == {"speech_end_s", "commit_s", "audible_s"}
+        < {field.name for field in dataclasses.fields(Timings)}
+    )
     assert (info.turns, info.person, info.ended, dict(info.config)) == (2, "alice", True, {"llm": "tiny"})
     assert [(item.kind, item.role, item.text) for item in items] == [
         ("message", "user", "What time is it?"),
@@ -217,6 +219,23 @@ def test_an_interrupted_reply_is_parted_as_the_session_says(tmp_path: Path) -> N
     assert (turn.heard, turn.unheard) == ("One two", " three. Four.")
 
 
+def test_what_is_said_outside_of_turns_has_its_place_among_them(tmp_path: Path) -> None:
+    talk = Talk()
+    with sqlite_store(tmp_path) as store:
+        record(
+            store,
+            *talk.says("Welcome.", turn=0),
+            *talk.whole_turn(1, "Hello?", "Hi."),
+            *talk.says("Are you there?", turn=0),
+            *talk.says("Still there?", turn=0),
+            *talk.whole_turn(2, "Yes.", "Good."),
+        )
+        items = list(store.conversation("sess_a"))
+        numbers = [turn.turn for turn in store.turns("sess_a")]
+    said = ["Welcome.", "Hello?", "Hi.", "Are you there?", "Still there?", "Yes.", "Good."]
+    assert [item.text for item in items] == said and numbers == [0, 1, 0, 0, 2]
+
+
 # ------------------------------------------------------------------------------------ tools in doubt
 
 
@@ -261,8 +280,8 @@ def test_a_session_goes_on_where_earlier_ones_ended(tmp_path: Path) -> None:
     assert [(item.text, item.turn) for item in items] == [
         ("I am Ada.", 0),
         ("Hello Ada.", 0),
-        ("Who am I?", 1),
-        ("Ada.", 1),
+        ("Who am I?", 0),
+        ("Ada.", 0),
     ]
     assert rest == ["Who am I?", "Ada."]
 
