@@ -69,6 +69,7 @@ class _Draft:
     spoken: list[tuple[float, str]] = field(default_factory=list)
     heard: str | None = None
     """What the session said in the end that the user had heard."""
+    interrupted: bool = False
     unheard: str | None = None
     whole: str = ""
     """All that the assistant meant to say."""
@@ -143,6 +144,8 @@ def _turn(records: Sequence[Record], number: int, void: frozenset[int]) -> TurnV
                 usage[data["unit"]] = usage.get(data["unit"], 0) + data["amount"]
             case "error":
                 errors.append(f"{data.get('stage', '')}: {data.get('message', '')}")
+            case "dropped" if data.get("reason") == "backchannel":
+                view = replace(view, status="dismissed")
             case "turn_ended":
                 view = replace(view, status=data["status"])
                 draft.whole = data["text"]
@@ -168,10 +171,13 @@ def _take(draft: _Draft, record: Record) -> None:
     match record.kind:
         case "transcript" if data.get("role") == "user" and data.get("final"):
             draft.user, draft.language = text, data.get("language")
-        case "transcript" if data.get("role") == "assistant" and data.get("final"):
+        case "transcript" if data.get("role") == "assistant" and data.get("final") and not draft.interrupted:
             draft.heard = text
         case "interrupted":
+            draft.interrupted = True  # may come again, more exact
             draft.heard, draft.unheard = data.get("heard") or "", data.get("unheard") or ""
+        case "speaking" | "spoken" if data.get("filler"):
+            pass  # it bridged a wait; the agent has not said it
         case "speaking":
             draft.pieces.append(text)
         case "spoken":
@@ -198,6 +204,8 @@ def conversation(
                 result.delete(item.id)
             result.add(summary_item(str(summary.data.get("text") or ""), f"{session}:{summary.seq}"))
         for view in views:
+            if view.status == "dismissed":
+                continue  # said into another answer, which went on
             for item in _items(view, session, in_doubt):
                 result.add(item)
     return result

@@ -92,9 +92,21 @@ class Recorder:
             self._seq += 1
             self._put(rows_of(event, self._seq, _now()))
 
-    def note_speaking(self, text: str, *, turn: int, revision: int | None = None, audio_s: float | None = None) -> None:
-        """This text is about to be played. Note it, await :meth:`settled`, then hand its audio over."""
-        self._put([entry(self._stamp(turn, revision, audio_s), SPEAKING, role="assistant", text=text)])
+    def note_speaking(
+        self,
+        text: str,
+        *,
+        turn: int,
+        revision: int | None = None,
+        audio_s: float | None = None,
+        filler: bool = False,
+    ) -> None:
+        """This text is about to be played. Note it, await :meth:`settled`, then hand its audio over.
+
+        :param filler: it bridges a wait: no part of the answer.
+        """
+        data = {"filler": True} if filler else None
+        self._put([entry(self._stamp(turn, revision, audio_s), SPEAKING, role="assistant", text=text, data=data)])
 
     def note(self, kind: str, *, turn: int | None = None, text: str | None = None, **data: Any) -> None:
         """Anything else worth keeping, as a generic entry."""

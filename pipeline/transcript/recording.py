@@ -224,6 +224,7 @@ class RecordedTransport:
         self._recording = recording
         self._offset_s: float | None = None
         """Loop time less stream time."""
+        self._clears = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -243,8 +244,10 @@ class RecordedTransport:
 
     async def play(self, frame: AudioFrame, mark: int) -> float:
         loop = asyncio.get_running_loop()
-        asked_s = loop.time()
+        asked_s, clears = loop.time(), self._clears
         start_s = await self._inner.play(frame, mark)
+        if clears != self._clears:
+            return start_s  # taken back while it waited for its place: nobody will hear it
         if self.capabilities.paced:
             self._recording.timeline.play(frame, self._stream_s(start_s))
         else:  # time is the stream clock alone: a reply begins where the input is, or where the last one ends
@@ -256,6 +259,7 @@ class RecordedTransport:
         await self._inner.drain()
 
     def clear(self) -> None:
+        self._clears += 1
         self._recording.timeline.clear(self._now_s())
         self._inner.clear()
 

@@ -207,6 +207,38 @@ def test_a_late_reply_lies_on_the_streams_clock(tmp_path: Path) -> None:
     assert second == pytest.approx((2.5, 3.0), abs=0.03)
 
 
+def test_a_reply_that_was_paused_and_taken_back_is_recorded_as_it_was_heard(tmp_path: Path) -> None:
+    async def main() -> None:
+        recording = start_recording(tmp_path, "sess_a", RATE)
+        transport = RecordedTransport(
+            RecordingTransport(recording_frames(tone(6.0, 0.1), paced=True), paced=True), recording
+        )
+
+        async def speak() -> None:
+            await asyncio.sleep(1.0)
+            for _ in range(30):
+                await transport.play(tone(0.1, 0.5), 1)
+
+        async def interrupt() -> None:
+            await asyncio.sleep(1.5)
+            transport.pause()
+            await asyncio.sleep(1.0)
+            transport.resume()
+            await asyncio.sleep(0.5)
+            transport.clear()
+            tasks[0].cancel()
+
+        tasks = [asyncio.create_task(speak()), asyncio.create_task(interrupt())]
+        async for _ in transport.frames():
+            pass
+        await asyncio.wait(tasks)
+        assert await recording.aclose()
+
+    run_virtual(main())
+    audio = read_recording(tmp_path / "sess_a.flac", no_key)
+    assert spans(audio.samples[:, 1]) == [pytest.approx((1.0, 1.5), abs=0.03), pytest.approx((2.5, 3.0), abs=0.03)]
+
+
 def test_a_recording_without_a_clock_has_replies_behind_their_questions(tmp_path: Path) -> None:
     async def main() -> None:
         recording = start_recording(tmp_path, "sess_a", RATE)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from transcript_events import Talk, sqlite_store, tell
 
 from antiphon.engines.testing import run_virtual
-from antiphon.pipeline.events import Event, Timings, TranscriptEvent
+from antiphon.pipeline.events import Event, Interrupted, Spoken, Timings, TranscriptEvent
 from antiphon.pipeline.transcript import (
     Recorder,
     SessionErased,
@@ -200,23 +200,36 @@ def test_what_was_about_to_be_played_when_the_process_died_counts_as_heard(tmp_p
 
 
 def test_an_interrupted_reply_is_parted_as_the_session_says(tmp_path: Path) -> None:
-    @dataclass(frozen=True, slots=True, kw_only=True)
-    class Interrupted(Event):
-        type: ClassVar[str] = "interrupted"
-        heard: str
-        unheard: str
-
     talk = Talk()
     with sqlite_store(tmp_path) as store:
         record(
             store,
             *talk.asks("Tell me."),
+            talk.make(Spoken, text="One moment.", filler=True),
             *talk.says("One two three.")[:-1],
-            talk.make(Interrupted, heard="One two", unheard=" three. Four."),
+            talk.make(Interrupted, heard="One two three.", unheard=" Four."),
+            talk.make(TranscriptEvent, role="assistant", text="One two three.", final=True),
             talk.ends("One two three. Four.", status="interrupted"),
+            talk.make(Interrupted, heard="One two", unheard=" three. Four.", acknowledged=True),
         )
         (turn,) = store.turns("sess_a")
     assert (turn.heard, turn.unheard) == ("One two", " three. Four.")
+
+
+def test_a_back_channel_is_on_record_and_not_in_the_conversation(tmp_path: Path) -> None:
+    talk = Talk()
+    with sqlite_store(tmp_path) as store:
+        record(
+            store,
+            *talk.whole_turn(1, "Tell me.", "A long story."),
+            *talk.asks("Uh-huh.", turn=2),
+            talk.drops("backchannel", turn=2),
+            talk.ends("", turn=2, status="dismissed"),
+        )
+        turns = store.turns("sess_a")
+        items = [item.text for item in store.conversation("sess_a")]
+    assert [(turn.user, turn.status) for turn in turns] == [("Tell me.", "completed"), ("Uh-huh.", "dismissed")]
+    assert items == ["Tell me.", "A long story."]
 
 
 def test_what_is_said_outside_of_turns_has_its_place_among_them(tmp_path: Path) -> None:
