@@ -32,6 +32,7 @@ class AnswerParser:
     :param stop: stop strings, matched in the text that would be spoken.
     :param thinking: closing tag if the prompt leaves the model inside a thinking block.
     :param call_allowed: False drops tool calls (tool_choice "none").
+    :param plain: nothing but valid JSON is a call; nothing is repaired.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class AnswerParser:
         stop: Sequence[str] = (),
         thinking: str = "",
         call_allowed: bool = True,
+        plain: bool = False,
     ) -> None:
         self._bytes = Utf8Assembler()
         self._thinking = ThinkingFilter(thinking)
-        self._calls = ToolCallParser(tool_names)
+        self._calls = ToolCallParser(tool_names, plain=plain)
         self._stop = StopMatcher(stop)
         self._leading = LeadingSpace()
         self._call_allowed = call_allowed

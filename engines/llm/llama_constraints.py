@@ -37,6 +37,10 @@ class LlamaRequest:
     stop: tuple[str, ...] = ()
     tool_choice: str = "auto"
     json_schema: Mapping[str, Any] | None = None
+    tool_help: bool = True
+    """False: the model's own template and calls, as they come."""
+    tool_threshold: float = 0.0
+    """Nats by which a request must speak for a tool, where the choice is made for the model."""
 
 
 class Constraints:
@@ -71,15 +75,19 @@ class Constraints:
                 engine="llama_cpp",
                 hint='give "auto", "none", "required", or the name of one of the request\'s tools',
             )
-        opening = "<tool_call>\n" if self._tagged else ""
         if len(tools) > 1:
-            return self.call(tools), opening
+            return self.call(tools), "<tool_call>\n" if self._tagged else ""
         # What is certain anyway is put into the prompt: a prompt token costs a fraction of a generated one.
-        return self._arguments(tools[0]), f'{opening}{{"name": {json.dumps(tools[0].name)}, "arguments":'
+        return self.arguments(tools[0])
 
     def call(self, tools: Sequence[ToolSpec]) -> str:
         """The grammar of a call of one of the tools."""
         return self._grammar("call", tools, lambda: call_grammar(tools), lambda: loose_call_grammar(tools))
+
+    def arguments(self, tool: ToolSpec) -> tuple[str, str]:
+        """The grammar of a tool's arguments, and the text that such an answer is made to begin with."""
+        opening = "<tool_call>\n" if self._tagged else ""
+        return self._arguments(tool), f'{opening}{{"name": {json.dumps(tool.name)}, "arguments":'
 
     def _arguments(self, tool: ToolSpec) -> str:
         return self._grammar("arguments", (tool,), lambda: arguments_grammar(tool), loose_arguments_grammar)

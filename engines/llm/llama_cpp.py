@@ -33,7 +33,7 @@ from antiphon.engines.protocols import (
 from antiphon.engines.registry import EngineContext
 
 _log = logging.getLogger(__name__)
-_PACKAGES = ("llama_cpp", "jinja2", "json_repair")
+_PACKAGES = ("llama_cpp", "jinja2", "json_repair", "jsonschema")
 _SESSIONS_REMEMBERED = 1024
 _AS_CONFIGURED = LLMOptions()
 _Count = Annotated[int, Field(ge=1)]
@@ -88,6 +88,16 @@ class LlamaCppOptions(EngineOptions):
     chat_template: str = option("", "Jinja text, or chatml, instead of the model's own chat template.")
     thinking: bool = option(
         False, "Let models with that switch think before they answer. Thinking is never spoken, but it takes its time."
+    )
+    tool_help: bool | Literal["auto"] = option(
+        "auto",
+        "Choose tools for the model, and write their arguments apart (docs/tool-calling.md); auto: if it has fewer "
+        "than 3 billion parameters. false: the model's own template and calls alone.",
+    )
+    tool_threshold: float = option(
+        6.25,
+        "With that help: how much likelier words must be as a request for a tool than as talk. Higher calls less.",
+        unit="nats",
     )
     isolation: Isolation = option(
         "thread", "Where the model runs: process is safe from a crash of llama.cpp, at some cost a token."
@@ -208,6 +218,7 @@ class LlamaCppLLM(Hosted):
             flash_attention=None if options.flash_attention == "auto" else options.flash_attention,
             chat_template=options.chat_template,
             thinking=options.thinking,
+            guided=None if options.tool_help == "auto" else options.tool_help,
         )
 
     def _request(
@@ -235,6 +246,8 @@ class LlamaCppLLM(Hosted):
             stop=(*ours.stop, *asked.stop),
             tool_choice=asked.tool_choice or "auto",
             json_schema=asked.json_schema,
+            tool_help=ours.tool_help is not False,
+            tool_threshold=ours.tool_threshold,
         )
 
     def _remember(self, session_key: str, tools: tuple[ToolSpec, ...]) -> None:

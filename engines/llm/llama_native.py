@@ -17,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from antiphon.engines.errors import EngineLoadFailed
 from antiphon.engines.llm.llama_watchdog import ABORTED, Watchdog
 
@@ -91,6 +93,7 @@ class NativeModel:
         self.vocab = self.lib.llama_model_get_vocab(self.handle)
         self.vocab_size = int(self.lib.llama_vocab_n_tokens(self.vocab))
         self.trained_context = int(self.lib.llama_model_n_ctx_train(self.handle))
+        self.parameters = int(self.lib.llama_model_n_params(self.handle))
         self._pieces: dict[int, bytes] = {}
 
     def close(self) -> None:
@@ -173,6 +176,7 @@ class NativeContext:
     def __init__(self, model: NativeModel, shape: ContextShape) -> None:
         self.lib = model.lib
         self.shape = shape
+        self._vocab_size = model.vocab_size
         _check_memory(model, shape)
         _recent_errors.clear()
         params = self.lib.llama_context_default_params()
@@ -234,6 +238,37 @@ class NativeContext:
         if status == ABORTED:
             self.remove(sequence, position)
         return status
+
+    def decode_each(self, pieces: Sequence[tuple[int, int, Sequence[int]]], *, limit_s: float | None = None) -> int:
+        """Evaluate pieces of several sequences at once, each (sequence, position, tokens), with all their logits.
+
+        Together they have at most `batch_tokens` tokens. Returns a status as :meth:`decode` does.
+        """
+        batch, index = self._batch, 0
+        for sequence, position, tokens in pieces:
+            for offset, token in enumerate(tokens):
+                batch.token[index] = token
+                batch.pos[index] = position + offset
+                batch.n_seq_id[index] = 1
+                batch.seq_id[index][0] = sequence
+                batch.logits[index] = 1
+                index += 1
+        batch.n_tokens = index
+        if limit_s is None:
+            return int(self.lib.llama_decode(self.handle, batch))
+        with self._watchdog.within(limit_s):
+            status = int(self.lib.llama_decode(self.handle, batch))
+        if status == ABORTED:
+            for sequence, position, _ in pieces:
+                self.remove(sequence, position)
+        return status
+
+    def log_probabilities(self, index: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Of every token to follow the one at `index` of the last evaluation, which computed its logits."""
+        logits = self.lib.llama_get_logits_ith(self.handle, index)
+        row = np.ctypeslib.as_array(logits, shape=(self._vocab_size,))
+        top = row.max()
+        return np.asarray(row - (top + np.log(np.exp(row - top).sum(dtype=np.float64))), dtype=np.float32)
 
     def use_threads(self, count: int) -> None:
         """For the evaluations from now on."""

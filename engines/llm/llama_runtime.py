@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from antiphon.engines.errors import AntiphonError, EngineFailed, EngineLoadFailed, EngineRequestInvalid
 from antiphon.engines.host import abandoned
@@ -16,6 +16,8 @@ from antiphon.engines.llm.llama_prompt import PromptBuilder
 from antiphon.engines.llm.llama_sampler import Sampler
 from antiphon.engines.llm.llama_slots import Slot, SlotTable, common
 from antiphon.engines.llm.llama_threads import ThreadGovernor
+from antiphon.engines.llm.llama_tool_choice import Piece
+from antiphon.engines.llm.llama_tool_help import CACHE_TOKENS, MOST_TOOLS, SEQUENCES, ToolHelp
 from antiphon.engines.llm.llama_watchdog import ABORTED
 from antiphon.engines.protocols import Finish, FinishReason, LLMEvent, Message, ToolSpec, Usage
 
@@ -25,6 +27,8 @@ _JSON_TAGS = ("<tool_call>", "<tool_calls>", "<toolcall>", "<tools>", "<function
 """Tags after which `{"name": ..., "arguments": ...}` is due, so that a grammar can take over."""
 _ROOM_TOKENS = 2000
 """What a conversation takes of the cache while it is answered: the history that a session keeps, and an answer."""
+_SMALL_PARAMETERS = 3_000_000_000
+"""Models below this choose tools badly by themselves."""
 _PREFILL_BATCHES = 2
 """Batches a step of :meth:`LlamaRuntime.prefill`: between steps, more urgent requests go first."""
 
@@ -46,6 +50,8 @@ class LlamaConfig:
     flash_attention: bool | None
     chat_template: str
     thinking: bool
+    guided: bool | None = False
+    """Choose tools for the model and write their arguments apart (None: if it is a small one)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,14 @@ class LlamaRuntime:
         try:
             self._limit = self._context_limit(config)
             cache = max(config.cache_tokens, self._limit)
+            small = self._model.parameters < _SMALL_PARAMETERS
+            guided = small if config.guided is None else config.guided
             shape = ContextShape(
-                cache, config.slots, min(config.batch_tokens, cache), config.threads, config.flash_attention
+                cache + guided * CACHE_TOKENS,
+                config.slots + guided * SEQUENCES,
+                min(config.batch_tokens, cache),
+                config.threads,
+                config.flash_attention,
             )
             self._context = NativeContext(self._model, shape)
             if not self._context.can_abort:
@@ -111,9 +123,21 @@ class LlamaRuntime:
             raise
         self._batch = shape.batch_tokens
         # Each must find room for a whole conversation; what is being written cannot be moved out.
-        self.streams_at_once = max(1, min(config.slots, shape.cache_tokens // _ROOM_TOKENS))
+        self.streams_at_once = max(1, min(config.slots, cache // _ROOM_TOKENS))
         self._table = SlotTable(self._context, config.slots)
         self._constraints = Constraints(self._model, tagged=self._prompts.tagged_calls)
+        self._help: ToolHelp | None = None
+        if guided:
+            self._help = ToolHelp(
+                self._model,
+                self._context,
+                self._prompts,
+                self._constraints,
+                range(config.slots, config.slots + SEQUENCES),
+                lambda slot, tokens, logits: self._evaluate(slot, tokens, logits=logits),
+                self._evaluate_each,
+                self._batch,
+            )
 
     def close(self) -> None:
         if self._context is not None:
@@ -133,6 +157,15 @@ class LlamaRuntime:
         :raises EngineRequestInvalid: the prompt is too long, the schema or the tool choice cannot be used.
         :raises EngineFailed: llama.cpp failed; the slot is emptied.
         """
+        if self._help is not None and self._help.applies(request):
+            call, usage = yield from self._help.call(request)
+            if call is not None:
+                yield call
+                yield usage
+                yield Finish("tool_calls")
+                return
+            # What is left is to talk, and talk is better without tools in the prompt.
+            request = replace(request, tools=(), tool_choice="auto")
         grammar, opening = self._constraints.of(request)
         prompt, thinking = self._prompts.answer(
             request.messages, request.tools, opening, close_thinking=grammar is not None
@@ -169,6 +202,7 @@ class LlamaRuntime:
             request.stop,
             thinking,
             call_allowed=request.tool_choice != "none",
+            plain=not request.tool_help,
         )
         parser.feed(opening.encode())
         count, reason = yield from self._write(request, slot, parser, grammar)
@@ -177,11 +211,18 @@ class LlamaRuntime:
 
     def prefill(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], session_key: str, answers: int | None
-    ) -> tuple[bool, int]:
+    ) -> tuple[bool, int | None]:
         """One step of evaluating a prompt prefix: (nothing is left to do, value for `answers` at the next step).
 
         :param answers: from the step before; if the session has begun an answer since, its slot is left alone.
         """
+        if self._help is not None and tools:
+            if not self._help.ready(tools):
+                for _ in zip(range(_PREFILL_BATCHES), self._help.prepare(tools), strict=False):
+                    if abandoned():
+                        break
+                return False, answers
+            tools = () if len(tools) <= MOST_TOOLS else tools
         prefix = self._prompts.sure_prefix(messages, tools)
         slot = self._table.find(session_key)
         if slot is not None and (slot.busy or (answers is not None and slot.answers != answers)):
@@ -230,7 +271,7 @@ class LlamaRuntime:
                     break
                 if len(slot.tokens) >= self._limit or count == request.max_tokens:
                     break
-                if grammar is None:
+                if grammar is None and request.tool_help:
                     self._guide(sampler, parser, request.tools)
                 self._evaluate(slot, [token], logits=True)
             yield from parser.finish(truncated=reason == "length")
@@ -312,6 +353,28 @@ class LlamaRuntime:
                 f"llama.cpp failed to evaluate {len(tokens)} tokens (status {status})", stage="llm", engine="llama_cpp"
             )
         slot.tokens.extend(tokens)
+
+    def _evaluate_each(self, pieces: Sequence[Piece]) -> None:
+        """Evaluate pieces of sequences that are no slots, with all logits.
+
+        :raises EngineFailed: llama.cpp failed.
+        """
+        threads, limit_s = self._governor.choose(sum(len(tokens) for _, _, tokens in pieces))
+        context = self._native
+        if threads != self._threads:
+            context.use_threads(threads)
+            self._threads = threads
+        status = context.decode_each(pieces, limit_s=limit_s)
+        if status == ABORTED:
+            context.use_threads(self._governor.few)
+            self._threads = self._governor.few
+            status = context.decode_each(pieces)
+        while status == 1 and self._table.make_room(Slot(-1)):
+            status = context.decode_each(pieces)
+        if status != 0:
+            raise EngineFailed(
+                f"llama.cpp failed to score the tools (status {status})", stage="llm", engine="llama_cpp"
+            )
 
     def _decode(self, slot: Slot, tokens: Sequence[int], logits: bool, threads: int, limit_s: float | None) -> int:
         context = self._native

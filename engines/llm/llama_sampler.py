@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,17 +79,18 @@ class Sampler:
             self._lib.llama_sampler_free(self._grammar)
             self._grammar = None
 
-    def sample(self) -> int:
+    def sample(self, bonus: Mapping[int, float] | None = None) -> int:
         """The next token, from the logits of the last evaluation.
 
+        :param bonus: added to the logits of tokens; only under a grammar.
         :raises EngineFailed: the grammar allows no token of the vocabulary.
         """
         if not self._grammar:
             return int(self._lib.llama_sampler_sample(self._chain, self._context.handle, -1))
         # Most of the time the model's own choice fits; only else is the whole vocabulary matched against the grammar.
-        token = self._choose(with_grammar=False)
+        token = self._choose(bonus, with_grammar=False)
         if not self._allows(token):
-            token = self._choose(with_grammar=True)
+            token = self._choose(bonus, with_grammar=True)
             if not self._allows(token):
                 raise EngineFailed(
                     "the grammar of the answer leaves the model no token to write", stage="llm", engine="llama_cpp"
@@ -98,10 +100,12 @@ class Sampler:
         self._lib.llama_sampler_accept(self._chain, token)
         return token
 
-    def _choose(self, *, with_grammar: bool) -> int:
+    def _choose(self, bonus: Mapping[int, float] | None, *, with_grammar: bool) -> int:
         logits = self._lib.llama_get_logits_ith(self._context.handle, -1)
         self._candidates["id"] = np.arange(len(self._candidates), dtype=np.int32)
         self._candidates["logit"] = np.ctypeslib.as_array(logits, shape=(len(self._candidates),))
+        for token, more in (bonus or {}).items():
+            self._candidates["logit"][token] += more
         array = self._array(self._candidates)
         if with_grammar:
             self._lib.llama_sampler_apply(self._grammar, ctypes.byref(array))

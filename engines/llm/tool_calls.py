@@ -66,10 +66,12 @@ class ToolCallParser:
 
     :param names: the tools that exist; with none, tagged calls are still kept out of the text, and JSON is text. None:
         everything is text.
+    :param plain: nothing but valid JSON is a call; nothing is repaired.
     """
 
-    def __init__(self, names: Collection[str] | None) -> None:
+    def __init__(self, names: Collection[str] | None, *, plain: bool = False) -> None:
         self._off = names is None
+        self._plain = plain
         self._names = tuple(names or ())
         self._buffer = ""
         self._state: Literal["text", "marked", "after"] = "text"
@@ -197,7 +199,7 @@ class ToolCallParser:
 
     def _calls(self, value: str, name: str) -> list[ParsedCall]:
         """The calls of known tools in a JSON value; empty if there are none."""
-        loaded = _load(value)
+        loaded = load_json(value, repair=not self._plain)
         found: list[ParsedCall] = []
         for item in loaded if isinstance(loaded, list) else [loaded]:
             call = self._call(item, name)
@@ -211,7 +213,7 @@ class ToolCallParser:
         if known is None:
             return None
         if isinstance(arguments, str):
-            arguments = _load(arguments) if arguments.strip() else {}
+            arguments = load_json(arguments) if arguments.strip() else {}
         if arguments is None:
             arguments = {}
         if not isinstance(arguments, dict):
@@ -219,7 +221,7 @@ class ToolCallParser:
         return ParsedCall(known, json.dumps(arguments, ensure_ascii=False))
 
     def _unusable(self, value: str, lead: str) -> BadCall:
-        named, _ = _name_and_arguments(_load(value), _name_before(lead))
+        named, _ = _name_and_arguments(load_json(value), _name_before(lead))
         if known_name(named, self._names) is None:
             return BadCall("a tool call names no known tool")
         return BadCall("a tool call's arguments are no JSON object")
@@ -329,10 +331,13 @@ def _name_before(lead: str) -> str:
     return match.group(1) if match and match.group(1).lower() != "json" else ""
 
 
-def _load(text: str) -> Any:
+def load_json(text: str, *, repair: bool = True) -> Any:
+    """A JSON value from text that is nearly JSON; None, or what `json_repair` makes of it, where it is none."""
     try:
         return json.loads(text, strict=False)
     except ValueError:
+        if not repair:
+            return None
         from json_repair import loads
 
         return loads(text)

@@ -40,6 +40,7 @@ from antiphon.pipeline.cli.bench_report import report
 from antiphon.pipeline.cli.bench_scenarios import scenarios
 from antiphon.pipeline.cli.bench_show import Reporter
 from antiphon.pipeline.cli.bench_sweep import sweep
+from antiphon.pipeline.cli.bench_tools import tools
 from antiphon.pipeline.cli.common import SetOption, explained
 from antiphon.pipeline.config import Config, load_config
 
@@ -140,4 +141,5 @@ app.command()(ablate)
 app.command()(label)
 app.command()(report)
 app.command()(scenarios)
+app.command()(tools)
 app.add_typer(bench_peers.app, name="peers")
