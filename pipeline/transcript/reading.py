@@ -235,4 +235,5 @@ def _items(view: TurnView, session: str, in_doubt: str) -> Iterable[Item]:
         output = in_doubt if call.output is None else call.output
         yield Item(id=f"{session}:{call.seq}:output", kind="function_call_output", text=output, **common)
     if view.heard or view.unheard:
-        yield Item(id=f"{name}:assistant", role="assistant", text=view.heard, unheard=view.unheard)
+        cut_off = view.status == "interrupted" and bool(view.unheard.strip())
+        yield Item(id=f"{name}:assistant", role="assistant", text=view.heard, unheard=view.unheard, interrupted=cut_off)

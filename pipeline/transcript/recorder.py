@@ -128,6 +128,8 @@ class Recorder:
         :raises TranscriptError: it could not be, and `on_failure` is "stop". With "continue" a warning is given, once
             until it works again. Nothing is dropped: the store is tried again as long as the session lives.
         """
+        if self._troubled and self._writer.failing:
+            return  # told already: a conversation that goes on regardless does not wait for each try
         error: TranscriptError | None = self._writer.refusal(self.session)
         if error is None:
             try:

@@ -92,6 +92,11 @@ class Writer:
     def is_written(self, number: int) -> bool:
         return self._done >= number
 
+    @property
+    def failing(self) -> bool:
+        """The last try to write failed; it is tried again all the time."""
+        return self._failure is not None
+
     def refusal(self, session: str) -> TranscriptError | None:
         """Why a session's rows are not taken any more; None: they are."""
         return self._refused.get(session)

@@ -91,7 +91,7 @@ def test_a_conversation_comes_back_as_it_was(tmp_path: Path) -> None:
         ("message", "user", "No."),
         ("message", "assistant", "Goodbye."),
     ]
-    assert items[3].unheard == " Anything else?"
+    assert items[3].unheard == " Anything else?" and items[3].interrupted and not items[5].interrupted
 
 
 def test_every_record_has_its_number_and_its_time(tmp_path: Path) -> None:
@@ -408,6 +408,34 @@ def test_a_session_may_go_on_without_a_record_but_not_in_silence() -> None:
 
     assert asyncio.run(main()) == 13  # the session, and four rows a turn
     assert [code for code, _ in warnings] == ["transcript_failed"] and "the disk is full" in warnings[0][1]
+
+
+def test_a_session_that_goes_on_regardless_does_not_wait_for_each_try() -> None:
+    tries = 0
+    hanging = threading.Event()
+
+    def commit(rows: Any) -> dict[str, TranscriptError]:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            hanging.wait()
+        if tries < 3:
+            raise TranscriptWriteFailed("the server is gone")
+        return {}
+
+    async def main() -> None:
+        writer = Writer(commit, retry_s=0.01)
+        writer.start()
+        recorder = Recorder(writer, "s", on_failure="continue")
+        for _ in range(5):
+            await recorder.settled()  # while the second try hangs
+        hanging.set()
+        while writer.failing:  # noqa: ASYNC110 (what a thread does)
+            await asyncio.sleep(0.01)
+        await recorder.settled()
+        assert writer.close() == 0
+
+    asyncio.run(main())
 
 
 def test_what_a_store_cannot_hold_is_told() -> None:
