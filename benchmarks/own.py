@@ -98,7 +98,9 @@ class AntiphonSession:
 
 class _BenchTransport:
     def __init__(self, listener: Listener, *, finished_recording: bool) -> None:
-        self.capabilities = TransportCapabilities(paced=not finished_recording, greets=False)
+        self.capabilities = TransportCapabilities(
+            paced=not finished_recording, greets=False, pauses=not finished_recording
+        )
         self._sink = listener.sink
         self._queue: asyncio.Queue[Samples | None] = asyncio.Queue()
 
@@ -115,10 +117,19 @@ class _BenchTransport:
             position += len(samples)
 
     async def play(self, frame: AudioFrame, mark: int) -> float:
-        return await self._sink.play(frame.samples, frame.rate_hz)
+        return await self._sink.play(frame.samples, frame.rate_hz, mark)
 
     async def drain(self) -> None:
         await self._sink.drain()
 
     def clear(self) -> None:
         self._sink.clear()
+
+    def pause(self) -> None:
+        self._sink.pause()
+
+    def resume(self) -> None:
+        self._sink.resume()
+
+    def heard_s(self, mark: int) -> float:
+        return self._sink.heard_s(mark)

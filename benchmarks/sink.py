@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -32,6 +32,16 @@ class Piece:
     """When its first sample was heard."""
     samples: Samples
     rate_hz: int
+    mark: int = 0
+
+    def until(self, at_s: float) -> Piece:
+        """What was heard of it before then."""
+        return replace(self, samples=self.samples[: max(0, round((at_s - self.start_s) * self.rate_hz))])
+
+    def since(self, at_s: float) -> Piece:
+        """The rest."""
+        heard = max(0, round((at_s - self.start_s) * self.rate_hz))
+        return replace(self, start_s=self.start_s + heard / self.rate_hz, samples=self.samples[heard:])
 
     @property
     def end_s(self) -> float:
@@ -48,25 +58,30 @@ class Sink:
         self._max_ahead_s = max_ahead_s
         self._end_s = 0.0
         self._hurried = asyncio.Event()
+        self._paused_s: float | None = None
+        self._held: list[Piece] = []
+        """In a pause: what comes after it, where it would be if the pause ended now."""
 
-    def push(self, samples: Samples, rate_hz: int) -> float:
+    def push(self, samples: Samples, rate_hz: int, mark: int = 0) -> float:
         """Take audio that arrives now (float32 mono, shape (n,)); returns when its first sample is heard."""
-        start_s = max(asyncio.get_running_loop().time(), self._end_s)
+        start_s = max(self._now_s(), self._end_s)
         if len(samples):
-            self.pieces.append(Piece(start_s, samples, rate_hz))
-            self._end_s = self.pieces[-1].end_s
+            piece = Piece(start_s, samples, rate_hz, mark)
+            (self.pieces if self._paused_s is None else self._held).append(piece)
+            self._end_s = piece.end_s
         return start_s
 
-    async def play(self, samples: Samples, rate_hz: int) -> float:
+    async def play(self, samples: Samples, rate_hz: int, mark: int = 0) -> float:
         """:meth:`push`, then wait while too much is ahead."""
-        start_s = self.push(samples, rate_hz)
+        start_s = self.push(samples, rate_hz, mark)
         ahead_s = start_s - asyncio.get_running_loop().time() - self._max_ahead_s
         await self._listen(ahead_s)
         return start_s
 
     async def drain(self) -> None:
         """Wait until all has been heard."""
-        await self._listen(self._end_s - asyncio.get_running_loop().time())
+        while (left_s := self._end_s - asyncio.get_running_loop().time()) > 0 and self.hurried_s is None:
+            await self._listen(left_s)
 
     async def _listen(self, seconds: float) -> None:
         if seconds > 0 and self.hurried_s is None:
@@ -76,13 +91,40 @@ class Sink:
 
     def clear(self) -> None:
         """Throw away what has not been heard yet."""
-        now_s = asyncio.get_running_loop().time()
-        self._end_s = min(self._end_s, now_s)
-        kept = [piece for piece in self.pieces if piece.start_s < now_s]
-        if kept and kept[-1].end_s > now_s:
-            last = kept[-1]
-            kept[-1] = Piece(last.start_s, last.samples[: round((now_s - last.start_s) * last.rate_hz)], last.rate_hz)
-        self.pieces = kept
+        self._held.clear()
+        self._cut(self._now_s())
+        self._end_s = min(self._end_s, self._now_s())
+
+    def pause(self) -> None:
+        """Fall silent now; what comes waits."""
+        if self._paused_s is None:
+            self._paused_s = now_s = asyncio.get_running_loop().time()
+            self._held = [rest for piece in self.pieces if len((rest := piece.since(now_s)).samples)]
+            self._cut(now_s)
+
+    def resume(self) -> None:
+        """Go on where :meth:`pause` stopped."""
+        if self._paused_s is None:
+            return
+        later_s = asyncio.get_running_loop().time() - self._paused_s
+        self._paused_s = None
+        self.pieces += [replace(piece, start_s=piece.start_s + later_s) for piece in self._held]
+        if self._held:
+            self._end_s += later_s
+        self._held.clear()
+
+    def heard_s(self, mark: int) -> float:
+        """Seconds of that mark that have been heard."""
+        now_s = self._now_s()
+        mine = (piece for piece in self.pieces if piece.mark == mark)
+        return sum(max(0.0, min(piece.end_s, now_s) - piece.start_s) for piece in mine)
+
+    def _cut(self, now_s: float) -> None:
+        cut = (piece.until(now_s) if piece.end_s > now_s else piece for piece in self.pieces)
+        self.pieces = [piece for piece in cut if len(piece.samples)]
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time() if self._paused_s is None else self._paused_s
 
     def hurry(self) -> None:
         """Enough was heard: from now on audio is taken as fast as it comes."""
@@ -91,7 +133,7 @@ class Sink:
 
     @property
     def playing(self) -> bool:
-        return self._end_s > asyncio.get_running_loop().time()
+        return self._end_s > self._now_s()
 
     @property
     def end_s(self) -> float:

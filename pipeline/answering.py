@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import AntiphonError
@@ -15,9 +15,11 @@ from antiphon.engines.protocols import TTS, Transcript, TTSOptions
 from antiphon.pipeline.conversation import Conversation, Item, new_id
 from antiphon.pipeline.errors import StageError
 from antiphon.pipeline.events import (
+    AudioStarted,
     Dropped,
     ErrorEvent,
     Event,
+    Interrupted,
     ToolCallEvent,
     ToolResultEvent,
     TranscriptEvent,
@@ -34,15 +36,23 @@ from antiphon.pipeline.workflow import TurnContext, Workflow, WorkflowEvent, pie
 logger = logging.getLogger(__name__)
 
 
+Outlook = Literal["answer", "needless", "dismiss"]
+"""What is to become of a run: another run may answer the same words already; or nobody wants an answer."""
+
+
 class Owner(Protocol):
     """What answers need of their session."""
 
-    def heard(self, run: Run, transcript: Transcript) -> bool:
-        """A run knows what was said. Returns whether another run answers it already, so that this one is needless."""
+    def heard(self, run: Run, transcript: Transcript) -> Outlook:
+        """A run knows what was said."""
         ...
 
     def heard_nothing(self, run: Run) -> None:
         """A run failed: what was said is not known, so no answer to an earlier revision can stand in."""
+        ...
+
+    def end(self) -> None:
+        """The conversation is over once everything that is being said has been heard."""
         ...
 
     def seal(self, turn: int) -> None:
@@ -86,12 +96,17 @@ class Answering:
         """Do all of a run."""
         emit = self.emitter(run)
         try:
-            await self._answer_in_order(run, emit)
-        except StageError as error:
-            self._owner.heard_nothing(run)
-            await run.committed.wait()
-            await run.floor.wait()
-            await self._apologise(run, emit, error)
+            try:
+                await self._answer_in_order(run, emit)
+            except StageError as error:
+                self._owner.heard_nothing(run)
+                await run.committed.wait()
+                await run.floor.wait()
+                await self._apologise(run, emit, error)
+        except asyncio.CancelledError:
+            if run.interrupted and not run.ended:  # before there was a reply to speak of
+                self._cut_short(run, emit)
+            raise
 
     async def say(self, run: Run, source: AsyncIterator[str | WorkflowEvent]) -> None:
         """Say something that answers no turn."""
@@ -103,9 +118,7 @@ class Answering:
         except StageError as error:
             emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
         finally:
-            if reply.spoken:
-                self._conversation.add(Item(id=new_id(), role="assistant", text=reply.spoken))
-                emit(TranscriptEvent, role="assistant", text=reply.spoken, final=True)
+            self._remember_said(run, reply, reply.text if reply.tts is None else reply.spoken, emit)
 
     async def prepare(self, turn: int, revision: int, text: str, ticket: Ticket) -> None:
         """Tell the workflow how the turn begins, if it wants to know. A hint: its failure is no news."""
@@ -125,6 +138,8 @@ class Answering:
             if quiet or run.void:
                 return
             event = self._owner.event(kind, turn=run.turn, revision=run.revision, **fields)
+            if isinstance(event, AudioStarted):
+                run.audible_s = event.t_s
             if not run.committed.is_set():
                 run.outbox.append(event)
                 return
@@ -141,8 +156,17 @@ class Answering:
         heard = await asyncio.shield(run.hearing.result)
         run.stt_s = asyncio.get_running_loop().time()
         run.text = heard.text
-        if self._owner.heard(run, heard):
+        if run.interrupted:
+            self._cut_short(run, emit)
             return
+        match self._owner.heard(run, heard):
+            case "needless":
+                return
+            case "dismiss":
+                await run.committed.wait()
+                emit(Dropped, reason=run.dismissed)
+                self._end(run, emit, "dismissed", None)
+                return
         if not heard.text.strip():
             await run.committed.wait()
             await run.floor.wait()  # turns end in their order
@@ -165,7 +189,11 @@ class Answering:
         finally:
             if run.committed.is_set() and not run.void:
                 self._remember(run, user, reply, emit)
+                if run.interrupted:
+                    self._end(run, emit, "interrupted", reply)
         self._end(run, emit, "completed" if reply.tts is not None else "text_only", reply)
+        if reply.ends_call:
+            self._owner.end()
 
     def _at_barrier(self, run: Run) -> None:
         """The workflow is about to have an effect: from now on the turn cannot be reopened.
@@ -219,17 +247,53 @@ class Answering:
         )
 
     def _remember(self, run: Run, user: Item, reply: Reply, emit: Emit) -> None:
-        """History holds what was said; a reply cut off by a failure or the end of the session, only its spoken part."""
+        """History holds what was said; of a reply that was cut off, what was spoken of it, and of one that the user
+        spoke into, what was heard."""
         self._owner.seal(run.turn)
+        run.remembered = True
         self._conversation.add(user)
-        said = reply.text if reply.tts is None else reply.spoken
+        self._remember_said(run, reply, reply.text if reply.tts is None else reply.spoken, emit)
+
+    def _remember_said(self, run: Run, reply: Reply, said: str, emit: Emit) -> None:
+        if run.interrupted:
+            said = reply.text[: reply.heard_chars()]
+        unheard = reply.text[len(said) :]
         if reply.text.strip():
-            unheard = reply.text[len(said) :]
-            self._conversation.add(Item(id=new_id(), role="assistant", text=said, unheard=unheard, turn=run.turn))
+            run.item_id = new_id()
+            self._conversation.add(
+                Item(
+                    id=run.item_id,
+                    role="assistant",
+                    text=said,
+                    unheard=unheard,
+                    interrupted=run.interrupted and bool(unheard.strip()),
+                    turn=run.turn,
+                )
+            )
             if said.strip():
                 emit(TranscriptEvent, role="assistant", text=said, final=True)
+        if run.interrupted:
+            run.reply = reply
+            emit(Interrupted, heard=said, unheard=unheard)
+            self._tell_workflow(said, unheard)
+
+    def _cut_short(self, run: Run, emit: Emit) -> None:
+        """The user spoke before anything of the answer was heard: what was said first stays in the conversation."""
+        if run.text and run.text.strip() and not run.remembered:
+            self._conversation.add(Item(id=new_id(), role="user", text=run.text, turn=run.turn))
+        emit(Interrupted, heard="", unheard="")
+        self._end(run, emit, "failed" if run.failed else "interrupted", None)
+
+    def _tell_workflow(self, heard: str, unheard: str) -> None:
+        on_interrupted: Callable[[str, str], None] | None = getattr(self._workflow, "on_interrupted", None)
+        if on_interrupted is not None:
+            try:
+                on_interrupted(heard, unheard)
+            except Exception:
+                logger.exception("the workflow broke when it was told of an interruption")
 
     def _end(self, run: Run, emit: Emit, status: TurnStatus, reply: Reply | None) -> None:
+        run.ended = True
         self._owner.seal(run.turn)
         if reply is not None:
             usage = reply.usage
@@ -255,6 +319,7 @@ class Answering:
         )
 
     async def _apologise(self, run: Run, emit: Emit, error: StageError) -> None:
+        run.failed = True
         self._owner.seal(run.turn)  # the failure is told: a turn that goes on is another one
         cause = error.__cause__
         logger.warning(

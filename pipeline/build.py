@@ -34,13 +34,15 @@ from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.events import EventSink
 from antiphon.pipeline.gate import GateSettings
+from antiphon.pipeline.interruption import InterruptionSettings
 from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.session import Session
-from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
+from antiphon.pipeline.session_settings import Engines, IdleSettings, SessionSettings, TextTools
 from antiphon.pipeline.text import Lexicon, make_speakable, make_splitter
 from antiphon.pipeline.text.completeness import judge
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.transports.echo import echo_controlled
+from antiphon.pipeline.transports.wake import WakeGated, wake_gated
 from antiphon.pipeline.workflow import ChatWorkflow, Workflow, as_workflow
 
 logger = logging.getLogger(__name__)
@@ -295,13 +297,28 @@ class Assembly:
             speculation_rerun_ms=config.speculation.rerun_ms,
             prefill=config.speculation.prefill,
             reopen_ms=config.speculation.reopen_ms,
+            interruption=InterruptionSettings(
+                enabled=config.interruption.enabled,
+                min_speech_ms=config.interruption.min_speech_ms,
+                min_words=config.interruption.min_words,
+                thinking_min_speech_ms=config.interruption.thinking_min_speech_ms,
+                backchannels=config.interruption.backchannels,
+                mute_ms=config.interruption.mute_ms,
+            ),
             manual_turns=manual_turns,
             on_error=config.session.on_error,
             greeting=config.session.greeting or "",
+            idle=IdleSettings(
+                after_s=config.session.idle_after_s or math.inf,
+                prompts=config.session.idle_prompts,
+                goodbye=config.session.idle_goodbye,
+            ),
             history_turns=config.workflow.history_turns,
             history_tokens=config.workflow.max_history_tokens,
             reply=ReplySettings(
                 output_hz=config.audio.output_hz,
+                filler=config.session.filler,
+                filler_after_s=config.session.filler_after_s,
                 look_ahead=config.text.look_ahead_chunks,
                 hurry_s=(config.text.first_clause_ms / 1000 or math.inf) if config.text.first_clause else math.inf,
                 workflow_timeout_s=config.session.answer_deadline_s,
@@ -333,14 +350,18 @@ class Assembly:
     ) -> Session:
         """A new session on these engines.
 
-        :param transport: its input goes through the front end that the section `audio` asks for.
+        :param transport: its input goes through the front end that the section `audio` asks for, and waits for the
+            wake word, if there is one.
         :param manual_turns: the whole input is one turn.
         :param adjust: may change the :class:`Session`'s keyword arguments before it is made.
         """
         assert self.engines is not None, "the assembly has not been entered"
+        transport = wake_gated(echo_controlled(transport, self.config.audio), self.config.wake_word)
+        if isinstance(transport, WakeGated):
+            sinks = [*sinks, transport.on_event]
         arguments: dict[str, Any] = {
             "engines": self.engines,
-            "transport": echo_controlled(transport, self.config.audio),
+            "transport": transport,
             "workflow": self._bound(workflow) if workflow is not None else self.workflow(),
             "text": self.text_tools(),
             "settings": self.settings(manual_turns=manual_turns),

@@ -13,6 +13,9 @@ from typing import Literal
 from antiphon.engines.errors import AntiphonError
 from antiphon.engines.protocols import Message, ToolCall
 
+INTERRUPTED_MARK = " ..."
+"""Behind what was heard of an interrupted message."""
+
 ItemKind = Literal["message", "function_call", "function_call_output"]
 
 
@@ -32,6 +35,8 @@ class Item:
     """For messages what was said; for an assistant's message only what the user heard; for an output its value."""
     unheard: str = ""
     """What the assistant meant to say after `text` and the user did not hear."""
+    interrupted: bool = False
+    """The user spoke into this message of the assistant: prompts show a mark where it broke off."""
     call_id: str = ""
     name: str = ""
     """For function calls and their outputs: the tool's name."""
@@ -149,6 +154,6 @@ def _to_messages(items: Sequence[Item]) -> Iterator[Message]:
         if item.kind == "function_call_output":
             yield Message("tool", item.text, tool_call_id=item.call_id, name=item.name or None)
         elif item.text.strip():
-            yield Message(item.role, item.text)
+            yield Message(item.role, f"{item.text.rstrip()}{INTERRUPTED_MARK}" if item.interrupted else item.text)
     if calls:
         yield Message("assistant", tool_calls=tuple(calls))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from antiphon.pipeline.speculation import SpeculationReport
 
-TurnStatus = Literal["completed", "no_speech", "text_only", "failed", "cancelled", "interrupted"]
+TurnStatus = Literal["completed", "no_speech", "text_only", "failed", "cancelled", "interrupted", "dismissed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,8 @@ class Dropped(Event):
     """A revision or a turn was given up.
 
     `reason`: "resumed" (the user went on), "reopened" (the user went on just after the commit: the final transcript and
-    the answer of this revision are void, the turn goes on), "cleared", "cancelled" or "no_speech".
+    the answer of this revision are void, the turn goes on), "cleared", "cancelled", "no_speech" or "backchannel" (said
+    into another answer, which goes on).
     """
 
     type: ClassVar[str] = "dropped"
@@ -129,6 +130,8 @@ class Spoken(Event):
 
     type: ClassVar[str] = "spoken"
     text: str
+    filler: bool = False
+    """It bridged a wait: no part of the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +162,45 @@ class AudioStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaybackPaused(Event):
+    """The user's voice was heard during the reply to `turn`: it stands still until it is known what that means."""
+
+    type: ClassVar[str] = "playback_paused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaybackResumed(Event):
+    """It meant nothing: the reply goes on at the sample where it was paused.
+
+    `reason`: "no_speech" (a cough, a noise), "backchannel" ("uh-huh"), "too_short" (fewer words than stop a reply).
+    """
+
+    type: ClassVar[str] = "playback_resumed"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted(Event):
+    """The reply to `turn` was stopped: by the user's voice, or by :meth:`Session.cancel`.
+
+    Sent again, `acknowledged`, when the client tells more exactly how much was heard.
+    """
+
+    type: ClassVar[str] = "interrupted"
+    heard: str
+    """What the user heard of it, to the word: all that history keeps."""
+    unheard: str
+    """What the assistant had written besides."""
+    acknowledged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnded(Event):
     """Everything about this turn is done.
 
     `status`: "completed"; "no_speech" (nothing was said after all); "text_only" (no voice for the language);
-    "failed" (an engine or the workflow broke; the apology was spoken); "cancelled".
+    "failed" (an engine or the workflow broke; the apology was spoken); "interrupted" (the user spoke into the answer,
+    or before it); "dismissed" (it was a back-channel into another answer, or a noise); "cancelled".
     """
 
     type: ClassVar[str] = "turn_ended"
@@ -211,6 +248,9 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ToolCallEvent,
     ToolResultEvent,
     AudioStarted,
+    PlaybackPaused,
+    PlaybackResumed,
+    Interrupted,
     TurnEnded,
     WarningEvent,
     ErrorEvent,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,8 +21,9 @@ from antiphon.engines.errors import EngineTimeout
 from antiphon.engines.protocols import TTS, SpeechChunk, ToolCall, TTSOptions, Usage
 from antiphon.pipeline.errors import StageError, WorkflowError
 from antiphon.pipeline.events import AudioStarted, Spoken, TextDeltaEvent, ToolCallEvent, ToolResultEvent
+from antiphon.pipeline.heard import HeardText
 from antiphon.pipeline.transports.base import Transport
-from antiphon.pipeline.workflow import ToolResult, WorkflowEvent
+from antiphon.pipeline.workflow import EndCall, Filler, ToolResult, WorkflowEvent
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +82,10 @@ class ReplySettings:
     """The workflow has paused this long: speak what there is."""
     hurry_s: float = 0.06
     """So long after the first text, with no clause complete: speak the words that can stand alone. inf: never."""
+    filler: str = ""
+    """Said where the workflow keeps the user waiting; "" for nothing."""
+    filler_after_s: float = math.inf
+    """So long after the commit, with no text yet."""
     workflow_timeout_s: float = 30.0
     """Longest pause of the workflow: until its first text, and between two pieces."""
     tts_timeout_s: float = 30.0
@@ -96,6 +102,10 @@ class _Piece:
     """The start of one piece of text: its chunks follow."""
 
     text: str
+    spoken: str = ""
+    """What the voice is given for it."""
+    filler: bool = False
+    """It bridges a wait, and is no part of the answer."""
 
 
 class _End:
@@ -119,10 +129,29 @@ class Reply:
     settings: ReplySettings = field(default_factory=ReplySettings)
     times: ReplyTimes = field(default_factory=ReplyTimes)
     usage: Usage = field(default_factory=Usage)
+    ends_call: bool = False
+    """The workflow said that the conversation is over."""
     text: str = ""
     """All text that the workflow gave."""
     spoken: str = ""
     """The part of it whose audio went to the sink."""
+    _heard: HeardText = field(default_factory=HeardText)
+    _handed_s: float = 0.0
+    """Audio that went to the sink."""
+    _before_s: float | None = None
+    """What had been heard of this mark before this reply."""
+
+    def heard_chars(self, played_s: float | None = None) -> int:
+        """How much of the text was heard so far, to the word.
+
+        :param played_s: seconds of this turn's audio that were heard; None: as many as the transport says.
+        """
+        if self.tts is None:
+            return len(self.text)
+        if self._before_s is None:
+            return 0
+        played_s = self.transport.heard_s(self.mark) if played_s is None else played_s
+        return self._heard.chars(played_s - self._before_s)
 
     async def speak(self, source: AsyncIterator[str | WorkflowEvent]) -> None:
         """Take the whole answer in and play it; returns when the last sample has been heard.
@@ -138,6 +167,8 @@ class Reply:
                 group.create_task(_guarded("workflow", self._split(texts, pieces), pieces)),
                 group.create_task(_guarded("tts", self._synthesize(pieces, chunks), chunks)),
             ]
+            if self.settings.filler and not math.isinf(self.settings.filler_after_s):
+                upstream.append(group.create_task(self._bridge(pieces)))
             try:
                 failure = await self._play(chunks)
             except StageError as error:  # of the caller's own code on the way out; a transport's failure is none
@@ -162,6 +193,13 @@ class Reply:
             if close is not None:
                 await close()
 
+    async def _bridge(self, pieces: asyncio.Queue[Any]) -> None:
+        """Say something where the workflow lets the user wait, once."""
+        await self.committed.wait()
+        await asyncio.sleep(self.settings.filler_after_s)
+        if not self.text:
+            await pieces.put(_Piece(self.settings.filler, filler=True))
+
     async def _split(self, texts: asyncio.Queue[Any], out: asyncio.Queue[Any]) -> None:
         stalled = False
         while True:
@@ -177,7 +215,9 @@ class Reply:
                 await self._hand_over(self.splitter.stall(), out)
                 continue
             stalled = False
-            if isinstance(item, str):
+            if isinstance(item, Filler):
+                await out.put(_Piece(item, filler=True))
+            elif isinstance(item, str):
                 self._take_text(item)
                 pieces = self.splitter.push(item)
                 if not pieces and self._first_clause_is_late():
@@ -215,6 +255,8 @@ class Reply:
             self.emit(ToolCallEvent, call_id=event.id, name=event.name, arguments=event.arguments)
         elif isinstance(event, ToolResult):
             self.emit(ToolResultEvent, call_id=event.call_id, name=event.name, output=event.output)
+        elif isinstance(event, EndCall):
+            self.ends_call = True
         elif isinstance(event, Usage):
             self.usage = Usage(
                 self.usage.input_tokens + event.input_tokens,
@@ -232,10 +274,11 @@ class Reply:
     async def _synthesize(self, pieces: asyncio.Queue[Any], out: asyncio.Queue[Any]) -> None:
         while True:
             piece = await pieces.get()
-            await out.put(piece)
             if not isinstance(piece, _Piece):
+                await out.put(piece)
                 return
             words = self.speakable(piece.text)
+            await out.put(replace(piece, spoken=words))
             if self.tts is None or not words.strip():
                 continue
             self.before_call(foremost=self.times.first_audio_s is None)
@@ -251,7 +294,7 @@ class Reply:
                     if chunk is None:
                         break
                     _check_chunk(chunk)
-                    if self.times.first_audio_s is None:
+                    if self.times.first_audio_s is None and not piece.filler:
                         self.times.first_audio_s = asyncio.get_running_loop().time()
                     await out.put(chunk)
             finally:
@@ -264,37 +307,47 @@ class Reply:
     async def _play(self, chunks: asyncio.Queue[Any]) -> _Failure | None:
         await self.committed.wait()
         resampler: StreamResampler | None = None
-        waiting: str | None = None
+        waiting: _Piece | None = None
+        filler = False
         while True:
             item = await chunks.get()
             if isinstance(item, SpeechChunk):
                 if resampler is None:
                     resampler = StreamResampler(item.frame.rate_hz, self.settings.output_hz)
-                await self._to_sink(resampler.push(item.frame.samples))
+                if not filler:
+                    self._heard.chunk(item, self._handed_s)
+                await self._to_sink(resampler.push(item.frame.samples), filler=filler)
                 if waiting is not None:
                     self._has_spoken(waiting)
                     waiting = None
                 continue
             if resampler is not None:
-                await self._to_sink(resampler.push(np.empty(0, dtype=np.float32), last=True))
+                await self._to_sink(resampler.push(np.empty(0, dtype=np.float32), last=True), filler=filler)
             if isinstance(item, _Failure):
                 return item
-            if waiting is not None:  # a piece without sound (a dash, an emoji): said as far as anybody can say it
-                self.spoken += waiting
-                waiting = None
+            if waiting is not None and not waiting.filler:
+                self.spoken += waiting.text  # a piece without sound (a dash, an emoji): said as far as it can be
+            waiting = None
             if isinstance(item, _End):
+                self._heard.finish()
                 return None
-            waiting = item.text
+            waiting, filler = item, item.filler
+            if not filler:
+                self._heard.piece(item.text, item.spoken)
 
-    def _has_spoken(self, text: str) -> None:
-        self.spoken += text
-        self.emit(Spoken, text=text)
+    def _has_spoken(self, piece: _Piece) -> None:
+        if not piece.filler:
+            self.spoken += piece.text
+        self.emit(Spoken, text=piece.text, filler=piece.filler)
 
-    async def _to_sink(self, samples: Samples) -> None:
+    async def _to_sink(self, samples: Samples, *, filler: bool) -> None:
         if not len(samples):
             return
+        if self._before_s is None:
+            self._before_s = self.transport.heard_s(self.mark)
+        self._handed_s += len(samples) / self.settings.output_hz
         start_s = await self.transport.play(AudioFrame(samples, self.settings.output_hz), self.mark)
-        if self.times.audible_s is None:
+        if self.times.audible_s is None and not filler:
             loud = np.flatnonzero(np.abs(samples) > AUDIBLE)
             if len(loud):
                 self.times.audible_s = start_s + float(loud[0]) / self.settings.output_hz

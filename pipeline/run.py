@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from antiphon.engines.host import Meter
 from antiphon.pipeline.events import Event, Timings
 from antiphon.pipeline.listening import Hearing
-from antiphon.pipeline.reply import ReplyTimes
+from antiphon.pipeline.reply import Reply, ReplyTimes
 from antiphon.pipeline.speculation import Ledger, SpeculationReport
 
 
@@ -31,6 +31,23 @@ class Run:
     committed: asyncio.Event = field(default_factory=asyncio.Event)
     floor: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when everything said before this run has been heard."""
+    interruptible: bool = True
+    """The user's voice may stop it."""
+    interrupted: bool = False
+    """It was stopped: what was heard of it is all that was said."""
+    item_id: str = ""
+    """Of the assistant's message in the conversation, once it is there."""
+    reply: Reply | None = None
+    """What was interrupted: the client may tell later how much of it was heard."""
+    audible_s: float | None = None
+    """When its first audible sample is at the sink, on the event loop's clock."""
+    remembered: bool = False
+    """What the user said is in the conversation."""
+    failed: bool = False
+    """A stage broke: what is said of it is an apology."""
+    ended: bool = False
+    dismissed: str = ""
+    """Why nobody wants an answer to it."""
     void: bool = False
     """The turn was reopened: nothing of this answer counts."""
     outbox: list[Event] = field(default_factory=list)

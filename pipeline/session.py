@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
+import math
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
@@ -18,8 +20,8 @@ from antiphon.engines.errors import AntiphonError
 from antiphon.engines.host import Priority, Ticket, current_ticket
 from antiphon.engines.protocols import EndpointPolicy, Transcript
 from antiphon.pipeline import turns
-from antiphon.pipeline.answering import Answering
-from antiphon.pipeline.conversation import Conversation, new_id
+from antiphon.pipeline.answering import Answering, Outlook
+from antiphon.pipeline.conversation import Conversation, ItemError, new_id
 from antiphon.pipeline.events import (
     AudioStarted,
     Committed,
@@ -27,6 +29,9 @@ from antiphon.pipeline.events import (
     ErrorEvent,
     Event,
     EventSink,
+    Interrupted,
+    PlaybackPaused,
+    PlaybackResumed,
     Speculated,
     SpeechStarted,
     SpeechStopped,
@@ -35,6 +40,7 @@ from antiphon.pipeline.events import (
 )
 from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened
 from antiphon.pipeline.intake import Intake
+from antiphon.pipeline.interruption import Interruption, Verdict
 from antiphon.pipeline.listening import Hearing, Listener
 from antiphon.pipeline.pauses import PauseHabit
 from antiphon.pipeline.run import Run
@@ -47,6 +53,10 @@ logger = logging.getLogger(__name__)
 
 _KEEP_S = 0.4
 """So much new sound may be a cough; after more of it, an answer that was begun before is taken for void."""
+
+
+_REMEMBERED_STOPS = 8
+"""Interrupted replies of which a client may still say how much was heard."""
 
 
 class Session:
@@ -115,6 +125,19 @@ class Session:
         self._latest: Run | None = None
         """The run that was committed last."""
         self._paused_s = 0.0
+        self._interruption: Interruption | None = None
+        """The user has begun to speak into a reply; what that means is not known yet."""
+        self._stopped: dict[int, Run] = {}
+        """Replies that were interrupted lately, by turn."""
+        self._held = False
+        """Playback was paused by :meth:`pause`."""
+        self._over = asyncio.Event()
+        self._stirred_s = 0.0
+        """When somebody was last heard, on the event loop's clock."""
+        self._turn_when_asked = 0
+        self._muted = False
+        self._dismissing = ""
+        """Why the open turn is about to be thrown away."""
         self._line: list[Run] = []
         self._helpers: set[asyncio.Task[None]] = set()
         self._runs: set[asyncio.Task[None]] = set()
@@ -153,17 +176,19 @@ class Session:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._running = True
-            ticker = group.create_task(self._tick()) if self._paced else None
+            watchers = [group.create_task(self._tick())] if self._paced else []
+            if self._paced and not math.isinf(self.settings.idle.after_s):
+                watchers.append(group.create_task(self._break_silence()))
             try:
                 if self.settings.greeting and self._transport.capabilities.greets:
                     self._start_saying(_once(self.settings.greeting))
                 elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
                     self._start_saying(pieces(on_start, may_be_silent=True))
                 self._prepare("")
-                await self._listen()
+                await self._listen_until_the_end(group)
             finally:
                 self._running = False
-                for task in [*self._runs, *self._helpers, *([ticker] if ticker else [])]:
+                for task in [*self._runs, *self._helpers, *watchers]:
                     task.cancel()
 
     def commit(self) -> None:
@@ -175,6 +200,59 @@ class Session:
         """Throw the open turn away."""
         if self._running:
             self._feed(turns.Clear())
+
+    def end(self) -> None:
+        """End the conversation: nothing more is listened to, what is being said is heard, then :meth:`run` returns."""
+        self._over.set()
+
+    def say(self, text: str, *, interruptible: bool = True) -> None:
+        """Speak a text of the caller's own after what is being said; it joins the conversation.
+
+        :param interruptible: the user's voice stops it.
+        """
+        if self._running:
+            self._start_saying(_once(text), interruptible=interruptible)
+
+    def cancel(self) -> None:
+        """Stop everything that is being said or about to be. Nothing happens if nothing is."""
+        self._stop_replies([run for run in self._line if run.committed.is_set() and not run.void])
+
+    def pause(self) -> None:
+        """Let playback stand still until :meth:`resume`, whatever the user does (a transport that can pause)."""
+        self._held = True
+        if self._transport.capabilities.pauses:
+            self._transport.pause()
+
+    def resume(self) -> None:
+        """Go on at the sample where :meth:`pause` stopped."""
+        self._held = False
+        paused_for_voice = self._interruption is not None and self._interruption.paused
+        if self._transport.capabilities.pauses and not paused_for_voice:
+            self._transport.resume()
+
+    @property
+    def muted(self) -> bool:
+        """Whether what the user says is taken for silence."""
+        return self._muted
+
+    @muted.setter
+    def muted(self, muted: bool) -> None:
+        self._muted = muted
+
+    def played(self, turn: int, seconds: float) -> None:
+        """The client says how many seconds of a turn's reply it has played: more exact than what we can estimate.
+
+        If that reply was interrupted, what is remembered of it is corrected.
+        """
+        run = self._stopped.get(turn)
+        if run is None or run.reply is None:
+            return
+        try:
+            item = self.conversation.truncate(run.item_id, run.reply.heard_chars(seconds))
+        except ItemError:
+            return  # somebody has deleted it since
+        fields = {"heard": item.text, "unheard": item.unheard, "acknowledged": True}
+        self.send(self.event(Interrupted, turn=turn, revision=run.revision, **fields))
 
     @property
     def policy(self) -> EndpointPolicy:
@@ -192,15 +270,28 @@ class Session:
 
     # ------------------------------------------------------------------------ input half
 
+    async def _listen_until_the_end(self, group: asyncio.TaskGroup) -> None:
+        """Until the input ends, or somebody ends the conversation; what is being said is heard to its end."""
+        listening, over = group.create_task(self._listen()), group.create_task(self._over.wait())
+        await asyncio.wait({listening, over}, return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        if not listening.done():
+            listening.cancel()
+            self._feed(turns.Clear())
+            await self._settled()
+
     async def _listen(self) -> None:
         async for frame in self._transport.frames():
             before_s = self._intake.audio_end_s
-            self._intake.take(frame)
+            self._intake.take(dataclasses.replace(frame, samples=frame.samples * 0) if self._muted else frame)
             self._rearm.set()
             if not self._paced:
                 await self._settled()  # on the stream clock, time stands still while we compute
-            elif self._speculates and self._intake.machine.state is turns.State.SPEAKING:
-                self._while_speaking(self._intake.audio_end_s - before_s)
+            elif self._intake.machine.state is turns.State.SPEAKING:
+                if self._interruption is not None:
+                    self._weigh_speech(self._interruption)
+                if self._speculates:
+                    self._while_speaking(self._intake.audio_end_s - before_s)
         self._intake.finish()
         await self._settled()
 
@@ -256,6 +347,7 @@ class Session:
         self._rearm.set()
 
     def _tell_speech(self, change: SpeechOpened | SpeechClosed) -> None:
+        self._stirred_s = asyncio.get_running_loop().time()
         kind = SpeechStarted if isinstance(change, SpeechOpened) else SpeechStopped
         machine = self._intake.machine
         self.send(self.event(kind, turn=machine.turn, revision=machine.revision, at_s=change.at_s))
@@ -278,6 +370,8 @@ class Session:
         if heard.text != before:
             said = {"role": "user", "text": heard.text, "language": heard.language, "final": False}
             self.send(self.event(TranscriptEvent, turn=machine.turn, revision=machine.revision, **said))
+        if not self._intake.gate.hears_speech and self._weigh_words(hearing.turn, heard.text) is Verdict.GO_ON:
+            return
         if machine.state is turns.State.SPEAKING:
             # In a silence this may be all; in mid-speech, the words that a later transcription hears otherwise are
             # evaluated in vain, at a few milliseconds each: waiting until two agree costs more words than it saves.
@@ -293,6 +387,30 @@ class Session:
         machine = self._intake.machine
         ticket = Ticket(self.id, machine.turn, machine.revision, Priority.PREFILL, meter=self._ledger.ahead)
         self._preparing = self._spawn(self._answering.prepare(machine.turn, machine.revision, text, ticket))
+
+    async def _break_silence(self) -> None:
+        """Speak to a user who says nothing; after the last prompt, end the conversation."""
+        loop, idle = asyncio.get_running_loop(), self.settings.idle
+        self._stirred_s = loop.time()
+        asked = 0
+        while True:
+            await asyncio.sleep(max(0.0, self._stirred_s + idle.after_s - loop.time()))
+            if self._line or self._held or self._intake.machine.state is not turns.State.IDLE:
+                self._stirred_s = loop.time()
+                continue
+            if loop.time() < self._stirred_s + idle.after_s - 1e-6:
+                continue
+            if self._intake.machine.turn != self._turn_when_asked:
+                self._turn_when_asked, asked = self._intake.machine.turn, 0
+            if asked < len(idle.prompts):
+                self._start_saying(_once(idle.prompts[asked]))
+                asked += 1
+                self._stirred_s = loop.time()
+                continue
+            if idle.goodbye:
+                self._start_saying(_once(idle.goodbye), interruptible=False)
+            self.end()
+            return
 
     async def _tick(self) -> None:
         """Feed the turn machine the time when no audio does."""
@@ -314,11 +432,15 @@ class Session:
                 self._hypothesis = ""
                 self._told_until_s = 0.0
                 self._prepare("")
+                self._begin_interruption(action)
             case turns.DiscardTurn(turn):
                 self._drop_parked()
-                if not self._drop("cleared"):
+                reason, self._dismissing = self._dismissing or "cleared", ""
+                if not self._drop(reason):
                     revision = self._intake.machine.revision
-                    self.send(self.event(Dropped, turn=turn, revision=revision, reason="cleared"))
+                    self.send(self.event(Dropped, turn=turn, revision=revision, reason=reason))
+                if self._interruption is not None and self._interruption.turn == turn:
+                    self._go_on("no_speech")
             case turns.ResumeTurn():
                 self._park()
             case turns.ReopenTurn(turn):
@@ -327,7 +449,7 @@ class Session:
                 self._ask_detector(turn, revision)
             case turns.PauseTurn(turn, revision, at_s):
                 self._paused_s = asyncio.get_running_loop().time()
-                if self._speculates and self._affordable():
+                if self._speculates and (self._affordable() or self._interruption is not None):
                     self._speculation = self._start_run(turn, revision, at_s)
                     self._ledger.started += 1
                     self.send(self.event(Speculated, turn=turn, revision=revision))
@@ -455,6 +577,7 @@ class Session:
         return task
 
     def _leave_line(self, run: Run) -> None:
+        self._stirred_s = asyncio.get_running_loop().time()
         self._line.remove(run)
         self._advance_line()
 
@@ -485,19 +608,95 @@ class Session:
         message = f"the turn detector failed ({why}); silence alone ends this turn"
         self.send(self.event(WarningEvent, turn=turn, revision=revision, code="turn_detector_failed", message=message))
 
-    def _start_saying(self, source: AsyncIterator[str | WorkflowEvent]) -> None:
+    def _start_saying(self, source: AsyncIterator[str | WorkflowEvent], *, interruptible: bool = True) -> None:
         """Say something that answers no turn."""
-        run = Run(0, 0)
+        run = Run(0, 0, interruptible=interruptible)
         run.committed.set()
-        self._join_line(run, self._answering.say(run, source))
+        run.task = self._join_line(run, self._answering.say(run, source))
+
+    # ------------------------------------------------------------------------ the user speaks into a reply
+
+    def _begin_interruption(self, turn: turns.OpenTurn) -> None:
+        settings = self.settings.interruption
+        runs = [run for run in self._replies() if run.interruptible]
+        if not settings.enabled or not self._paced or not runs:
+            return
+        since_s = min((run.audible_s for run in runs if run.audible_s is not None), default=None)
+        now_s = asyncio.get_running_loop().time()
+        audible = since_s is not None and since_s <= now_s
+        if since_s is not None and audible and now_s < since_s + settings.mute_ms / 1000:
+            return
+        self._interruption = Interruption(settings, turn.turn, turn.at_s, audible)
+        if audible and self._transport.capabilities.pauses:
+            self._interruption.paused = True
+            self._transport.pause()
+            self.send(self.event(PlaybackPaused, turn=runs[0].turn, revision=runs[0].revision))
+
+    def _replies(self) -> list[Run]:
+        """What is being said, or will be."""
+        return [run for run in self._line if run.committed.is_set() and not run.void and not run.interrupted]
+
+    def _weigh_speech(self, interruption: Interruption) -> None:
+        speech_ms = 1000 * (self._intake.gate.last_speech_s - interruption.began_s)
+        if interruption.on_speech(speech_ms, self._hypothesis) is Verdict.STOP:
+            self._stop_for_user()
+
+    def _weigh_words(self, turn: int, text: str) -> Verdict:
+        """The user has stopped, for now, and this was said."""
+        interruption = self._interruption
+        if interruption is None or interruption.turn != turn:
+            return Verdict.WAIT
+        verdict = interruption.on_words(text, final=True)
+        if verdict is Verdict.STOP:
+            self._stop_for_user()
+        elif verdict is Verdict.GO_ON:
+            reason = "no_speech" if not text.strip() else "too_short"
+            self._go_on("backchannel" if interruption.is_backchannel(text) else reason)
+            machine = self._intake.machine
+            if machine.turn == turn and machine.state is not turns.State.IDLE:
+                self._dismissing = "backchannel"
+                self._feed(turns.Clear())
+        return verdict
+
+    def _stop_for_user(self) -> None:
+        interruption, self._interruption = self._interruption, None
+        assert interruption is not None
+        self._stop_replies([run for run in self._replies() if run.interruptible and run.turn < interruption.turn])
+        if interruption.paused and not self._held:
+            self._transport.resume()
+
+    def _stop_replies(self, runs: Sequence[Run]) -> None:
+        """What was heard of them is all that was said."""
+        for run in runs:
+            run.interrupted = True
+            if run.turn:
+                self._stopped[run.turn] = run
+            if run.task is not None and (run.text is not None or not run.turn):
+                run.task.cancel()  # else what the user said is not known yet: it ends itself once that is
+        if runs:
+            self._transport.clear()
+        while len(self._stopped) > _REMEMBERED_STOPS:
+            del self._stopped[next(iter(self._stopped))]
+
+    def _go_on(self, reason: str) -> None:
+        interruption, self._interruption = self._interruption, None
+        if interruption is not None and interruption.paused:
+            if not self._held:
+                self._transport.resume()
+            replies = self._replies()
+            turn = replies[0].turn if replies else 0
+            self.send(self.event(PlaybackResumed, turn=turn, revision=0, reason=reason))
 
     # ------------------------------------------------------------------------ what answers need (Owner)
 
-    def heard(self, run: Run, transcript: Transcript) -> bool:
+    def heard(self, run: Run, transcript: Transcript) -> Outlook:
+        if self._weigh_words(run.turn, transcript.text) is Verdict.GO_ON:
+            run.dismissed = "backchannel" if transcript.text.strip() else "no_speech"
+            return "dismiss" if run.committed.is_set() else "needless"
         needless = self._kept_instead(run, transcript.text)
         cue = self._text.cue(transcript.text, transcript.language)
         self._feed(turns.TextJudged(run.turn, run.revision, cue))  # last: it may commit the turn
-        return needless
+        return "needless" if needless else "answer"
 
     def _kept_instead(self, run: Run, text: str) -> bool:
         """Whether the answer that was begun before the last pause does for this run too; else that is given up."""
@@ -520,6 +719,8 @@ class Session:
         earlier, run.earlier = run.earlier, None
         if earlier is not None:
             self._give_up(earlier, "resumed")
+        if self._interruption is not None and self._interruption.turn == run.turn:
+            self._stop_for_user()  # what was said is not known; that something was said, is
 
     def seal(self, turn: int) -> None:
         self._feed(turns.Sealed(turn))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from antiphon.engines.protocols import STT, TTS, VAD, EndpointPolicy, STTOptions, TTSOptions, TurnDetector, WordCue
 from antiphon.pipeline.gate import GateSettings
+from antiphon.pipeline.interruption import InterruptionSettings
 from antiphon.pipeline.reply import ReplySettings, Speakable, Splitter
 
 
@@ -31,6 +33,18 @@ class Engines:
 
 
 @dataclass(frozen=True, slots=True)
+class IdleSettings:
+    """What is said to a user who says nothing."""
+
+    after_s: float = math.inf
+    """Silence of both sides after which the user is spoken to."""
+    prompts: tuple[str, ...] = ()
+    """Said one after the other, each after such a silence."""
+    goodbye: str = ""
+    """Said after the last of them went unanswered; then the session ends. "": it ends without a word."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSettings:
     output_hz: int = 24000
     gate: GateSettings = field(default_factory=GateSettings)
@@ -50,11 +64,13 @@ class SessionSettings:
     """Let the workflow evaluate the beginning of its next prompt while the user speaks."""
     reopen_ms: float = 300.0
     """Speech within this time after a commit reopens the turn."""
+    interruption: InterruptionSettings = field(default_factory=InterruptionSettings)
     manual_turns: bool = False
     """Silence never ends a turn; the end of input and :meth:`Session.commit` do."""
     on_error: str = "Sorry, something went wrong. Please say that again."
     """Spoken when a turn fails; "" for nothing."""
     greeting: str = ""
+    idle: IdleSettings = field(default_factory=IdleSettings)
     history_turns: int = 20
     history_tokens: int = 1500
     stt: STTOptions = field(default_factory=STTOptions)

@@ -28,7 +28,20 @@ class ToolResult:
     output: str
 
 
-WorkflowEvent = ToolCall | ToolResult | Usage
+class Filler(str):
+    """Text that bridges a wait ("One moment."): spoken in its place, but no part of the answer or of the history."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EndCall:
+    """The conversation is over: the session ends when this answer has been heard."""
+
+    reason: str = ""
+
+
+WorkflowEvent = ToolCall | ToolResult | Usage | EndCall
 """What a workflow may yield besides text. (More kinds join with the capabilities that need them.)"""
 
 
@@ -69,8 +82,8 @@ class Workflow(Protocol):
     """The agent of a session. One object serves one session at a time.
 
     Optional: `on_start()`, an async generator of what to say when a live session begins; `async prepare(turn)`, called
-    while the user speaks with the words that are sure so far (at first none): evaluate what the next prompt will begin
-    with, and have no side effect.
+    while the user speaks with the words that are likely so far (at first none): evaluate what the next prompt will
+    begin with, and have no side effect; `on_interrupted(heard, unheard)`, called when the user spoke into the answer.
     """
 
     speculative: bool

@@ -22,11 +22,12 @@ from antiphon.adapters.openai_agents.workflow import (
     SingleAgentWorkflowCallbacks,
     VoiceWorkflowHelper,
 )
-from antiphon.pipeline.agent.contracts import Announcer, ApprovalNeeded, Approver, Filler
+from antiphon.pipeline.agent.contracts import Announcer, ApprovalNeeded, Approver
 from antiphon.pipeline.agent.desk import ToolFailed
 from antiphon.pipeline.agent.model import AntiphonModel, AntiphonModelProvider
 from antiphon.pipeline.agent.rules import ToolRules
 from antiphon.pipeline.agent.workflow import AgentWorkflow
+from antiphon.pipeline.workflow import Filler
 
 if TYPE_CHECKING:
     from antiphon.adapters.openai_agents.voice import (

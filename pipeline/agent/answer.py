@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from agents import Agent
 from agents.stream_events import StreamEvent
 
 from antiphon.engines.protocols import ToolCall, Usage
-from antiphon.pipeline.agent.contracts import Filler
 from antiphon.pipeline.agent.desk import as_text
 from antiphon.pipeline.agent.rules import ToolRules
 from antiphon.pipeline.errors import WorkflowError
-from antiphon.pipeline.workflow import ToolResult, WorkflowEvent
+from antiphon.pipeline.workflow import Filler, ToolResult, WorkflowEvent
 
 SIGN_OF_LIFE = ""
 """No text; but whoever waits knows that somebody is at work."""
@@ -23,7 +22,8 @@ SIGN_OF_LIFE = ""
 class Answer:
     """One answer. Text is held while a guardrail could still object to it."""
 
-    def __init__(self, rules_of: Callable[[str], ToolRules]) -> None:
+    def __init__(self, rules_of: Callable[[str], ToolRules], called: Mapping[str, str] | None = None) -> None:
+        """:param called: calls that were told before, as call id to tool name."""
         self._rules_of = rules_of
         self._holds = False
         """An output guardrail judges the whole answer: none of it is given out before."""
@@ -31,7 +31,7 @@ class Answer:
         self._text = ""
         """All that the agent has said."""
         self._new_message = False
-        self._called: dict[str, str] = {}
+        self._called: dict[str, str] = dict(called or {})
         """Tool names by call id."""
         self._told: set[str] = set()
         self._fillers: set[str] = set()

@@ -7,15 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
-class Filler(str):
-    """Words that bridge a wait ("One moment."): spoken, and no part of the answer.
-
-    It is text, so whoever does not know of it speaks it like any other.
-    """
-
-    __slots__ = ()
-
-
 @dataclass(frozen=True, slots=True)
 class ApprovalNeeded:
     """A tool call that waits for a yes."""

@@ -15,9 +15,12 @@ from antiphon.engines.config import EngineOptions, option
 from antiphon.engines.protocols import Stage
 from antiphon.engines.registry import EngineSpec, find
 from antiphon.pipeline.config.errors import nearest
-from antiphon.pipeline.config.tools import AgentKeys
 from antiphon.pipeline.config.frontend import FrontEndKeys
+from antiphon.pipeline.config.policy import ApprovalKeys, PolicyKeys
+from antiphon.pipeline.config.tools import AgentKeys
 from antiphon.pipeline.config.transcript import TranscriptKeys
+from antiphon.pipeline.config.wake import WakeWordKeys
+from antiphon.pipeline.interruption import BACKCHANNELS
 
 CHAIN_STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
 """Stages that may have a list of blocks, each the fallback of the one before it."""
@@ -111,8 +114,8 @@ class WorkflowKeys(Section):
 
     kind: str = option(
         "chat",
-        "`chat` (the configured LLM with a history), `agent` (an agent of `openai-agents`, with tools, on that LLM), or "
-        "a dotted path `module:Name` to a workflow class or coroutine of your own.",
+        "`chat` (the configured LLM with a history), `agent` (an agent of `openai-agents`, with tools, on that LLM), "
+        "or a dotted path `module:Name` to a workflow class or coroutine of your own.",
         examples=["chat", "agent", "my_agent:Workflow"],
     )
     instructions: str = option(
@@ -142,6 +145,10 @@ class WorkflowKeys(Section):
         raise ValueError(f"no workflow of that name ({allowed}){nearest(kind, WORKFLOW_KINDS)}")
 
 
+class WakeWordConfig(Section, WakeWordKeys):
+    """A phrase that has to be said before the session listens."""
+
+
 class WorkflowConfig(AgentKeys, WorkflowKeys):
     """The agent: what turns a transcript into the text of a reply."""
 
@@ -156,6 +163,24 @@ class SessionConfig(Section):
         "Spoken when a turn fails; empty: nothing is said.",
     )
     greeting: str | None = option(None, "Spoken when the session begins; null: nothing is said.")
+    idle_after_s: float | None = option(
+        None,
+        "Silence of both sides after which the user is spoken to (`idle_prompts`); null: never.",
+        unit="s",
+        gt=0,
+        le=86_400,
+    )
+    idle_prompts: tuple[str, ...] = option(
+        ("Are you still there?",), "Said one after the other, each after such a silence."
+    )
+    idle_goodbye: str = option(
+        "I will end our talk here. Goodbye.",
+        "Said when the last of the prompts went unanswered; then the session ends. Empty: it ends without a word.",
+    )
+    filler: str = option("", "Said while the answer keeps the user waiting (\"Let me see.\"); empty: nothing.")
+    filler_after_s: float = option(
+        1.5, "So long after the end of the turn, with no word of the answer yet.", unit="s", gt=0, le=60
+    )
     stt_deadline_s: float = option(
         30.0, "Longest wait for a transcript, besides the length of its audio; after it the turn fails.", unit="s", gt=0
     )
@@ -301,6 +326,39 @@ class TranscriptConfig(Section, TranscriptKeys):
     """What is kept of conversations."""
 
 
+class PolicyConfig(PolicyKeys, Section):
+    """What may be heard, done and said: four gates, each a list of checks."""
+
+
+class ApprovalsConfig(ApprovalKeys, Section):
+    """How questions are decided that policy or a tool asks."""
+
+
+class InterruptionConfig(Section):
+    """What happens when the user speaks into a reply. Playback pauses at the first sure sound of a voice; then:"""
+
+    enabled: bool = option(
+        True, "Whether the user's voice may stop a reply; if not, what is said meanwhile is answered after it."
+    )
+    min_speech_ms: float = option(
+        600.0, "Speech into a reply that stops it whatever is said.", unit="ms", ge=0, le=10_000
+    )
+    min_words: int = option(
+        1, "Words that stop it sooner; from 2 on, fewer words never stop it, however long they take.", ge=1, le=20
+    )
+    thinking_min_speech_ms: float = option(
+        300.0,
+        "Speech that stops a reply of which nothing was heard yet.",
+        unit="ms",
+        ge=0,
+        le=10_000,
+    )
+    backchannels: tuple[str, ...] = option(
+        BACKCHANNELS, "Said alone while a reply plays, these are no interruption: the reply goes on where it paused."
+    )
+    mute_ms: float = option(0.0, "So long after a reply becomes audible, nothing stops it.", unit="ms", ge=0, le=60_000)
+
+
 class Config(Section):
     """A valid configuration. Made by :func:`~antiphon.pipeline.config.load_config`, or in code.
 
@@ -310,6 +368,7 @@ class Config(Section):
     model_config = ConfigDict(title="Antiphon configuration")
 
     audio: AudioConfig = AudioConfig()
+    wake_word: WakeWordConfig = WakeWordConfig()
     vad: InstanceOf[EngineBlock]
     turn: InstanceOf[EngineBlock]
     stt: tuple[InstanceOf[EngineBlock], ...] = Field(min_length=1)
@@ -321,6 +380,9 @@ class Config(Section):
     text: TextConfig = TextConfig()
     models: ModelsConfig = ModelsConfig()
     speculation: SpeculationConfig = SpeculationConfig()
+    interruption: InterruptionConfig = InterruptionConfig()
+    policy: PolicyConfig = PolicyConfig()
+    approvals: ApprovalsConfig = ApprovalsConfig()
     transcript: TranscriptConfig = TranscriptConfig()
 
     def blocks(self) -> tuple[EngineBlock, ...]:

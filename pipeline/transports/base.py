@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +20,9 @@ class TransportCapabilities:
     """Somebody listens from the start: a greeting makes sense."""
     clears: bool = True
     """`clear()` takes back what has not been heard. False: what was handed over is out of reach."""
+    pauses: bool = False
+    """`pause()` and `resume()` work, and `heard_s()` tells what was heard: a user who begins to speak is listened to
+    in silence."""
     aec: bool = True
     """What it plays does not come back in what it hears: nobody listens, or the echo is cancelled there."""
     cleaned: bool = False
@@ -50,31 +55,129 @@ class Transport(Protocol):
         """Throw away what has not been heard yet."""
         ...
 
+    def pause(self) -> None:
+        """Fall silent at once. Audio may still be handed over; it waits."""
+        ...
+
+    def resume(self) -> None:
+        """Go on at the sample where :meth:`pause` stopped."""
+        ...
+
+    def heard_s(self, mark: int) -> float:
+        """How many seconds of that mark's audio have been heard so far: the transport's best estimate."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Span:
+    """Audio on its way to being heard: when, on the event loop's clock, if nothing pauses it."""
+
+    mark: int
+    start_s: float
+    end_s: float
+
+
+_ROUNDING_S = 1e-7
+"""Times this close are the same: a wait that ended a rounding error too soon must not be begun again for ever."""
+
 
 class Playhead:
-    """Books the time of a sink that plays in real time: when the next sample will be heard."""
+    """Books the time of a sink that plays in real time: what is heard when, and how much of each mark was heard."""
 
     def __init__(self, max_ahead_s: float) -> None:
         """:param max_ahead_s: how much audio may wait at the sink before `book` makes the caller wait."""
         self.max_ahead_s = max_ahead_s
         self._end_s = 0.0
+        self._paused_s: float | None = None
+        self._spans: deque[_Span] = deque()
+        self._heard_s: dict[int, float] = {}
+        self._moved = asyncio.Event()
 
     @property
     def playing(self) -> bool:
-        return self._end_s > asyncio.get_running_loop().time()
+        """Something is to be heard still, now or after a pause."""
+        return self._end_s > self._now_s()
 
-    async def book(self, duration_s: float) -> float:
-        """Book a piece of audio; returns the loop time of its first sample, at once while little is ahead."""
-        loop = asyncio.get_running_loop()
-        start_s = max(loop.time(), self._end_s)
+    @property
+    def paused(self) -> bool:
+        return self._paused_s is not None
+
+    @property
+    def next_s(self) -> float:
+        """Where the next piece that is booked would begin."""
+        return max(self._now_s(), self._end_s)
+
+    async def book(self, duration_s: float, mark: int = 0) -> float:
+        """Book a piece of audio; returns the loop time of its first sample, at once while little is ahead.
+
+        In a pause that is the time it would have if the pause ended now.
+        """
+        start_s = self.next_s
         self._end_s = start_s + duration_s
-        ahead_s = start_s - loop.time() - self.max_ahead_s
-        if ahead_s > 0:
-            await asyncio.sleep(ahead_s)
+        self._spans.append(span := _Span(mark, start_s, self._end_s))
+        while span in self._spans and span.start_s - self._now_s() > self.max_ahead_s + _ROUNDING_S:
+            await self._wait(span.start_s - self.max_ahead_s)
+            self._settle()
         return start_s
 
     async def drain(self) -> None:
-        await asyncio.sleep(max(0.0, self._end_s - asyncio.get_running_loop().time()))
+        """Wait until all that is booked has been heard."""
+        while self._end_s > self._now_s() + _ROUNDING_S:
+            await self._wait(self._end_s)
 
     def clear(self) -> None:
-        self._end_s = min(self._end_s, asyncio.get_running_loop().time())
+        """What has not been heard yet never will be."""
+        self._settle()
+        self._spans.clear()
+        self._end_s = min(self._end_s, self._now_s())
+        self._move()
+
+    def pause(self) -> None:
+        if self._paused_s is None:
+            self._paused_s = asyncio.get_running_loop().time()
+            self._settle()
+            self._move()
+
+    def resume(self) -> float:
+        """Returns by how much later all that waits will be heard."""
+        if self._paused_s is None:
+            return 0.0
+        later_s = asyncio.get_running_loop().time() - self._paused_s
+        self._paused_s = None
+        for span in self._spans:
+            span.start_s += later_s
+            span.end_s += later_s
+        if self._spans:
+            self._end_s += later_s
+        self._move()
+        return later_s
+
+    def heard_s(self, mark: int) -> float:
+        self._settle()
+        return self._heard_s.get(mark, 0.0)
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time() if self._paused_s is None else self._paused_s
+
+    def _settle(self) -> None:
+        """Take what has been heard out of the line and into the books."""
+        now_s = self._now_s()
+        while self._spans and self._spans[0].start_s < now_s:
+            span = self._spans[0]
+            until_s = min(span.end_s, now_s)
+            self._heard_s[span.mark] = self._heard_s.get(span.mark, 0.0) + until_s - span.start_s
+            if span.end_s > now_s:
+                span.start_s = now_s
+                break
+            self._spans.popleft()
+
+    def _move(self) -> None:
+        """Wake who waits: the times have changed."""
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def _wait(self, until_s: float) -> None:
+        """Until then, or until the times change; in a pause, only the latter."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until_s if self._paused_s is None else None):
+                await self._moved.wait()

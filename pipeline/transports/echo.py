@@ -20,6 +20,11 @@ class EchoControlled:
         self.capabilities = replace(transport.capabilities, aec=True, cleaned=True)
         self._transport = transport
         self._front_end = front_end
+        self._cleared = 0
+        """How many times; what was waiting to be handed over then will never sound."""
+        self._paused_s: float | None = None
+        self._later_s = 0.0
+        """By how much all pauses so far have put off what was waiting."""
 
     async def frames(self) -> AsyncIterator[AudioFrame]:
         loop = asyncio.get_running_loop()
@@ -33,8 +38,10 @@ class EchoControlled:
             yield rest
 
     async def play(self, frame: AudioFrame, mark: int) -> float:
+        cleared, later_s = self._cleared, self._later_s
         at_s = await self._transport.play(frame, mark)
-        self._front_end.played(frame, at_s)
+        if cleared == self._cleared:
+            self._front_end.played(frame, at_s + self._later_s - later_s)
         return at_s
 
     async def drain(self) -> None:
@@ -42,7 +49,28 @@ class EchoControlled:
 
     def clear(self) -> None:
         self._transport.clear()
-        self._front_end.stopped(asyncio.get_running_loop().time())
+        self._cleared += 1
+        self._front_end.stopped(self._now_s() if self._paused_s is None else self._paused_s)
+
+    def pause(self) -> None:
+        self._transport.pause()
+        if self.capabilities.pauses and self._paused_s is None:
+            self._paused_s = self._now_s()
+            self._front_end.paused(self._paused_s)
+
+    def resume(self) -> None:
+        self._transport.resume()
+        if self._paused_s is not None:
+            now_s = self._now_s()
+            self._later_s += now_s - self._paused_s
+            self._paused_s = None
+            self._front_end.resumed(now_s)
+
+    def heard_s(self, mark: int) -> float:
+        return self._transport.heard_s(mark)
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
 
 def echo_controlled(transport: Transport, keys: FrontEndKeys) -> Transport:

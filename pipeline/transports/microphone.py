@@ -37,7 +37,7 @@ class MicrophoneTransport:
         front_end: AudioFrontEnd | None = None,
     ) -> None:
         """:param front_end: of this transport alone; None: half-duplex, deaf while a reply sounds."""
-        self.capabilities = TransportCapabilities(paced=True, greets=True, cleaned=True)
+        self.capabilities = TransportCapabilities(paced=True, greets=True, pauses=True, cleaned=True)
         self._front_end = front_end or AudioFrontEnd(FrontEndSettings(echo="half_duplex"))
         self.input_hz = input_hz
         self.output_hz = output_hz
@@ -47,6 +47,7 @@ class MicrophoneTransport:
         """Blocks with the loop time at which they were captured."""
         self._playhead = Playhead(0.5)
         self._pending: deque[Samples] = deque()
+        self._paused = False
         self._lock = threading.Lock()
         self._streams: list[Any] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,7 +110,7 @@ class MicrophoneTransport:
     async def play(self, frame: AudioFrame, mark: int) -> float:
         with self._lock:
             self._pending.append(frame.samples)
-        return await self._playhead.book(frame.duration_s)
+        return await self._playhead.book(frame.duration_s, mark)
 
     async def drain(self) -> None:
         await self._playhead.drain()
@@ -118,6 +119,19 @@ class MicrophoneTransport:
         with self._lock:
             self._pending.clear()
         self._playhead.clear()
+
+    def pause(self) -> None:
+        with self._lock:
+            self._paused = True
+        self._playhead.pause()
+
+    def resume(self) -> None:
+        with self._lock:
+            self._paused = False
+        self._playhead.resume()
+
+    def heard_s(self, mark: int) -> float:
+        return self._playhead.heard_s(mark)
 
     # ------------------------------------------------------------------------ PortAudio's thread
 
@@ -136,7 +150,7 @@ class MicrophoneTransport:
     def _on_output(self, data: Any, frames: int, time: Any, status: Any) -> None:
         filled = 0
         with self._lock:
-            while filled < frames and self._pending:
+            while filled < frames and self._pending and not self._paused:
                 samples = self._pending.popleft()
                 taken = samples[: frames - filled]
                 data[filled : filled + len(taken), 0] = taken

@@ -22,6 +22,7 @@ class QueuedTransport:
         self._source = source
         self._deliver = deliver
         self._waiting_s = 0.0
+        self._delivered_s: dict[int, float] = {}
         self._room = asyncio.Event()
 
     def frames(self) -> AsyncIterator[AudioFrame]:
@@ -33,6 +34,7 @@ class QueuedTransport:
             await self._room.wait()
         self._waiting_s += frame.duration_s
         self._deliver(frame, mark)
+        self._delivered_s[mark] = self._delivered_s.get(mark, 0.0) + frame.duration_s
         return asyncio.get_running_loop().time()
 
     def taken(self, frame: AudioFrame) -> None:
@@ -45,3 +47,13 @@ class QueuedTransport:
 
     def clear(self) -> None:
         """Nothing is kept back here."""
+
+    def pause(self) -> None:
+        """What was delivered plays on, wherever it is."""
+
+    def resume(self) -> None:
+        """Nothing was paused."""
+
+    def heard_s(self, mark: int) -> float:
+        """What was delivered counts as heard."""
+        return self._delivered_s.get(mark, 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,16 @@ def _until(piece: PlayedFrame, now_s: float) -> PlayedFrame | None:
     return PlayedFrame(piece.start_s, AudioFrame(frame.samples[:heard], frame.rate_hz, frame.start_s), piece.mark)
 
 
+def _since(piece: PlayedFrame, now_s: float) -> PlayedFrame | None:
+    """The part of a piece that :func:`_until` leaves; None: nothing."""
+    frame = piece.frame
+    heard = max(0, round((now_s - piece.start_s) * frame.rate_hz))
+    if heard >= len(frame.samples):
+        return None
+    start_s = piece.start_s + heard / frame.rate_hz
+    return PlayedFrame(start_s, AudioFrame(frame.samples[heard:], frame.rate_hz, frame.start_s), piece.mark)
+
+
 async def recording_frames(audio: AudioFrame, *, paced: bool, chunk_ms: float = 20.0) -> AsyncIterator[AudioFrame]:
     """A recording in chunks; paced: each chunk comes when a microphone would have delivered it (one absolute clock)."""
     loop = asyncio.get_running_loop()
@@ -54,7 +64,7 @@ class RecordingTransport:
         :param source: input audio, already at its pace.
         :param paced: False: replies take no time either; the stream clock alone counts.
         """
-        self.capabilities = TransportCapabilities(paced=paced, greets=paced)
+        self.capabilities = TransportCapabilities(paced=paced, greets=paced, pauses=paced)
         self.heard: list[AudioFrame] = []
         """The input so far."""
         self.played: list[PlayedFrame] = []
@@ -64,6 +74,8 @@ class RecordingTransport:
         self._origin_s: float | None = None
         self._position_s = 0.0
         self._reply_end_s = 0.0
+        self._held: list[PlayedFrame] = []
+        """In a pause: what comes after it, where it would be if the pause ended now."""
 
     async def frames(self) -> AsyncIterator[AudioFrame]:
         async for frame in self._source:
@@ -82,9 +94,9 @@ class RecordingTransport:
             return now_s
         if self._origin_s is None:
             self._origin_s = now_s
-        at_s = await self._playhead.book(frame.duration_s)
-        self.played.append(PlayedFrame(at_s - self._origin_s, frame, mark))
-        return at_s
+        piece = PlayedFrame(self._playhead.next_s - self._origin_s, frame, mark)
+        (self._held if self._playhead.paused else self.played).append(piece)
+        return await self._playhead.book(frame.duration_s, mark)
 
     async def drain(self) -> None:
         if self.capabilities.paced:
@@ -92,9 +104,28 @@ class RecordingTransport:
 
     def clear(self) -> None:
         self._playhead.clear()
-        if self.capabilities.paced and self._origin_s is not None:
-            now_s = asyncio.get_running_loop().time() - self._origin_s
+        self._held.clear()
+        if self.capabilities.paced and not self._playhead.paused:
+            self.played = [cut for piece in self.played if (cut := _until(piece, self._now_s())) is not None]
+
+    def pause(self) -> None:
+        if self.capabilities.paced and not self._playhead.paused:
+            self._playhead.pause()
+            now_s = self._now_s()
+            self._held = [rest for piece in self.played if (rest := _since(piece, now_s)) is not None]
             self.played = [cut for piece in self.played if (cut := _until(piece, now_s)) is not None]
+
+    def resume(self) -> None:
+        later_s = self._playhead.resume()
+        self.played += [replace(piece, start_s=piece.start_s + later_s) for piece in self._held]
+        self._held.clear()
+
+    def heard_s(self, mark: int) -> float:
+        return self._playhead.heard_s(mark)
+
+    def _now_s(self) -> float:
+        """On the input's stream clock."""
+        return asyncio.get_running_loop().time() - (self._origin_s or 0.0)
 
     # ------------------------------------------------------------------------ what was recorded
 

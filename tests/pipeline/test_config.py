@@ -414,12 +414,12 @@ def test_a_missing_stage_is_named() -> None:
         ("audio: {input_hz: 4000}", "audio.input_hz: found 4000; allowed: a whole number from 8000 to 48000 (Hz)"),
         (
             "workflow: {kind: chta}",
-            "workflow.kind: found 'chta': no workflow of that name (allowed: chat, or a path 'module:Name'); "
+            "workflow.kind: found 'chta': no workflow of that name (allowed: chat, agent, or a path 'module:Name'); "
             "did you mean 'chat'?",
         ),
         (
             "workflow: {kind: 'a b:c'}",
-            "workflow.kind: found 'a b:c': no workflow of that name (allowed: chat, or a path 'module:Name')",
+            "workflow.kind: found 'a b:c': no workflow of that name (allowed: chat, agent, or a path 'module:Name')",
         ),
         (
             "text: {speak_urls: domian}",

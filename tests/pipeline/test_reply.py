@@ -62,6 +62,9 @@ class Sink:
             await asyncio.sleep(frame.duration_s)
         return start_s
 
+    def heard_s(self, mark: int) -> float:
+        return sum(frame.duration_s for _, frame in self.frames)
+
     async def drain(self) -> None:
         self.drained += 1
 

@@ -26,6 +26,7 @@ from antiphon.engines.testing import (
 )
 from antiphon.pipeline.gate import VADBroken
 from antiphon.pipeline.reply import ReplySettings
+from antiphon.pipeline.interruption import InterruptionSettings
 from antiphon.pipeline.session_settings import SessionSettings
 from antiphon.pipeline.workflow import TurnContext
 
@@ -174,6 +175,7 @@ def test_answers_come_in_order_and_do_not_overlap() -> None:
         stt=[Heard("One?"), Heard("Two?")],
         llm=[Reply(["A long first answer that goes on for a while."]), Reply(["B."])],
         tts=ScriptedTTS(repeat=True, seconds_per_char=0.1),
+        settings=SessionSettings(on_error="", interruption=InterruptionSettings(enabled=False)),
     )  # fmt: skip
     run_virtual(rig.run())
     pieces = rig.transport.played

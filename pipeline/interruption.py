@@ -1,0 +1,123 @@
+"""When the user speaks into a reply: is it meant to stop it? Pure: what is known goes in, a verdict comes out.
+
+Output pauses at once, on the first sure sound of a voice. Then either the user goes on speaking, or says something:
+the reply is over, and what was heard of it is all that was said. Or it was a cough, or an "uh-huh": the reply goes on
+at the sample where it paused.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+
+BACKCHANNELS = (
+    "ah",
+    "aha",
+    "got it",
+    "hm",
+    "hmm",
+    "i see",
+    "mhm",
+    "mm",
+    "mm-hmm",
+    "mmm",
+    "oh",
+    "okay",
+    "ok",
+    "right",
+    "sure",
+    "uh-huh",
+    "uh",
+    "um",
+    "wow",
+    "yeah",
+    "yep",
+)
+"""What listeners say to show that they listen (English)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptionSettings:
+    enabled: bool = True
+    """False: replies play to their end, and what the user says meanwhile is answered after it."""
+    min_speech_ms: float = 600.0
+    """Speech into a reply that stops it whatever is said."""
+    min_words: int = 1
+    """Words that stop it sooner, and without which nothing does once they are asked for."""
+    thinking_min_speech_ms: float = 300.0
+    """Speech before anything of the reply was heard, that stops it whatever is said."""
+    backchannels: Collection[str] = BACKCHANNELS
+    """Said alone, these stop nothing."""
+    mute_ms: float = 0.0
+    """So long after a reply becomes audible, nothing stops it."""
+
+
+class Verdict(Enum):
+    STOP = "stop"
+    """The user wants to speak."""
+    GO_ON = "go_on"
+    """It was nothing: the reply goes on."""
+    WAIT = "wait"
+    """Not known yet."""
+
+
+@dataclass(slots=True)
+class Interruption:
+    """One attempt to interrupt: made when the user's voice is heard during a reply."""
+
+    settings: InterruptionSettings
+    turn: int
+    """The user's turn that it may become."""
+    began_s: float
+    """The first sample of the user's voice, on the stream clock."""
+    audible: bool
+    """Something of the reply was being heard, or had been."""
+    paused: bool = False
+    """Playback stands still for it."""
+
+    def on_speech(self, speech_ms: float, text: str) -> Verdict:
+        """The user goes on speaking.
+
+        :param speech_ms: so far; `text`: what was heard of it so far, as far as anybody knows.
+        """
+        settings = self.settings
+        enough_ms = settings.min_speech_ms if self.audible else settings.thinking_min_speech_ms
+        if speech_ms < enough_ms:
+            return Verdict.WAIT
+        return Verdict.STOP if settings.min_words <= 1 or len(text.split()) >= settings.min_words else Verdict.WAIT
+
+    def on_words(self, text: str, *, final: bool) -> Verdict:
+        """The speech so far was transcribed.
+
+        :param final: the user has stopped.
+        """
+        words = _plain(text).split()
+        if not words or self.is_backchannel(text):
+            return Verdict.GO_ON if final else Verdict.WAIT
+        if len(words) >= max(1, self.settings.min_words):
+            return Verdict.STOP if final else Verdict.WAIT
+        return Verdict.GO_ON if final else Verdict.WAIT
+
+    def is_backchannel(self, text: str) -> bool:
+        """Whether it is made of back-channels only ("Yeah, okay.")."""
+        known = sorted((_plain(each).split() for each in self.settings.backchannels), key=len, reverse=True)
+        left = _plain(text).split()
+        if not left:
+            return False
+        while left:
+            match = next((each for each in known if each and left[: len(each)] == each), None)
+            if match is None:
+                return False
+            left = left[len(match) :]
+        return True
+
+
+def _plain(text: str) -> str:
+    """Lower case, letters and digits, one space between words; hyphens part words."""
+    kept = (
+        c if unicodedata.category(c)[0] in "LMN" else "" if c in "'\N{RIGHT SINGLE QUOTATION MARK}" else " "
+        for c in unicodedata.normalize("NFKC", text).casefold()
+    )
+    return " ".join("".join(kept).split())
