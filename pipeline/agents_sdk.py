@@ -47,8 +47,12 @@ class OnSessionLLM:
         self._value = SessionLLM(llm, f"agent-{uuid.uuid4().hex[:12]}")
         if (on_start := getattr(workflow, "on_start", None)) is not None:
             self.on_start = lambda: self._within(on_start, may_be_silent=True)
-        if (prepare := getattr(workflow, "prepare", None)) is not None:
-            self.prepare = prepare
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the workflow has: what is optional in the contract, and what an application asks it."""
+        if name == "workflow":  # not made yet
+            raise AttributeError(name)
+        return getattr(self.workflow, name)
 
     def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
         return self._within(lambda: self.workflow.respond(turn))

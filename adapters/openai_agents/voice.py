@@ -123,7 +123,7 @@ class AntiphonSTTModel(STTModel):
         :raises AudioInputError: the buffer is no audio.
         """
         stt = _engines(self._assembly).stt
-        frame = Recording(input.buffer, input.frame_rate, channels=input.channels).frame()
+        frame = _recording(input.buffer, input.frame_rate, input.channels)
         samples = resample(frame.samples, frame.rate_hz, stt.rate_hz)
         heard = await stt.transcribe(AudioFrame(samples, stt.rate_hz), _options(settings))
         return heard.text
@@ -254,11 +254,16 @@ def _only_listen(options: STTOptions) -> Callable[[Assembly, dict[str, Any]], No
     return adjust
 
 
+def _recording(buffer: Any, rate_hz: int, channels: int = 1) -> AudioFrame:
+    """:raises AudioInputError: it is no audio."""
+    return Recording(buffer, rate_hz, channels=channels).frame()
+
+
 async def _frames(source: StreamedAudioInput, rate_hz: int) -> AsyncIterator[AudioFrame]:
     position = 0
     size = round(INPUT_PIECE_S * rate_hz)
     while (buffer := await source.queue.get()) is not None:
-        samples = Recording(buffer, rate_hz).frame().samples
+        samples = _recording(buffer, rate_hz).samples
         for at in range(0, len(samples), size):
             piece = samples[at : at + size]
             yield AudioFrame(piece, rate_hz, position / rate_hz)

@@ -7,6 +7,7 @@ items        a conversation as the SDK's input items, and those as a prompt
 model        the LLM contract as a model of the SDK
 barrier      nothing that a model asks for is done before the turn is sure
 graph        the user's agents with all of that around them
+running      runs of the SDK, begun, read and ended
 workflow     :class:`AgentWorkflow`
 declared, openapi, mcp_servers, toolbox    agents and tools that are named in YAML
 runtime      what a configuration's agents share: loaded once, entered and left with the engines

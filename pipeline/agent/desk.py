@@ -24,6 +24,8 @@ STARTED = "Started. It goes on in the background; its result will follow. Tell t
 
 NO_TEXT = "(something that is no text)"
 
+CANCEL_PATIENCE_S = 1.0
+
 Work = Callable[[], Awaitable[Any]]
 
 
@@ -45,6 +47,7 @@ class ToolDesk:
     def __init__(self, announcer: Announcer | None = None) -> None:
         self.announcer = announcer
         self._left: dict[asyncio.Task[Any], Running] = {}
+        self._awaited = 0
         self._late: list[ToolResult] = []
 
     @property
@@ -56,6 +59,11 @@ class ToolDesk:
     def running(self) -> tuple[Running, ...]:
         """Calls that go on without anybody waiting for them."""
         return tuple(self._left.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer waits for a tool."""
+        return self._awaited > 0
 
     def taken(self, results: Sequence[ToolResult]) -> None:
         """A turn that is sure has taken these in."""
@@ -70,25 +78,27 @@ class ToolDesk:
         if rules.background:
             self._leave_to_itself(task, Running(call, rules))
             return STARTED
+        self._awaited += 1
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if rules.on_interrupt == "finish" and not task.done():
                 self._leave_to_itself(task, Running(call, rules))
             else:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await _cancelled(task, call)
             raise
+        finally:
+            self._awaited -= 1
 
     async def close(self, *, grace_s: float = 5.0) -> None:
         """Let what is under way finish for a while; cancel the rest."""
         if not self._left:
             return
         _, unfinished = await asyncio.wait(tuple(self._left), timeout=grace_s)
-        for task in unfinished:
-            logger.warning("a tool was cut off by the end of its session", extra={"tool": self._left[task].call.name})
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        calls = {task: self._left[task].call for task in unfinished}
+        for call in calls.values():
+            logger.warning("a tool was cut off by the end of its session", extra={"tool": call.name})
+        await asyncio.gather(*(_cancelled(task, call) for task, call in calls.items()))
 
     def _leave_to_itself(self, task: asyncio.Task[Any], running: Running) -> None:
         self._left[task] = running
@@ -125,6 +135,16 @@ def as_text(output: Any) -> str:
         return str(output["text"]) if "text" in output else NO_TEXT
     text = getattr(output, "text", None)
     return text if isinstance(text, str) else str(output)
+
+
+async def _cancelled(task: asyncio.Task[Any], call: ToolCall) -> None:
+    """Cancel a call, and wait for it; but not for one that will not end: the user is speaking."""
+    task.cancel()
+    await asyncio.wait((task,), timeout=CANCEL_PATIENCE_S)
+    if not task.done():
+        logger.warning("a tool does not let itself be cancelled", extra={"tool": call.name})
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("a tool failed when it was cancelled", extra={"tool": call.name, "code": type(error).__name__})
 
 
 async def _limited(call: ToolCall, rules: ToolRules, work: Work) -> Any:

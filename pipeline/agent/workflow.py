@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
-from agents import Agent, ModelProvider, RunConfig, RunContextWrapper, Runner, RunState
+from agents import Agent, RunContextWrapper, RunState
 from agents.exceptions import (
     AgentsException,
     InputGuardrailTripwireTriggered,
@@ -19,19 +18,17 @@ from agents.exceptions import (
     ToolOutputGuardrailTripwireTriggered,
 )
 from agents.items import ToolApprovalItem, TResponseInputItem
-from agents.result import RunResultStreaming
-from agents.stream_events import StreamEvent
 
 from antiphon.engines.protocols import LLM, Message
 from antiphon.pipeline.agent.answer import SIGN_OF_LIFE, Answer
-from antiphon.pipeline.agent.barrier import BarrierProvider, Objection, TurnState, current_turn
+from antiphon.pipeline.agent.barrier import Objection, TurnState
 from antiphon.pipeline.agent.contracts import NOT_APPROVED, Announcer, ApprovalNeeded, Approver, NobodyApproves
 from antiphon.pipeline.agent.desk import ToolDesk
 from antiphon.pipeline.agent.graph import Graph, make_graph
 from antiphon.pipeline.agent.items import input_items, prompt_messages
-from antiphon.pipeline.agent.model import AntiphonModelProvider, tool_specs
+from antiphon.pipeline.agent.model import tool_specs
 from antiphon.pipeline.agent.rules import ToolRules
-from antiphon.pipeline.agents_sdk import SessionLLM, session_llm
+from antiphon.pipeline.agent.running import END_PATIENCE_S, SIGN_OF_LIFE_S, asked, run_events, start_run
 from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.workflow import TurnContext, WorkflowEvent
 
@@ -39,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 REFUSAL = "Sorry, I can't help with that."
 MAX_STEPS = 5
-SIGN_OF_LIFE_S = 5.0
-"""While a tool runs or an approval is waited for, an empty text this often says that the workflow is at work."""
 
 _TRIPWIRES = (
     Objection,
@@ -58,8 +53,8 @@ class AgentWorkflow:
     its turn has ended: whatever has an effect waits (:mod:`antiphon.pipeline.agent.barrier`). Functions that make
     instructions, and guardrails, must therefore have no effect.
 
-    Yields, besides text: `ToolCall`, `ToolResult` and `Usage` events, and :class:`Filler` text. A result that comes
-    late is yielded as a `ToolResult` at the beginning of the next answer.
+    Yields, besides text: `ToolCall`, `ToolResult` and `Usage` events, and `Filler` text. A result that comes late is
+    yielded as a `ToolResult` at the beginning of the next answer.
     """
 
     speculative = True
@@ -131,27 +126,46 @@ class AgentWorkflow:
         :raises WorkflowError: the agent failed, or said nothing.
         :raises EngineError: its LLM did.
         """
-        graph = await self._ready()
+        await self._ready()
         late = self.desk.late
         for result in late:
             yield result
-        answer = Answer(graph.rules_of)
+        outputs = [Message("tool", result.output, tool_call_id=result.call_id, name=result.name) for result in late]
+        asked_for = input_items([*turn.history, Message("user", turn.transcript), *outputs])
+        state = TurnState(turn, self._max_steps, guards=len(self._required_agent().input_guardrails))
         try:
-            async for piece in self._answered(graph, turn, answer, late):
-                yield piece
-        except _TRIPWIRES as error:
-            logger.info("a guardrail objected", extra={"session": turn.session, "code": type(error).__name__})
-            if (refusal := answer.refused(self._refusal)) is not None:
-                yield refusal
-        except MaxTurnsExceeded as error:
-            raise WorkflowError(
-                f"the agent was not done after {self._max_steps} rounds of tool calls", hint="raise `max_steps`"
-            ) from error
-        except AgentsException as error:
-            raise WorkflowError(f"the agent failed: {error}") from error
+            async with contextlib.aclosing(self._answered(state, asked_for)) as pieces:
+                async for piece in pieces:
+                    yield piece
         finally:
             if turn.is_committed:
                 self.desk.taken(late)
+
+    async def resume(
+        self, turn: TurnContext, stored: Mapping[str, Any], decisions: Mapping[str, bool]
+    ) -> AsyncIterator[str | WorkflowEvent]:
+        """Go on with a run that waits for a yes, in this process or another; yields as :meth:`respond` does.
+
+        :param turn: the answer that it becomes; must be sure.
+        :param stored: what :attr:`ApprovalNeeded.state` gave. From storage of one's own only: it says what may be done.
+        :param decisions: by call id; for a call that is not in it the approver is asked.
+        :raises WorkflowError: `stored` is no such state, or of other agents; or as :meth:`respond`.
+        """
+        graph = await self._ready()
+        state = TurnState(turn, self._max_steps)
+        root = graph.copy_of(self.agent)
+        try:
+            run: RunState[Any] = await RunState.from_json(
+                root, dict(stored), context_override=RunContextWrapper(self._context)
+            )
+        except (AgentsException, KeyError, TypeError, ValueError) as error:
+            raise WorkflowError(f"the stored run cannot be gone on with: {type(error).__name__}: {error}") from error
+        waiting = [asked(item, turn, run) for item in run.get_interruptions()]
+        await self._decide(run, run.get_interruptions(), state, decisions)
+        called = {call.call_id: call.name for call in waiting}
+        async with contextlib.aclosing(self._answered(state, run, called)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def aclose(self) -> None:
         """The session is over: tools in the background get a few seconds to finish, then they are cancelled."""
@@ -160,65 +174,81 @@ class AgentWorkflow:
     # ------------------------------------------------------------------------ inside
 
     async def _answered(
-        self, graph: Graph, turn: TurnContext, answer: Answer, late: tuple[Any, ...]
+        self,
+        state: TurnState,
+        source: list[TResponseInputItem] | RunState[Any],
+        called: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[str | WorkflowEvent]:
-        agent = self._required_agent()
-        answer.agent_is(agent)
-        state = TurnState(turn, self._max_steps, guards=len(agent.input_guardrails))
-        outputs = [Message("tool", result.output, tool_call_id=result.call_id, name=result.name) for result in late]
-        source: list[TResponseInputItem] | RunState[Any] = input_items(
-            [*turn.history, Message("user", turn.transcript), *outputs]
-        )
+        graph = await self._ready()
+        answer = Answer(graph.rules_of, called)
+        try:
+            async with contextlib.aclosing(self._run(graph, state, answer, source)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except _TRIPWIRES as error:
+            logger.info("a guardrail objected", extra={"session": state.turn.session, "code": type(error).__name__})
+            if (refusal := answer.refused(self._refusal)) is not None:
+                yield refusal
+        except MaxTurnsExceeded as error:
+            raise WorkflowError(
+                f"the agent was not done after {self._max_steps} rounds of tool calls", hint="raise `max_steps`"
+            ) from error
+        except AgentsException as error:
+            raise WorkflowError(f"the agent failed: {error}") from error
+
+    async def _run(
+        self, graph: Graph, state: TurnState, answer: Answer, source: list[TResponseInputItem] | RunState[Any]
+    ) -> AsyncGenerator[str | WorkflowEvent]:
+        """One run of the SDK, and those that go on with it after somebody was asked."""
+        answer.agent_is(self._required_agent())
         while True:
-            result = self._start(graph, agent, source, state)
-            async with contextlib.aclosing(_events(result)) as events:
+            result = self._start(graph, source, state)
+            async with contextlib.aclosing(run_events(result, self.desk)) as events:
                 async for event in events:
                     for piece in answer.take(event, guarded=state.may_speak):
                         yield piece
                     if event is not None and event.type == "agent_updated_stream_event":
-                        self._hand_over(event.new_agent, turn)
+                        self._hand_over(event.new_agent, state.turn)
             if not result.interruptions:
                 break
-            asking = asyncio.create_task(self._with_approvals(result, turn, state))
+            source = run = result.to_state()
+            asking = asyncio.create_task(self._decide(run, result.interruptions, state, {}))
             try:
                 while not (await asyncio.wait((asking,), timeout=SIGN_OF_LIFE_S))[0]:
                     yield SIGN_OF_LIFE
-                source = asking.result()
+                asking.result()
             finally:
                 asking.cancel()
+                await asyncio.wait((asking,), timeout=END_PATIENCE_S)
         for piece in answer.end(result.final_output):
             yield piece
 
-    def _start(self, graph: Graph, agent: Agent[Any], source: Any, state: TurnState) -> RunResultStreaming:
-        llm = self._required_llm()
-        provider: ModelProvider = BarrierProvider(AntiphonModelProvider(llm, session_key=state.turn.session))
-        config = RunConfig(
-            model_provider=provider,
-            tracing_disabled=not tracing_is_wanted(),
-            tool_error_formatter=graph.error_text,
-            tool_not_found_behavior="return_error_to_model",
-            tool_name_collision_policy="error",
+    def _start(self, graph: Graph, source: list[TResponseInputItem] | RunState[Any], state: TurnState) -> Any:
+        return start_run(
+            self._required_agent(),
+            source,
+            state,
+            llm=self._required_llm(),
+            context=self._context,
+            error_text=graph.error_text,
         )
-        # The run's tasks take these with them; the caller's own context stays as it was.
-        kept = current_turn.set(state), session_llm.set(SessionLLM(llm, f"{state.turn.session}-tools"))
-        try:
-            return Runner.run_streamed(
-                agent, source, context=self._context, run_config=config, max_turns=self._max_steps + 1
-            )
-        finally:
-            current_turn.reset(kept[0])
-            session_llm.reset(kept[1])
 
-    async def _with_approvals(self, result: RunResultStreaming, turn: TurnContext, state: TurnState) -> RunState[Any]:
-        """Ask for each call that needs a yes, one after another. The run as it goes on."""
-        run = result.to_state()
+    async def _decide(
+        self,
+        run: RunState[Any],
+        waiting: Sequence[ToolApprovalItem],
+        state: TurnState,
+        decisions: Mapping[str, bool],
+    ) -> None:
+        """Ask for each call that needs a yes, one after another."""
         await state.sure()
-        for item in result.interruptions:
-            if await self._approves(_asked(item, turn, run)):
+        for item in waiting:
+            call = asked(item, state.turn, run)
+            decision = decisions.get(call.call_id)
+            if await self._approves(call) if decision is None else decision:
                 run.approve(item)
             else:
                 run.reject(item, rejection_message=NOT_APPROVED)
-        return run
 
     async def _approves(self, call: ApprovalNeeded) -> bool:
         try:
@@ -248,64 +278,8 @@ class AgentWorkflow:
         return self._llm
 
 
-def _asked(item: ToolApprovalItem, turn: TurnContext, run: RunState[Any]) -> ApprovalNeeded:
-    raw: Any = item.raw_item
-    get = raw.get if isinstance(raw, dict) else lambda name, default="": getattr(raw, name, default)
-    return ApprovalNeeded(
-        call_id=str(get("call_id", "") or get("id", "")),
-        name=item.tool_name or "",
-        arguments=str(get("arguments", "") or "{}"),
-        agent=item.agent.name,
-        session=turn.session,
-        turn=turn.turn,
-        state=run.to_json,
-    )
-
-
 async def _is_enabled(handoff: Any, context: RunContextWrapper[Any], agent: Agent[Any]) -> bool:
     if isinstance(handoff.is_enabled, bool):
         return handoff.is_enabled
     found = handoff.is_enabled(context, agent)
     return bool(await found if asyncio.iscoroutine(found) or asyncio.isfuture(found) else found)
-
-
-def tracing_is_wanted() -> bool:
-    """Whether the SDK's tracing was asked for; by itself nothing leaves this process."""
-    return os.environ.get("OPENAI_AGENTS_DISABLE_TRACING", "").strip().lower() in ("false", "0", "no", "off")
-
-
-async def _events(result: RunResultStreaming) -> AsyncGenerator[StreamEvent | None]:
-    """A run's events; None as a sign of life. The run, and all that it started, ends with who reads them.
-
-    :raises Exception: what the run raised.
-    """
-    queue: asyncio.Queue[StreamEvent | Exception | None] = asyncio.Queue()
-
-    async def pump() -> None:
-        try:
-            async for event in result.stream_events():
-                queue.put_nowait(event)
-            queue.put_nowait(None)
-        except Exception as error:
-            queue.put_nowait(error)
-
-    pumping = asyncio.create_task(pump())
-    try:
-        while True:
-            try:
-                async with asyncio.timeout(SIGN_OF_LIFE_S):
-                    item = await queue.get()
-            except TimeoutError:
-                yield None
-                continue
-            if item is None:
-                return
-            if isinstance(item, Exception):
-                raise item
-            yield item
-    finally:
-        if not pumping.done():
-            result.cancel()
-        pumping.cancel()
-        running = [pumping, *([result.run_loop_task] if result.run_loop_task is not None else [])]
-        await asyncio.gather(*running, return_exceptions=True)

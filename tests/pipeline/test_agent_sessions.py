@@ -116,12 +116,10 @@ def test_the_packaged_agent_is_valid_and_its_tools_are_there() -> None:
     assert config.workflow.kind == "agent"
 
     async def main() -> list[str]:
-        async with ScriptedLLM([Reply.of("Hi.")]) as llm:
-            assembly = Assembly(config, replacements={"llm": llm}, text_only=True)
-            async with assembly:
-                workflow: Any = assembly.workflow()
-                await workflow._ready()
-                return sorted(workflow._graph._tools)
+        async with Assembly(config, replacements={"llm": ScriptedLLM([])}, text_only=True) as assembly:
+            workflow: Any = assembly.workflow()
+            await workflow._ready()
+            return sorted(workflow._graph._tools)
 
     assert asyncio.run(main()) == ["calculate", "current_time", "set_timer"]
 

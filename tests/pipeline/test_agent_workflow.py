@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -425,3 +426,70 @@ def test_a_filler_is_said_once_while_the_tool_runs_and_not_after_words() -> None
     assert fillers(first) == ["One moment. "] and fillers(second) == []
     assert [type(piece).__name__ for piece in first[:2]] == ["ToolCall", "Filler"]
     assert spoken(first) == "Sunny."
+
+
+def test_a_run_that_waits_for_a_yes_can_go_on_in_another_process() -> None:
+    stored: list[str] = []
+
+    class Remembers(Decides):
+        async def approve(self, call: ApprovalNeeded) -> bool:
+            stored.append(json.dumps(call.state()))
+            return await super().approve(call)
+
+    def again(answer: str) -> Turns:
+        return Turns(weather_agent(tools=[transfer]), [Reply.of(answer)])
+
+    async def resumed(turns: Turns, decisions: dict[str, bool]) -> list[Any]:
+        turn = turns.context("Send five.")
+        return [piece async for piece in turns.workflow.resume(turn, json.loads(stored[0]), decisions)]
+
+    first = Turns(weather_agent(tools=[transfer]), [SEND, Reply.of("Not done.")], approver=Remembers(False))
+    run(first, first.ask("Send five."))
+    granted = again("Done.")
+    pieces = run(granted, resumed(granted, {"call_1": True}))
+    assert results(pieces) == [("transfer", "5 transferred.")] and spoken(pieces) == "Done."
+    assert [message.role for message in granted.llm.calls[0].messages] == ["system", "user", "assistant", "tool"]
+    refused = again("No.")
+    assert results(run(refused, resumed(refused, {"call_1": False}))) == [("transfer", NOT_APPROVED)]
+    asked = again("No.")
+    assert results(run(asked, resumed(asked, {}))) == [("transfer", NOT_APPROVED)], "nobody approves"
+
+
+def test_what_is_no_stored_run() -> None:
+    turns = Turns(weather_agent(), [])
+
+    async def main() -> None:
+        async for _ in turns.workflow.resume(turns.context("Go on."), {"no": "state"}, {}):
+            pass
+
+    with pytest.raises(WorkflowError, match="stored run cannot be gone on with"):
+        run(turns, main())
+
+
+def test_an_agent_may_be_a_tool_of_another() -> None:
+    poet = Agent(name="Poet", instructions="Rhyme.")
+    agent = weather_agent(tools=[poet.as_tool("poem", "Makes a poem.")])
+    turns = Turns(agent, [called("poem", '{"input": "sun"}'), Reply.of("Fun in the sun."), Reply.of("Here: fun.")])
+    pieces = run(turns, turns.ask("A poem!"))
+    assert results(pieces) == [("poem", "Fun in the sun.")] and spoken(pieces) == "Here: fun."
+    inner = turns.llm.calls[1]
+    assert inner.messages[0].content == "Rhyme." and inner.options.tool_choice is None
+
+
+def test_a_model_that_hangs_gives_no_sign_of_life() -> None:
+    turns = Turns(weather_agent(), [Reply(["Late."], first_delay_s=60)])
+    assert run(turns, turns.ask("Hi")) == ["Late."]
+
+
+def test_closing_an_answer_ends_its_run() -> None:
+    turns = Turns(weather_agent(), [Reply(["One. "] * 50, delta_delay_s=1)])
+
+    async def main() -> str:
+        before = asyncio.all_tasks()
+        answer: Any = turns.workflow.respond(turns.context("Count."))
+        await anext(answer)
+        await answer.aclose()
+        assert asyncio.all_tasks() == before
+        return str(turns.llm.calls[0].outcome)
+
+    assert run(turns, main()) == "cancelled"
