@@ -1,0 +1,69 @@
+"""From the section `policy` to a :class:`Policy`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from antiphon.engines.dotted import load_dotted
+from antiphon.pipeline.config.policy import CheckConfig, PolicyKeys
+from antiphon.pipeline.errors import PolicyError
+from antiphon.pipeline.policy.builtin import BUILT_IN
+from antiphon.pipeline.policy.checks import BoundCheck, Check, as_check
+from antiphon.pipeline.policy.policy import Policy
+from antiphon.pipeline.policy.verdicts import Gate
+
+
+def make_policy(config: PolicyKeys) -> Policy:
+    """Make every check, once, before the first session.
+
+    :raises PolicyError: one cannot be made; the message begins with its key path.
+    """
+    return Policy(
+        transcript=_bind("transcript", "policy.transcript", config.transcript),
+        tool_call=_bind("tool_call", "policy.tool_call", config.tool_call),
+        speech=_bind("speech", "policy.speech.checks", config.speech.checks),
+        turn=_bind("turn", "policy.turn", config.turn),
+        hold=config.speech.hold,
+        blocked_line=config.blocked_line,
+    )
+
+
+def make_check(config: CheckConfig) -> Check:
+    """:raises PolicyError: an unknown name, wrong options, a missing package, or a path that leads nowhere."""
+    options = config.built_in_options()
+    if options is not None:
+        return BUILT_IN[config.check][1](options)
+    try:
+        target = load_dotted(config.check)
+    except ImportError as error:
+        raise PolicyError(f"'{config.check}' cannot be imported: {error}") from error
+    except Exception as error:  # importing a user's module runs the user's code: it may raise anything
+        raise PolicyError(f"importing '{config.check}' failed with {type(error).__name__}: {error}") from error
+    return as_check(_with_options(target, config))
+
+
+def _with_options(target: Any, config: CheckConfig) -> Any:
+    options = config.own_options
+    if not options:
+        return target
+    if not isinstance(target, type):
+        raise PolicyError(f"'{config.check}' is no class: it takes no options {sorted(options)}")
+    try:
+        return target(**options)
+    except Exception as error:
+        raise PolicyError(
+            f"'{config.check}' cannot be made with {sorted(options)}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _bind(gate: Gate, path: str, configs: Sequence[CheckConfig]) -> tuple[BoundCheck, ...]:
+    bound = []
+    for index, config in enumerate(configs):
+        try:
+            check = make_check(config)
+        except PolicyError as error:
+            raise PolicyError(f"{path}.{index}: {error.message}", hint=error.hint) from error
+        on_failure = config.on_failure or ("open" if gate == "turn" else "closed")
+        bound.append(BoundCheck(config.check, check, config.timeout_s, on_failure, config.failure_line))
+    return tuple(bound)
