@@ -5,6 +5,10 @@ AntiphonError
 +-- AudioInputError    an input file or stream cannot be read as audio
 +-- WorkflowError      the agent's code failed; carries what it raised as __cause__
 +-- SessionClosed      the session has ended
++-- PolicyError        a policy cannot be made as it is written
++-- ApprovalError      a question cannot be opened or decided
+|   +-- UnknownApproval    no question of that id
+|   +-- AlreadyDecided     somebody was first; carries how it was decided
 +-- StageError         a stage ended a turn; carries the stage and the cause
 """
 
@@ -36,6 +40,26 @@ class WorkflowError(AntiphonError):
 
 class SessionClosed(AntiphonError):
     """Raised when something is asked of a session that has ended."""
+
+
+class PolicyError(AntiphonError):
+    """Raised when a policy cannot be made as it is written: an unknown check, a wrong option, a missing package."""
+
+
+class ApprovalError(AntiphonError):
+    """Raised when a question cannot be opened or decided: its store cannot be used, or it is not open."""
+
+
+class UnknownApproval(ApprovalError):
+    """Raised when there is no question of that id."""
+
+
+class AlreadyDecided(ApprovalError):
+    """Raised when a question has been decided before; `state` says how."""
+
+    def __init__(self, message: str, *, state: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.state = state
 
 
 class StageError(AntiphonError):
