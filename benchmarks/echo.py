@@ -147,7 +147,8 @@ def talk_over(
         played = replies.timeline(seconds)
         at = round(TALK_AFTER_S * RATE_HZ)
         near = np.zeros(len(played), dtype=np.float32)
-        near[at:] += clip.samples()[: len(near) - at]
+        said = clip.samples()[: len(near) - at]
+        near[at : at + len(said)] += said
         if room is not None:
             near += room.heard(played) + room.noise(len(near))
             near = cleaned(AudioFrontEnd(settings), AudioFrame(near, RATE_HZ), replies)

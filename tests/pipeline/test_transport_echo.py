@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from echo_transport import RoomTransport
 from sessions import TEXT
+from spoken import spoken
 
 from antiphon.benchmarks.echo_room import RATE_HZ, Room
-from antiphon.engines.audio import AudioFrame, Samples, resample
+from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.engines.host import EngineHost
 from antiphon.engines.models.store import ModelStore
 from antiphon.engines.protocols import EndpointPolicy, SpeechChunk, TTSCapabilities, TTSOptions
@@ -75,6 +76,46 @@ def test_what_was_cleared_is_not_waited_for() -> None:
 
     deaf = np.flatnonzero(run_virtual(run()) == 0) / RATE_HZ
     assert deaf[-1] == pytest.approx(1.25, abs=0.025)
+
+
+def test_a_pause_is_told_and_what_waits_sounds_later() -> None:
+    """Half-duplex shows what the front end expects to sound: up to the pause, and again from its end on."""
+
+    async def run() -> tuple[Samples, float]:
+        inner = RecordingTransport(recording_frames(loud(6.0), paced=True), max_ahead_s=0.2)
+        transport = EchoControlled(inner, AudioFrontEnd(HALF))
+        listening = asyncio.create_task(hear(transport))
+        await asyncio.sleep(0.5)
+        await transport.play(loud(1.0), 1)
+        waiting = asyncio.create_task(transport.play(loud(1.0), 1))  # 1.5 to 2.5, put off by 2 s
+        await asyncio.sleep(0.5)
+        transport.pause()
+        await asyncio.sleep(2.0)
+        transport.resume()
+        await waiting
+        await transport.drain()
+        return await listening, transport.heard_s(1)
+
+    heard, heard_s = run_virtual(run())
+    sounding = [piece / RATE_HZ for piece in np.flatnonzero(np.diff((heard == 0).astype(int)))]
+    assert sounding == pytest.approx([0.5, 1.25, 3.0, 4.75], abs=0.025)
+    assert heard_s == pytest.approx(2.0)
+
+
+def test_what_waited_when_all_was_cleared_never_sounds() -> None:
+    async def run() -> Samples:
+        inner = RecordingTransport(recording_frames(loud(6.0), paced=True), max_ahead_s=0.2)
+        transport = EchoControlled(inner, AudioFrontEnd(HALF))
+        listening = asyncio.create_task(hear(transport))
+        await transport.play(loud(1.0), 1)
+        waiting = asyncio.create_task(transport.play(loud(3.0), 1))
+        await asyncio.sleep(0.5)
+        transport.clear()
+        await waiting
+        return await listening
+
+    deaf = np.flatnonzero(run_virtual(run()) == 0) / RATE_HZ
+    assert deaf[-1] == pytest.approx(0.75, abs=0.025)
 
 
 def test_all_samples_come_through_the_canceller_with_their_times() -> None:
@@ -236,18 +277,6 @@ class Canned:
         for at in range(0, len(self._speech), RATE_HZ // 5):
             frame = AudioFrame(self._speech[at : at + RATE_HZ // 5], RATE_HZ, at / RATE_HZ)
             yield SpeechChunk(frame, 0, len(text))
-
-
-async def spoken(texts: list[str]) -> list[Samples]:
-    host = EngineHost()
-    spec = find("tts", "piper")
-    out = []
-    async with spec.create(spec.options_class()(), EngineContext(host, ModelStore())) as tts:
-        for text in texts:
-            chunks = [chunk.frame.samples async for chunk in tts.synthesize(text)]
-            out.append(resample(np.concatenate(chunks), tts.rate_hz, RATE_HZ))
-    await host.close()
-    return out
 
 
 @pytest.mark.real
