@@ -10,9 +10,8 @@ from agents import Agent
 
 from antiphon.engines.protocols import Message, ToolCall
 from antiphon.engines.testing import Reply, ScriptedLLM, run_virtual
-from antiphon.pipeline.agent.contracts import Filler
 from antiphon.pipeline.agent.workflow import AgentWorkflow
-from antiphon.pipeline.workflow import ToolResult, TurnContext, WorkflowEvent
+from antiphon.pipeline.workflow import Filler, ToolResult, TurnContext, WorkflowEvent
 
 
 class Turns:
