@@ -89,14 +89,15 @@ class LlamaCppOptions(EngineOptions):
     thinking: bool = option(
         False, "Let models with that switch think before they answer. Thinking is never spoken, but it takes its time."
     )
-    tool_help: bool | Literal["auto"] = option(
+    tool_help: Literal["auto", "guided", "native", "none"] = option(
         "auto",
-        "Choose tools for the model, and write their arguments apart (docs/tool-calling.md); auto: if it has fewer "
-        "than 3 billion parameters. false: the model's own template and calls alone.",
+        "guided: tools are chosen for the model, and their arguments written apart (docs/tool-calling.md). native: it "
+        "chooses itself; a grammar and repairs keep its calls valid. none: its calls as they come. auto: guided if it "
+        "has fewer than 3 billion parameters, else native.",
     )
     tool_threshold: float = option(
         6.25,
-        "With that help: how much likelier words must be as a request for a tool than as talk. Higher calls less.",
+        "When guided: how much likelier words must be as a request for a tool than as talk. Higher calls less.",
         unit="nats",
     )
     isolation: Isolation = option(
@@ -218,7 +219,7 @@ class LlamaCppLLM(Hosted):
             flash_attention=None if options.flash_attention == "auto" else options.flash_attention,
             chat_template=options.chat_template,
             thinking=options.thinking,
-            guided=None if options.tool_help == "auto" else options.tool_help,
+            guided=None if options.tool_help == "auto" else options.tool_help == "guided",
         )
 
     def _request(
@@ -246,7 +247,7 @@ class LlamaCppLLM(Hosted):
             stop=(*ours.stop, *asked.stop),
             tool_choice=asked.tool_choice or "auto",
             json_schema=asked.json_schema,
-            tool_help=ours.tool_help is not False,
+            tool_help=ours.tool_help != "none",
             tool_threshold=ours.tool_threshold,
         )
 

@@ -164,8 +164,9 @@ class LlamaRuntime:
                 yield usage
                 yield Finish("tool_calls")
                 return
-            # What is left is to talk, and talk is better without tools in the prompt.
-            request = replace(request, tools=(), tool_choice="auto")
+            request = _talk(request)
+        elif self._help is not None and request.tool_choice == "none" and len(request.tools) <= MOST_TOOLS:
+            request = _talk(request)
         grammar, opening = self._constraints.of(request)
         prompt, thinking = self._prompts.answer(
             request.messages, request.tools, opening, close_thinking=grammar is not None
@@ -386,3 +387,8 @@ class LlamaRuntime:
         if status in (0, ABORTED):
             self._governor.took(threads, len(tokens), time.perf_counter() - began_s, aborted=status == ABORTED)
         return status
+
+
+def _talk(request: LlamaRequest) -> LlamaRequest:
+    """A request that is to be answered in words: those are better, and begin as before, without tools in the prompt."""
+    return replace(request, tools=(), tool_choice="auto")

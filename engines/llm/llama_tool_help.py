@@ -7,7 +7,6 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
 
 from antiphon.engines.host import abandoned
 from antiphon.engines.llm.copy_bias import CopyBias
@@ -19,7 +18,7 @@ from antiphon.engines.llm.llama_sampler import Sampler, Sampling
 from antiphon.engines.llm.llama_slots import Slot, common
 from antiphon.engines.llm.llama_tool_choice import Piece, ToolChooser
 from antiphon.engines.llm.spoken_numbers import in_digits
-from antiphon.engines.llm.tool_args import Settled, settle
+from antiphon.engines.llm.tool_args import Settled, by_unit, settle
 from antiphon.engines.llm.tool_calls import load_json
 from antiphon.engines.llm.tool_prompts import (
     arguments_messages,
@@ -76,7 +75,8 @@ class ToolHelp:
         """Beginnings of prompts for arguments, by tool."""
         self._free = [Slot(sequence) for sequence in begun]
         self._scratch = Slot(sequences[-1])
-        self._closing = [token for token in range(model.vocab_size) if model.piece(token).startswith(b'"')]
+        self._closing: list[int] = []
+        """Tokens that begin with a quotation mark; looked up with the first call."""
         self._firsts: dict[str, int | None] = {}
         self._liked: dict[str, dict[int, float]] = {}
 
@@ -144,7 +144,7 @@ class ToolHelp:
                 usage.cached_tokens + took.cached_tokens,
             )
             loaded = load_json(text)
-            arguments = by_unit(loaded if isinstance(loaded, dict) else {}, tool, said)
+            arguments = by_unit(loaded if isinstance(loaded, dict) else {}, tool.parameters, said)
             settled = settle(arguments, tool.parameters, heard)
             if not settled.problem or abandoned():
                 break
@@ -167,6 +167,9 @@ class ToolHelp:
             end = min(start + self._batch, len(prompt))
             self._evaluate(slot, prompt[start:end], end == len(prompt))
         sampler = Sampler(self._model, self._context, sampling)
+        if not self._closing:
+            vocabulary = range(self._model.vocab_size)
+            self._closing = [token for token in vocabulary if self._model.piece(token).startswith(b'"')]
         bias = CopyBias(said, self._first_token, self._closing, worded_arguments(tool))
         written, count = b"", 0
         try:
@@ -267,36 +270,6 @@ class ToolHelp:
                 self._firsts.clear()
             self._firsts[key] = next(iter(self._model.tokenize(key)), None)
         return self._firsts[key]
-
-
-def by_unit(arguments: dict[str, Any], tool: ToolSpec, said: str) -> dict[str, Any]:
-    """Numbers that were said with an argument's name as their unit ("10 minutes") belong to that argument.
-
-    If any was, other optional numbers that were not are left out. Of several with one unit, the last counts.
-    """
-    properties = tool.parameters.get("properties")
-    if not isinstance(properties, dict):
-        return arguments
-    numeric = {
-        name: schema
-        for name, schema in properties.items()
-        if isinstance(schema, dict) and schema.get("type") in ("integer", "number")
-    }
-    found: dict[str, str] = {}
-    for name, schema in numeric.items():
-        units = {name.rstrip("s"), re.sub(r"\W.*", "", str(schema.get("description", ""))).lower().rstrip("s")} - {""}
-        pattern = "|".join(re.escape(unit).replace("_", "[ _]") for unit in units)
-        sign = "|%" if "percent" in units else ""
-        matches = re.findall(rf"(\d+(?:\.\d+)?)[\s-]*(?:(?:{pattern})s?\b{sign})", said, re.IGNORECASE)
-        if matches:
-            found[name] = matches[-1]
-    if not found:
-        return arguments
-    required = tool.parameters.get("required", ())
-    kept = {
-        name: value for name, value in arguments.items() if name not in numeric or name in required or name in found
-    }
-    return {**kept, **found}
 
 
 def _whole(text: str) -> str:

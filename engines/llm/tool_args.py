@@ -178,6 +178,36 @@ def _as_text(value: Any) -> str | None:
     return json.dumps(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+def by_unit(arguments: dict[str, Any], schema: Mapping[str, Any], said: str) -> dict[str, Any]:
+    """Numbers that were said with an argument's name as their unit ("10 minutes") belong to that argument.
+
+    If any was, other optional numbers that were not are left out. Of several with one unit, the last counts.
+    """
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping):
+        return arguments
+    numeric = {
+        name: one
+        for name, one in properties.items()
+        if isinstance(one, Mapping) and one.get("type") in ("integer", "number")
+    }
+    found: dict[str, str] = {}
+    for name, one in numeric.items():
+        units = {name.rstrip("s"), re.sub(r"\W.*", "", str(one.get("description", ""))).lower().rstrip("s")} - {""}
+        pattern = "|".join(re.escape(unit).replace("_", "[ _]") for unit in units)
+        sign = "|%" if "percent" in units else ""
+        matches = re.findall(rf"(\d+(?:\.\d+)?)[\s-]*(?:(?:{pattern})s?\b{sign})", said, re.IGNORECASE)
+        if matches:
+            found[name] = matches[-1]
+    if not found:
+        return arguments
+    required = schema.get("required", ())
+    kept = {
+        name: value for name, value in arguments.items() if name not in numeric or name in required or name in found
+    }
+    return {**kept, **found}
+
+
 # ------------------------------------------------------------------------------------------ what was said
 
 

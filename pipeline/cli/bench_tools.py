@@ -22,7 +22,7 @@ from antiphon.pipeline.build import engine_context, make_engine
 from antiphon.pipeline.cli.common import SetOption, explained
 from antiphon.pipeline.config import Config, load_config
 
-_PLAIN = "llm.tool_help=false"
+_PLAIN = "llm.tool_help=none"
 
 
 class SplitOption(StrEnum):
@@ -40,7 +40,7 @@ def tools(
         SplitOption, typer.Option(help="The half of the set: settings are chosen on tune, and reported on held_out.")
     ] = SplitOption.held_out,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Without Antiphon's help for tool calls: llm.tool_help is false.")
+        bool, typer.Option("--plain", help="Without Antiphon's help for tool calls: llm.tool_help is none.")
     ] = False,
     kind: Annotated[list[str] | None, typer.Option(help="Only requests of this kind. May be repeated.")] = None,
     limit: Annotated[

@@ -112,7 +112,7 @@ def context() -> Iterator[EngineContext]:
 @pytest.fixture(scope="module")
 def talker(context: EngineContext) -> Iterator[LlamaCppOptions]:
     """The options of the larger model, kept loaded."""
-    chosen = LlamaCppOptions(model=TALKER, context_tokens=1024)
+    chosen = LlamaCppOptions(model=TALKER, context_tokens=1024, tool_help="native")
     keeper = create(chosen, context)
     asyncio.run(_enter(keeper))
     yield chosen
@@ -124,7 +124,9 @@ async def _enter(engine: LlamaCppLLM) -> None:
 
 
 def options(**changes: Any) -> LlamaCppOptions:
-    return LlamaCppOptions(**{"model": SMALL, "context_tokens": 1024, "max_tokens": 24, **changes})
+    return LlamaCppOptions(
+        **{"model": SMALL, "context_tokens": 1024, "max_tokens": 24, "tool_help": "native", **changes}
+    )
 
 
 def on(

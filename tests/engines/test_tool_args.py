@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.engines.llm.copy_bias import BONUS, CopyBias, open_value
-from antiphon.engines.llm.llama_tool_help import by_unit
 from antiphon.engines.llm.spoken_numbers import in_digits, number, numbers_in
-from antiphon.engines.llm.tool_args import settle
-from antiphon.engines.protocols import ToolSpec
+from antiphon.engines.llm.tool_args import by_unit, settle
 
 OVEN: dict[str, Any] = {
     "type": "object",
@@ -118,15 +116,16 @@ def test_digits_come_out_of_any_text(text: str) -> None:
 
 
 def test_numbers_go_where_their_unit_says() -> None:
-    tool = ToolSpec(
-        "cook",
-        "",
-        {"type": "object", "properties": {"hours": {"type": "integer"}, "minutes": {"type": "integer"},
-                                          "level": {"type": "integer", "description": "Percent of power."}}},
-    )  # fmt: skip
-    assert by_unit({"hours": 40, "level": 3}, tool, "for 40 minutes") == {"minutes": "40"}
-    assert by_unit({"hours": 2}, tool, "2 minutes, no, 3 minutes at 80 percent") == {"minutes": "3", "level": "80"}
-    assert by_unit({"hours": 2}, tool, "a while") == {"hours": 2}
+    schema: dict[str, Any] = {
+        "properties": {
+            "hours": {"type": "integer"},
+            "minutes": {"type": "integer"},
+            "level": {"type": "integer", "description": "Percent of power."},
+        }
+    }
+    assert by_unit({"hours": 40, "level": 3}, schema, "for 40 minutes") == {"minutes": "40"}
+    assert by_unit({"hours": 2}, schema, "2 minutes, no, 3 minutes at 80 percent") == {"minutes": "3", "level": "80"}
+    assert by_unit({"hours": 2}, schema, "a while") == {"hours": 2}
 
 
 @pytest.mark.parametrize(
