@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
 from antiphon.engines.protocols import Message
@@ -10,6 +11,15 @@ from antiphon.pipeline.policy.policy import Asker, OnDecision, Policy
 from antiphon.pipeline.policy.speech import filter_speech
 from antiphon.pipeline.policy.verdicts import ApprovalRequest, Decision, Outcome, Subject
 from antiphon.pipeline.workflow import WorkflowEvent
+
+current_guard: ContextVar[TurnGuard | None] = ContextVar("antiphon_turn_guard", default=None)
+"""The guard of the turn that is being answered, for what runs the agent's tools; None: nothing is checked."""
+
+
+def told_to_agent(outcome: Outcome) -> str:
+    """What an agent is told of a call that policy did not let through; names no check and no reason."""
+    told = "This was not allowed, so it was not done. Tell the user so."
+    return f'{told} Say: "{outcome.line}"' if outcome.line else told
 
 
 async def _sure() -> None:

@@ -1,4 +1,4 @@
-"""From the section `policy` to a :class:`Policy`."""
+"""From the sections `policy` and `approvals` to a :class:`Policy`, a desk, and a session's way to it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from antiphon.engines.dotted import load_dotted
-from antiphon.pipeline.config.policy import CheckConfig, PolicyKeys
+from antiphon.pipeline.config.policy import ApprovalKeys, CheckConfig, PolicyKeys
 from antiphon.pipeline.errors import PolicyError
+from antiphon.pipeline.policy.asking import SessionApprovals, Speak
 from antiphon.pipeline.policy.builtin import BUILT_IN
 from antiphon.pipeline.policy.checks import BoundCheck, Check, as_check
+from antiphon.pipeline.policy.desk import ApprovalDesk, OnChange
 from antiphon.pipeline.policy.policy import Policy
 from antiphon.pipeline.policy.verdicts import Gate
 
@@ -67,3 +69,39 @@ def _bind(gate: Gate, path: str, configs: Sequence[CheckConfig]) -> tuple[BoundC
         on_failure = config.on_failure or ("open" if gate == "turn" else "closed")
         bound.append(BoundCheck(config.check, check, config.timeout_s, on_failure, config.failure_line))
     return tuple(bound)
+
+
+def make_desk(config: ApprovalKeys) -> ApprovalDesk:
+    """The desk of this process; it opens its file with the first question.
+
+    :raises PolicyError: `approvals.callback` cannot be imported.
+    """
+    callback = None
+    if config.callback is not None:
+        try:
+            callback = load_dotted(config.callback)
+        except ImportError as error:
+            raise PolicyError(f"approvals.callback: '{config.callback}' cannot be imported: {error}") from error
+    return ApprovalDesk(
+        config.store,
+        timeout_s=config.timeout_s,
+        on_timeout=config.on_timeout,
+        poll_s=config.poll_ms / 1000,
+        callback=callback,
+    )
+
+
+def make_approvals(
+    config: ApprovalKeys, desk: ApprovalDesk, *, speak: Speak | None = None, on_change: OnChange = lambda approval: None
+) -> SessionApprovals:
+    """One session's way to the desk.
+
+    :param speak: None: the session has no voice.
+    """
+    return SessionApprovals(
+        desk,
+        speak=speak,
+        unclear_line=config.unclear_line,
+        waiting_line=config.waiting_line,
+        on_change=on_change,
+    )

@@ -1,16 +1,19 @@
 """The sections `policy` and `approvals`: what they make, and what is said of mistakes."""
 
+import asyncio
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 from antiphon.pipeline.config import Config, InvalidConfig, parse_config
 from antiphon.pipeline.config.policy import CHECK_OPTIONS
 from antiphon.pipeline.errors import PolicyError
-from antiphon.pipeline.policy import Rewrite, Subject
+from antiphon.pipeline.policy import Approval, ApprovalRequest, Rewrite, Subject
 from antiphon.pipeline.policy.builtin import BUILT_IN
-from antiphon.pipeline.policy.make import make_policy
+from antiphon.pipeline.policy.make import make_approvals, make_desk, make_policy
+from antiphon.pipeline.policy.verdicts import GATES
 
 
 def config_of(text: str) -> Config:
@@ -138,3 +141,43 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(PolicyError, match="phonenumbers") as caught:
         make_policy(config_of("policy: {transcript: [pii]}").policy)
     assert caught.value.hint == 'pip install "antiphon[policy]"'
+
+
+async def always(approval: Approval) -> bool:
+    return approval.question == "Really?"
+
+
+@pytest.mark.usefixtures("own_module")
+def test_the_desk_and_a_sessions_way_to_it(tmp_path: Path) -> None:
+    sys.modules["own_checks"].__dict__["always"] = always
+    config = config_of(
+        f"approvals: {{store: '{tmp_path}/own.db', callback: 'own_checks:always', waiting_line: W, timeout_s: 0.05}}"
+    )
+    spoken: list[str] = []
+
+    async def speak(text: str) -> None:
+        spoken.append(text)
+
+    async def run() -> None:
+        desk = make_desk(config.approvals)
+        assert desk.path == tmp_path / "own.db"
+        approvals = make_approvals(config.approvals, desk, speak=speak)
+        assert (await approvals.ask(ApprovalRequest("s", 1, "Really?", by="desk"))).by == "callback"
+        assert (await approvals.ask(ApprovalRequest("s", 1, "Other?"))).by == "callback"
+        assert (await approvals.ask(ApprovalRequest("s", 1, "Aloud?", by="voice"))).by == "timeout"
+        assert spoken == ["W", "Other?", "Aloud?"]
+        desk.close()
+
+    asyncio.run(run())
+
+
+def test_a_callback_that_is_not_there_is_told() -> None:
+    with pytest.raises(PolicyError, match=r"approvals\.callback"):
+        make_desk(config_of("approvals: {callback: 'no_such_module_here:x'}").approvals)
+
+
+def test_the_pages_example_is_valid() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    policy = make_policy(config_of(example).policy)
+    assert [len(policy.gate(gate)) for gate in GATES] == [2, 2, 2, 1]
