@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 BONUS = 2.5
 """Added to the logit of a token that goes on with what was said, or that ends the value where a word ends."""
-CORRECTED_BONUS = 5.0
+CORRECTED_BONUS = 2.0
 """Added on top for what follows a correction."""
 _CORRECTION = re.compile(
     r"\b(?:no|sorry|wait|actually|rather|i mean(?:t)?|make (?:it|that)|scratch that|correction)\b", re.IGNORECASE

@@ -40,9 +40,6 @@ CACHE_TOKENS = 1536
 """Room in the cache for them, beside the conversations."""
 _LONGEST_CALL = 160
 """Tokens of a call's arguments."""
-_SAYS_NOTHING = "Please do it for me."
-_EVEN_OUT = 0.7
-"""How much of what the model likes without reason is taken away."""
 _ROUNDS = 2
 """A call, and one more that mends it."""
 
@@ -78,7 +75,6 @@ class ToolHelp:
         self._closing: list[int] = []
         """Tokens that begin with a quotation mark; looked up with the first call."""
         self._firsts: dict[str, int | None] = {}
-        self._liked: dict[str, dict[int, float]] = {}
 
     def applies(self, request: LlamaRequest) -> bool:
         """Whether this request is helped: it has tools that can be told apart, and leaves the choice open."""
@@ -159,7 +155,6 @@ class ToolHelp:
         """The JSON text of the arguments as the model writes them."""
         grammar, opening = self._constraints.arguments(tool)
         prompt, _ = self._prompts.answer(messages, [without_examples(tool)], opening, close_thinking=True)
-        first = self._first_choice(tool)
         slot = self._begin(tool, prompt)
         cached = len(slot.tokens)
         while len(slot.tokens) < len(prompt):
@@ -175,13 +170,7 @@ class ToolHelp:
         try:
             sampler.set_grammar(grammar)
             while count < _LONGEST_CALL and not abandoned():
-                text = written.decode("utf-8", "ignore")
-                bonus = bias.of(text)
-                if first is not None and text.endswith(first[0]):
-                    bonus = {token: bonus.get(token, 0.0) + more for token, more in first[1].items()} | {
-                        token: more for token, more in bonus.items() if token not in first[1]
-                    }
-                token = sampler.sample(bonus)
+                token = sampler.sample(bias.of(written.decode("utf-8", "ignore")))
                 if self._model.is_end(token):
                     break
                 count += 1
@@ -192,33 +181,6 @@ class ToolHelp:
         finally:
             sampler.close()
         return written.decode("utf-8", "ignore"), Usage(len(prompt), count, cached)
-
-    def _first_choice(self, tool: ToolSpec) -> tuple[str, dict[int, float]] | None:
-        """Of a tool whose first argument must be one of some texts: the JSON up to it, and what evens out the model's
-        liking for some of them, told by what it would choose for a request that says nothing."""
-        properties = tool.parameters.get("properties") or {}
-        name = next(iter(properties), "")
-        choices = properties[name].get("enum") if name in tool.parameters.get("required", ()) else None
-        if not choices or not all(isinstance(choice, str) for choice in choices):
-            return None
-        key = _name(tool)
-        start = f'{{"{name}": "'
-        if key not in self._liked:
-            _, opening = self._constraints.arguments(tool)
-            messages = arguments_messages([Message("user", _SAYS_NOTHING)])
-            prompt, _ = self._prompts.answer(
-                messages, [without_examples(tool)], f"{opening} {start}", close_thinking=True
-            )
-            slot = self._begin(tool, prompt)
-            while len(slot.tokens) < len(prompt):
-                at = len(slot.tokens)
-                end = min(at + self._batch, len(prompt))
-                self._evaluate(slot, prompt[at:end], end == len(prompt))
-            row = self._context.log_probabilities(-1)
-            tokens = {token for choice in choices if (token := self._first_token(choice)) is not None}
-            mean = sum(float(row[token]) for token in tokens) / len(tokens)
-            self._liked[key] = {token: (mean - float(row[token])) * _EVEN_OUT for token in tokens}
-        return start, self._liked[key]
 
     def _begin(self, tool: ToolSpec, prompt: Sequence[int]) -> Slot:
         """The slot to write in, holding as much of the prompt as is evaluated already."""
