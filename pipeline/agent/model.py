@@ -22,6 +22,7 @@ from openai.types.responses.response_usage import ResponseUsage
 
 from antiphon.engines import protocols
 from antiphon.engines.protocols import LLM, Finish, LLMOptions, Message, TextDelta, ToolCall, ToolSpec
+from antiphon.pipeline.agent.imitation import Imitation, has_results, said_in_words, without_imitation
 from antiphon.pipeline.agent.items import prompt_messages
 from antiphon.pipeline.errors import WorkflowError
 
@@ -188,13 +189,38 @@ async def _answer(
 ) -> AsyncGenerator[protocols.LLMEvent]:
     """The engine's answer, without calls that have their result already.
 
-    Small models repeat a call whose result is in front of them until the run's steps are used up. Where an answer is
-    nothing but such a repetition, the model is asked again, to speak this time.
+    Small models repeat a call whose result is in front of them until the run's steps are used up, or write it down as
+    text. Where an answer is nothing else, the model is asked again, to speak this time.
     """
+    first = _generator(llm.stream(messages, tools, options, session_key))
+    if not has_results(messages):
+        stream = _calls_once(first, messages, tools)
+        again = None
+    else:
+        stream = _calls_once(without_imitation(first), messages, tools)
+        again = said_in_words(llm, messages, options, session_key)
+    finished = False
+    try:
+        async with contextlib.aclosing(stream) as events:
+            async for event in events:
+                finished = isinstance(event, Finish)
+                yield event
+    except Imitation:
+        finished = False
+    if not finished and again is not None:
+        async with contextlib.aclosing(again) as events:
+            async for event in events:
+                yield event
+
+
+async def _calls_once(
+    stream: AsyncGenerator[protocols.LLMEvent], messages: Sequence[Message], tools: Sequence[ToolSpec]
+) -> AsyncGenerator[protocols.LLMEvent]:
+    """An answer without the calls that have their result; it does not finish if it was nothing else."""
     made = _answered_calls(messages)
     taken = {call.id for message in messages for call in message.tool_calls}
     calls = repetitions = 0
-    async with contextlib.aclosing(_generator(llm.stream(messages, tools, options, session_key))) as events:
+    async with contextlib.aclosing(stream) as events:
         async for event in events:
             if isinstance(event, ToolCall):
                 event = _without_needless(event, tools)
@@ -204,13 +230,8 @@ async def _answer(
                 calls += 1
                 event = _with_own_id(event, taken)
             if isinstance(event, Finish) and repetitions and not calls:
-                break
+                return
             yield event
-    if repetitions and not calls:
-        spoken = dataclasses.replace(options, tool_choice="none")
-        async with contextlib.aclosing(_generator(llm.stream(messages, tools, spoken, session_key))) as events:
-            async for event in events:
-                yield event
 
 
 def _without_needless(call: ToolCall, tools: Sequence[ToolSpec]) -> ToolCall:

@@ -81,7 +81,8 @@ def test_a_call_that_has_its_result_is_not_made_again() -> None:
         agent, [Reply(tool_calls=[call("c1")]), Reply(tool_calls=[call("c2")]), Reply(["It is sunny."])]
     )
     assert ask(workflow, "Weather in Paris?") == ["It is sunny."]
-    assert [one.options.tool_choice for one in llm.calls] == [None, None, "none"]
+    assert [len(one.tools) for one in llm.calls] == [1, 1, 0]
+    assert llm.calls[2].messages[-1].content.endswith("Use this result: The weather in Paris is sunny.")
 
 
 def test_the_same_call_in_the_next_turn_is_made() -> None:
