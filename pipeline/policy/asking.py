@@ -89,6 +89,10 @@ class SessionApprovals:
         self._aloud = asyncio.Lock()
         """One spoken question at a time: a yes must not be taken for another."""
 
+    def bind(self, speak: Speak | None, on_change: OnChange) -> None:
+        """Give it the session's voice, and who is told of its questions."""
+        self._speak, self._on_change = speak, on_change
+
     @property
     def awaits_voice(self) -> bool:
         """Whether the user's next words may be an answer: they interrupt nothing then."""

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import uuid
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -14,6 +15,9 @@ from antiphon.engines.protocols import LLM, LLMOptions, Message, TextDelta
 from antiphon.pipeline.config.policy import TopicOptions
 from antiphon.pipeline.errors import PolicyError
 from antiphon.pipeline.policy.verdicts import Allow, Block, Gate, Subject, Verdict
+
+Load = Callable[[str], Any]
+"""Imports a dotted path; raises ImportError."""
 
 NONE = "none"
 """The label of what belongs to no topic."""
@@ -32,7 +36,7 @@ _WHAT: dict[Gate, str] = {
 class TopicCheck:
     """Asks for the one topic that a text belongs to. The text is data in the prompt, never an instruction."""
 
-    def __init__(self, options: TopicOptions) -> None:
+    def __init__(self, options: TopicOptions, import_path: Load = load_dotted) -> None:
         """:raises PolicyError: `classifier` cannot be imported or called."""
         self.options = options
         self._topics = {**options.allow, **options.deny}
@@ -40,7 +44,7 @@ class TopicCheck:
         self._llm: LLM | None = None
         self._classifier: Any = None
         if options.classifier is not None:
-            self._classifier = _load(options.classifier)
+            self._classifier = _load(options.classifier, import_path)
         else:
             self.bind_llm = self._bind_llm
 
@@ -121,9 +125,9 @@ def read_label(answer: str, labels: list[str]) -> str:
     return named[0]
 
 
-def _load(path: str) -> Any:
+def _load(path: str, import_path: Load) -> Any:
     try:
-        classifier = load_dotted(path)
+        classifier = import_path(path)
     except ImportError as error:
         raise PolicyError(f"the classifier '{path}' cannot be imported: {error}") from error
     if not callable(classifier):
