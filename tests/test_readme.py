@@ -235,7 +235,11 @@ def test_the_weather_example_has_the_readmes_agent() -> None:
 def test_every_example_has_its_test() -> None:
     names = {path.name for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".yaml")}
     own = {"answer_a_recording.py", "own_workflow.py", "own_workflow.yaml", "weather_agent.py"}
-    assert names == {*own, "mcp_agent.py", "support_handoff.py"}  # tests/pipeline/test_agent_sessions.py
+    assert names == {
+        *own,
+        *("mcp_agent.py", "support_handoff.py"),  # tests/pipeline/test_agent_sessions.py
+        *("bank_transfer.py", "bank_transfer.yaml"),  # tests/pipeline/test_policy_example.py
+    }
 
 
 # ------------------------------------------------------------------------------------------------ YAML
