@@ -146,6 +146,7 @@ def _turn(records: Sequence[Record], number: int, void: frozenset[int]) -> TurnV
                 errors.append(f"{data.get('stage', '')}: {data.get('message', '')}")
             case "dropped" if data.get("reason") == "backchannel":
                 view = replace(view, status="dismissed")
+                draft.user = draft.user or data.get("text") or ""
             case "turn_ended":
                 view = replace(view, status=data["status"])
                 draft.whole = data["text"]

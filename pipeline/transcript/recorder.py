@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from antiphon.pipeline.events import Event
+from antiphon.pipeline.events import Dropped, Event, TextDeltaEvent, TranscriptEvent, TurnEnded
 from antiphon.pipeline.transcript.errors import TranscriptError, TranscriptWriteFailed
 from antiphon.pipeline.transcript.rows import (
     SESSION_ENDED,
@@ -17,6 +18,7 @@ from antiphon.pipeline.transcript.rows import (
     Row,
     Stamp,
     audio_row,
+    clean,
     entry,
     rows_of,
     session_row,
@@ -71,6 +73,10 @@ class Recorder:
         self._lost = 0
         self._closed = False
         self._turn, self._revision, self._audio_s = 0, 0, 0.0
+        self._hypothesis = (0, "")
+        """The turn in which something was heard last, and what."""
+        self._given: dict[int, str] = {}
+        """By turn that is not over: the text that the workflow has given."""
         began = session_row(
             session,
             _now(),
@@ -88,9 +94,12 @@ class Recorder:
     def __call__(self, event: Event) -> None:
         """Note an event (an `EventSink`)."""
         self._turn, self._revision, self._audio_s = event.turn, event.revision, event.audio_s
+        event = self._with_whole_answer(event)
+        if isinstance(event, TranscriptEvent) and event.role == "user":
+            self._hypothesis = (event.turn, event.text)
         if wanted(event, partials=self._partials):
             self._seq += 1
-            self._put(rows_of(event, self._seq, _now()))
+            self._put(self._with_dismissed_words(event, rows_of(event, self._seq, _now())))
 
     def note_speaking(
         self,
@@ -160,6 +169,25 @@ class Recorder:
         await self.settled()
 
     # ------------------------------------------------------------------------ inside
+
+    def _with_whole_answer(self, event: Event) -> Event:
+        """A turn that failed ends without its text: what the workflow had given of it by then is kept all the same."""
+        match event:
+            case TextDeltaEvent() if event.turn:
+                self._given[event.turn] = self._given.get(event.turn, "") + event.text
+            case Dropped():
+                self._given.pop(event.turn, None)
+            case TurnEnded():
+                given = self._given.pop(event.turn, "")
+                return event if event.text else dataclasses.replace(event, text=given)
+        return event
+
+    def _with_dismissed_words(self, event: Event, rows: list[Row]) -> list[Row]:
+        """A back-channel has no final transcript: what was heard of it last is kept with its dismissal."""
+        turn, heard = self._hypothesis
+        if isinstance(event, Dropped) and event.reason == "backchannel" and turn == event.turn:
+            return [Row(row.table, {**row.values, "text": clean(heard)}) for row in rows]
+        return rows
 
     def _stamp(self, turn: int | None, revision: int | None = None, audio_s: float | None = None) -> Stamp:
         self._seq += 1

@@ -213,7 +213,7 @@ def _kill_at(pid: int, reader: int, task: Mapping[str, Any]) -> bool:
 
 
 def main() -> None:
-    import alembic.command  # noqa: F401 (before the first fork: each child is quick)
+    import alembic.runtime.environment  # noqa: F401 (before the first fork: each child is quick)
 
     from antiphon.pipeline.transcript import database, erasure, queries  # noqa: F401
 

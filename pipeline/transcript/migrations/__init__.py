@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -22,22 +22,31 @@ def run(connection: Connection) -> None:
 
     :raises UnknownRevision: the database is newer.
     """
-    from alembic import command
-    from alembic.script.revision import ResolutionError
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
+    config = settings()
+    scripts = ScriptDirectory.from_config(config)
+
+    def upgrade(revision: Any, _: Any) -> Any:
+        return scripts._upgrade_revs(HEAD, revision)
+
     try:
-        command.upgrade(settings(connection), "head")
-    except (CommandError, ResolutionError) as error:
+        # What Alembic's env.py would do; as a module of ours that file could not be imported by itself.
+        with EnvironmentContext(config, scripts, fn=upgrade, destination_rev=HEAD) as environment:
+            environment.configure(connection=connection, transactional_ddl=True)
+            with environment.begin_transaction():
+                environment.run_migrations()
+    except CommandError as error:
         raise UnknownRevision(str(error).rpartition("'")[0].rpartition("'")[2] or "unknown") from error
 
 
-def settings(connection: Connection | None = None) -> Config:
+def settings() -> Config:
     """Alembic's configuration, without a file."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
     return config
