@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import AntiphonError
 from antiphon.engines.host import Priority, Ticket, current_ticket
-from antiphon.engines.protocols import TTS, Transcript, TTSOptions
+from antiphon.engines.protocols import TTS, ToolCall, Transcript, TTSOptions
 from antiphon.pipeline.conversation import Conversation, Item, new_id
 from antiphon.pipeline.errors import StageError
 from antiphon.pipeline.events import (
@@ -20,6 +22,7 @@ from antiphon.pipeline.events import (
     ErrorEvent,
     Event,
     Interrupted,
+    PolicyEvent,
     ToolCallEvent,
     ToolResultEvent,
     TranscriptEvent,
@@ -27,11 +30,13 @@ from antiphon.pipeline.events import (
     TurnStatus,
     WarningEvent,
 )
+from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.policy import PolicyDecision, TurnGuard
 from antiphon.pipeline.reply import Emit, Reply
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.transports.base import Transport
-from antiphon.pipeline.workflow import TurnContext, Workflow, WorkflowEvent, pieces
+from antiphon.pipeline.workflow import CallPermit, TurnContext, Workflow, WorkflowEvent, pieces
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +84,11 @@ class Answering:
         settings: SessionSettings,
         conversation: Conversation,
         apology: Sequence[AudioFrame],
+        guarding: Guarding,
     ) -> None:
+        self._guarding = guarding
+        self._speaking: Reply | None = None
+        """The answer to a turn that has the floor."""
         self._owner = owner
         self._session = session
         self._engines = engines
@@ -140,6 +149,10 @@ class Answering:
             event = self._owner.event(kind, turn=run.turn, revision=run.revision, **fields)
             if isinstance(event, AudioStarted):
                 run.audible_s = event.t_s
+            if isinstance(event, ToolCallEvent):
+                if event.call_id in run.calls:
+                    return  # told when it was about to run
+                run.calls.add(event.call_id)
             if not run.committed.is_set():
                 run.outbox.append(event)
                 return
@@ -164,6 +177,7 @@ class Answering:
                 return
             case "dismiss":
                 await run.committed.wait()
+                await run.floor.wait()
                 emit(Dropped, reason=run.dismissed)
                 self._end(run, emit, "dismissed", None)
                 return
@@ -173,27 +187,129 @@ class Answering:
             emit(Dropped, reason="no_speech")
             self._end(run, emit, "no_speech", None)
             return
-        emit(TranscriptEvent, role="user", text=heard.text, language=heard.language, final=True)
+        if not self._guarding.policy.transcript:
+            emit(TranscriptEvent, role="user", text=heard.text, language=heard.language, final=True)
+        if await self._answers_a_question(run, heard, emit):
+            return
         await run.floor.wait()
         if not (self._workflow.speculative and self._ahead):
             await run.committed.wait()
         if not self._workflow.speculative:
             self._owner.seal(run.turn)  # what it does is not ours to know
-        context = self._context(
-            run.turn, run.revision, heard.text, heard.language, run.committed, partial(self._at_barrier, run)
-        )
+        guard = self._guard(run, emit, heard.language)
         reply = self._reply(run, emit, heard.language)
         user = Item(id=new_id(), role="user", text=heard.text, turn=run.turn)
+        self._speaking = reply
         try:
-            await reply.speak(pieces(lambda: self._workflow.respond(context)))
+            await reply.speak(self._guarded_answer(run, heard, guard, emit))
+            if run.committed.is_set() and not run.void and self._guarding.policy.turn:
+                run.judged = await guard.finished(reply.text)
         finally:
+            self._speaking = None
             if run.committed.is_set() and not run.void:
-                self._remember(run, user, reply, emit)
+                self._remember(run, replace(user, text=run.said or heard.text), reply, emit)
                 if run.interrupted:
                     self._end(run, emit, "interrupted", reply)
         self._end(run, emit, "completed" if reply.tts is not None else "text_only", reply)
         if reply.ends_call:
             self._owner.end()
+
+    # ------------------------------------------------------------------------ record and policy
+
+    async def _guarded_answer(
+        self, run: Run, heard: Transcript, guard: TurnGuard, emit: Emit
+    ) -> AsyncIterator[str | WorkflowEvent]:
+        """What the workflow answers to what the policy lets it hear, as far as the policy lets it be said."""
+        said = heard.text
+        if self._guarding.policy.transcript:
+            judging = asyncio.create_task(guard.transcript(heard.text))
+            async for sign in _signs_of_life(judging):
+                yield sign
+            outcome = judging.result()
+            said = run.said = outcome.text
+            emit(TranscriptEvent, role="user", text=said, language=heard.language, final=True)
+            if not outcome.allowed:
+                yield outcome.line
+                return
+        else:
+            guard.user_text = said
+        context = replace(
+            self._context(run.turn, run.revision, said, heard.language, run.committed, partial(self._at_barrier, run)),
+            _recorded=self._settled,
+            _before_call=partial(self._before_call, guard, emit),
+        )
+        guard.history = context.history
+        async with aclosing(guard.speech(pieces(lambda: self._workflow.respond(context)))) as answer:  # type: ignore[type-var]
+            async for piece in answer:
+                yield piece
+
+    def _guard(self, run: Run, emit: Emit, language: str | None) -> TurnGuard:
+        guarding = self._guarding
+
+        def decided(decision: PolicyDecision) -> None:
+            emit(
+                PolicyEvent,
+                gate=decision.gate,
+                check=decision.check,
+                decision=decision.verdict,
+                reason=decision.reason,
+                tool=decision.tool,
+                took_ms=decision.took_ms,
+                approval_id=decision.approval_id,
+            )
+
+        async def committed() -> None:
+            await run.committed.wait()
+            self._at_barrier(run)
+            await self._settled()
+
+        return TurnGuard(
+            guarding.policy,
+            self._session,
+            run.turn,
+            decided,
+            asker=guarding.approvals,
+            committed=committed,
+            language=language,
+        )
+
+    async def _settled(self) -> None:
+        if self._guarding.journal is not None:
+            await self._guarding.journal.settled()
+
+    async def _before_call(self, guard: TurnGuard, emit: Emit, call: ToolCall) -> CallPermit:
+        """A tool is about to run: first the record, then the policy."""
+        emit(ToolCallEvent, call_id=call.id, name=call.name, arguments=call.arguments)
+        await self._settled()
+        outcome = await guard.tool_call(call.name, call.arguments, call.id)
+        if outcome.allowed:
+            return CallPermit(True, outcome.text)
+        return CallPermit(False, call.arguments, f"Not done: {outcome.line or outcome.reason}. Tell the user so.")
+
+    async def _answers_a_question(self, run: Run, heard: Transcript, emit: Emit) -> bool:
+        """Whether what the user said is the answer to a question that an answer before this one waits for."""
+        approvals = self._guarding.approvals
+        if approvals is None or not approvals.awaits_voice:
+            return False
+        await run.committed.wait()
+        if not await approvals.hear(heard.text, heard.language):
+            return False
+        self._conversation.add(Item(id=new_id(), role="user", text=heard.text, turn=run.turn))
+        run.remembered = True
+        await run.floor.wait()
+        self._end(run, emit, "dismissed", None)
+        return True
+
+    async def interject(self, text: str) -> None:
+        """Say something within the answer that has the floor."""
+        if self._speaking is not None:
+            await self._speaking.interject(text)
+
+    async def _before_sound(self, run: Run, text: str) -> None:
+        journal = self._guarding.journal
+        if journal is not None:
+            journal.note_speaking(text, turn=run.turn)
+            await journal.settled()
 
     def _at_barrier(self, run: Run) -> None:
         """The workflow is about to have an effect: from now on the turn cannot be reopened.
@@ -242,6 +358,7 @@ class Answering:
             mark=run.turn,
             before_call=partial(self._take_ticket, run),
             committed=run.committed,
+            before_sound=partial(self._before_sound, run) if self._guarding.journal is not None else None,
             voice=options,
             settings=self._settings.reply,
         )
@@ -258,6 +375,8 @@ class Answering:
         if run.interrupted:
             said = reply.text[: reply.heard_chars()]
         unheard = reply.text[len(said) :]
+        if run.judged is not None:
+            said, unheard = (run.judged.text if run.judged.allowed else run.judged.line), ""
         if reply.text.strip():
             run.item_id = new_id()
             self._conversation.add(
@@ -347,3 +466,15 @@ class Answering:
 
 async def _once(text: str) -> AsyncIterator[str]:
     yield text
+
+
+_SIGN_S = 5.0
+
+
+async def _signs_of_life(work: asyncio.Task[Any]) -> AsyncIterator[str]:
+    """No text, now and then, until the work is done: whoever waits for text knows that somebody is at work."""
+    try:
+        while not (await asyncio.wait((work,), timeout=_SIGN_S))[0]:
+            yield ""
+    finally:
+        work.cancel()

@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,20 @@ from antiphon.engines.registry import EngineContext
 from antiphon.pipeline.agents_sdk import OnSessionLLM, bridge_sdk, sdk_in_use
 from antiphon.pipeline.config import Config, EngineBlock
 from antiphon.pipeline.config.model import WORKFLOW_KINDS
-from antiphon.pipeline.conversation import Conversation
+from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.events import EventSink
 from antiphon.pipeline.gate import GateSettings
+from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.interruption import InterruptionSettings
+from antiphon.pipeline.policy import ApprovalDesk, Policy, SessionApprovals
+from antiphon.pipeline.policy.make import make_policy
 from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines, IdleSettings, SessionSettings, TextTools
 from antiphon.pipeline.text import Lexicon, make_speakable, make_splitter
 from antiphon.pipeline.text.completeness import judge
+from antiphon.pipeline.transcript.service import TranscriptService
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.transports.echo import echo_controlled
 from antiphon.pipeline.transports.wake import WakeGated, wake_gated
@@ -110,6 +115,10 @@ class Assembly:
     load_s: dict[str, float] = field(default_factory=dict)
     """How long each stage took to load, in seconds."""
     _apology: tuple[AudioFrame, ...] = ()
+    _transcripts: TranscriptService | None = None
+    _policy: Policy | None = None
+    _desk: ApprovalDesk | None = None
+    """Made with the first session that may have to ask somebody."""
     _agents: Any = None
     """The agent runtime, for the workflow kind `agent`."""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -167,6 +176,16 @@ class Assembly:
             bridge_sdk()
         if self.text_only:
             return
+        self._policy = make_policy(config.policy)
+        self._policy.bind_llm(self.llm)
+        if config.transcript.store != "none":
+            service = TranscriptService(
+                config.transcript,
+                rate_hz=config.audio.output_hz,
+                version=version("antiphon"),
+                offline=config.session.offline,
+            )
+            self._transcripts = await self._stack.enter_async_context(service)
         detector = made["turn"]
         voices = config.tts[0].voices
         self.engines = Engines(
@@ -371,7 +390,56 @@ class Assembly:
         }
         if adjust is not None:
             adjust(self, arguments)
-        return Session(**arguments)
+        return self._guarded(arguments)
+
+    def _guarded(self, arguments: dict[str, Any]) -> Session:
+        """A session with the record and the policy of the configuration around it."""
+        name = arguments.setdefault("session_id", new_id("sess"))
+        warn, journal, closers = _Warnings(), None, []
+        if self._transcripts is not None:
+            begun = self._transcripts.begin(name, arguments["transport"], warn=warn)
+            arguments["transport"], journal = begun.transport, begun.recorder
+            arguments["sinks"] = [*arguments["sinks"], begun.recorder]
+            closers.append(begun.aclose)
+        approvals = self._approvals()
+        policy = self._policy or Policy()
+        session = Session(**arguments, guarding=Guarding(journal, policy, approvals), closers=closers)
+        warn.session = session
+        if approvals is not None:
+            approvals.bind(session.interject, session.tell_approval)
+            workflow = arguments["workflow"]
+            if hasattr(workflow, "approver"):
+                workflow.approver = approvals
+        if hasattr(arguments["workflow"], "desk"):
+            arguments["workflow"].desk.announcer = session.say
+        return session
+
+    def _approvals(self) -> SessionApprovals | None:
+        """Where questions are decided; None where none can be asked."""
+        keys = self.config.approvals
+        if not self._policy and self._agents is None:
+            return None
+        if self._desk is None:
+            callback = load_user_object(keys.callback) if keys.callback else None
+            self._desk = ApprovalDesk(
+                keys.store,
+                timeout_s=keys.timeout_s,
+                on_timeout=keys.on_timeout,
+                poll_s=keys.poll_ms / 1000,
+                callback=callback,
+            )
+            self._stack.callback(self._desk.close)
+        return SessionApprovals(self._desk, unclear_line=keys.unclear_line, waiting_line=keys.waiting_line)
+
+
+class _Warnings:
+    """Hands warnings of what was made before the session to it."""
+
+    session: Session | None = None
+
+    def __call__(self, code: str, message: str) -> None:
+        if self.session is not None:
+            self.session.warn(code, message)
 
 
 def create_engine(block: EngineBlock, context: EngineContext) -> Any:

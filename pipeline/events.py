@@ -195,6 +195,38 @@ class Interrupted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyEvent(Event):
+    """A check decided. Holds nothing of what it judged."""
+
+    type: ClassVar[str] = "policy"
+    gate: str
+    """"transcript", "tool_call", "speech" or "turn"."""
+    check: str
+    decision: str
+    """"allow", "rewrite", "block", "ask", "granted", "refused", or how the check failed."""
+    reason: str = ""
+    tool: str = ""
+    took_ms: float = 0.0
+    approval_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalEvent(Event):
+    """A question that somebody has to decide was asked, or is settled."""
+
+    type: ClassVar[str] = "approval"
+    approval_id: str
+    state: str
+    """"pending", "granted", "refused", "expired" or "cancelled"."""
+    question: str
+    tool: str = ""
+    call_id: str = ""
+    arguments: str = ""
+    by: str = ""
+    """Who decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnded(Event):
     """Everything about this turn is done.
 
@@ -251,6 +283,8 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     PlaybackPaused,
     PlaybackResumed,
     Interrupted,
+    PolicyEvent,
+    ApprovalEvent,
     TurnEnded,
     WarningEvent,
     ErrorEvent,

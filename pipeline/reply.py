@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
-from antiphon.engines.errors import EngineTimeout
+from antiphon.engines.errors import AntiphonError, EngineTimeout
 from antiphon.engines.protocols import TTS, SpeechChunk, ToolCall, TTSOptions, Usage
 from antiphon.pipeline.errors import StageError, WorkflowError
 from antiphon.pipeline.events import AudioStarted, Spoken, TextDeltaEvent, ToolCallEvent, ToolResultEvent
@@ -58,6 +58,12 @@ class BeforeCall(Protocol):
         """:param foremost: nothing of the answer has been heard yet."""
         ...
 
+
+BeforeSound = Callable[[str], Awaitable[None]]
+"""Awaited with each piece of text before its audio is handed to the sink.
+
+:raises AntiphonError: it must not be.
+"""
 
 Emit = Callable[..., None]
 """emit(EventClass, **fields): fills in times and ids."""
@@ -125,6 +131,7 @@ class Reply:
     mark: int
     before_call: BeforeCall
     committed: asyncio.Event
+    before_sound: BeforeSound | None = None
     voice: TTSOptions = field(default_factory=TTSOptions)
     settings: ReplySettings = field(default_factory=ReplySettings)
     times: ReplyTimes = field(default_factory=ReplyTimes)
@@ -136,6 +143,7 @@ class Reply:
     spoken: str = ""
     """The part of it whose audio went to the sink."""
     _heard: HeardText = field(default_factory=HeardText)
+    _pieces: asyncio.Queue[Any] | None = None
     _handed_s: float = 0.0
     """Audio that went to the sink."""
     _before_s: float | None = None
@@ -161,6 +169,7 @@ class Reply:
         texts: asyncio.Queue[str | WorkflowEvent | _Failure | _End] = asyncio.Queue(64)
         pieces: asyncio.Queue[_Piece | _Failure | _End] = asyncio.Queue(self.settings.look_ahead)
         chunks: asyncio.Queue[_Piece | SpeechChunk | _Failure | _End] = asyncio.Queue(16 * self.settings.look_ahead)
+        self._pieces = pieces
         async with asyncio.TaskGroup() as group:
             upstream = [
                 group.create_task(_guarded("workflow", self._pull(source, texts), texts)),
@@ -192,6 +201,11 @@ class Reply:
             close = getattr(source, "aclose", None)
             if close is not None:
                 await close()
+
+    async def interject(self, text: str) -> None:
+        """Say something between the pieces of the answer that is no part of it (a question to the user)."""
+        if self._pieces is not None:
+            await self._pieces.put(_Piece(text, filler=True))
 
     async def _bridge(self, pieces: asyncio.Queue[Any]) -> None:
         """Say something where the workflow lets the user wait, once."""
@@ -314,6 +328,8 @@ class Reply:
             if isinstance(item, SpeechChunk):
                 if resampler is None:
                     resampler = StreamResampler(item.frame.rate_hz, self.settings.output_hz)
+                if waiting is not None and self.before_sound is not None:
+                    await self._may_sound(waiting.text)
                 if not filler:
                     self._heard.chunk(item, self._handed_s)
                 await self._to_sink(resampler.push(item.frame.samples), filler=filler)
@@ -334,6 +350,13 @@ class Reply:
             waiting, filler = item, item.filler
             if not filler:
                 self._heard.piece(item.text, item.spoken)
+
+    async def _may_sound(self, text: str) -> None:
+        assert self.before_sound is not None
+        try:
+            await self.before_sound(text)
+        except AntiphonError as error:
+            raise StageError("transcript", error) from error
 
     def _has_spoken(self, piece: _Piece) -> None:
         if not piece.filler:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from antiphon.engines.host import Meter
 from antiphon.pipeline.events import Event, Timings
 from antiphon.pipeline.listening import Hearing
+from antiphon.pipeline.policy import Outcome
 from antiphon.pipeline.reply import Reply, ReplyTimes
 from antiphon.pipeline.speculation import Ledger, SpeculationReport
 
@@ -46,6 +47,12 @@ class Run:
     failed: bool = False
     """A stage broke: what is said of it is an apology."""
     ended: bool = False
+    said: str = ""
+    """What the user said as the policy lets the conversation know it; "": as it was heard."""
+    judged: Outcome | None = None
+    """What the policy said of the whole answer."""
+    calls: set[str] = field(default_factory=set)
+    """Ids of tool calls that were told."""
     dismissed: str = ""
     """Why nobody wants an answer to it."""
     void: bool = False

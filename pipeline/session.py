@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from antiphon.engines.audio import AudioFrame
@@ -23,6 +23,7 @@ from antiphon.pipeline import turns
 from antiphon.pipeline.answering import Answering, Outlook
 from antiphon.pipeline.conversation import Conversation, ItemError, new_id
 from antiphon.pipeline.events import (
+    ApprovalEvent,
     AudioStarted,
     Committed,
     Dropped,
@@ -39,10 +40,12 @@ from antiphon.pipeline.events import (
     WarningEvent,
 )
 from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened
+from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.interruption import Interruption, Verdict
 from antiphon.pipeline.listening import Hearing, Listener
 from antiphon.pipeline.pauses import PauseHabit
+from antiphon.pipeline.policy import Approval
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.speculation import Budget, Ledger, same_words, whole_words
@@ -74,8 +77,12 @@ class Session:
         conversation: Conversation | None = None,
         session_id: str | None = None,
         apology: Sequence[AudioFrame] = (),
+        guarding: Guarding | None = None,
+        closers: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         """
+        :param guarding: the record and the policy around answers; None: neither.
+        :param closers: awaited at the end of :meth:`run`, however it ends.
         :param apology: `settings.on_error` as audio made beforehand, so that it can be said when the TTS is what broke.
         """
         self.id = session_id or new_id("sess")
@@ -86,6 +93,8 @@ class Session:
         self._workflow = workflow
         self._text = text
         self._sinks = list(sinks)
+        self._guarding = guarding or Guarding()
+        self._closers = tuple(closers)
         self._paced = transport.capabilities.paced
         self._intake = self._make_intake()
         self._answering = Answering(
@@ -98,6 +107,7 @@ class Session:
             settings=self.settings,
             conversation=self.conversation,
             apology=apology,
+            guarding=self._guarding,
         )
         self._listener = Listener(
             engines.stt,
@@ -173,6 +183,13 @@ class Session:
         :raises ExceptionGroup: the transport failed, or the VAD fails on every window. Other engines and workflows end
             a turn, never a session.
         """
+        try:
+            await self._run()
+        finally:
+            for close in self._closers:
+                await close()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._running = True
@@ -200,6 +217,10 @@ class Session:
         """Throw the open turn away."""
         if self._running:
             self._feed(turns.Clear())
+
+    async def interject(self, text: str) -> None:
+        """Say something within the answer that is being given: a question that it waits for."""
+        await self._answering.interject(text)
 
     def end(self) -> None:
         """End the conversation: nothing more is listened to, what is being said is heard, then :meth:`run` returns."""
@@ -367,7 +388,7 @@ class Session:
             return  # a later one was quicker
         self._told_until_s = hearing.until_s
         before, self._hypothesis = self._hypothesis, heard.text
-        if heard.text != before:
+        if heard.text != before and not self._guarding.policy.transcript:
             said = {"role": "user", "text": heard.text, "language": heard.language, "final": False}
             self.send(self.event(TranscriptEvent, turn=machine.turn, revision=machine.revision, **said))
         if not self._intake.gate.hears_speech and self._weigh_words(hearing.turn, heard.text) is Verdict.GO_ON:
@@ -619,7 +640,8 @@ class Session:
     def _begin_interruption(self, turn: turns.OpenTurn) -> None:
         settings = self.settings.interruption
         runs = [run for run in self._replies() if run.interruptible]
-        if not settings.enabled or not self._paced or not runs:
+        approvals = self._guarding.approvals
+        if not settings.enabled or not self._paced or not runs or (approvals is not None and approvals.awaits_voice):
             return
         since_s = min((run.audible_s for run in runs if run.audible_s is not None), default=None)
         now_s = asyncio.get_running_loop().time()
@@ -671,6 +693,8 @@ class Session:
             run.interrupted = True
             if run.turn:
                 self._stopped[run.turn] = run
+                if self._guarding.approvals is not None:
+                    self._spawn(self._guarding.approvals.interrupted(run.turn, self.id))
             if run.task is not None and (run.text is not None or not run.turn):
                 run.task.cancel()  # else what the user said is not known yet: it ends itself once that is
         if runs:
@@ -721,6 +745,23 @@ class Session:
             self._give_up(earlier, "resumed")
         if self._interruption is not None and self._interruption.turn == run.turn:
             self._stop_for_user()  # what was said is not known; that something was said, is
+
+    def tell_approval(self, approval: Approval) -> None:
+        """A question was asked, or settled."""
+        fields = {
+            "approval_id": approval.id,
+            "state": approval.state,
+            "question": approval.question,
+            "tool": approval.tool,
+            "call_id": approval.call_id,
+            "arguments": approval.arguments,
+            "by": approval.decided_by or "",
+        }
+        self.send(self.event(ApprovalEvent, turn=approval.turn, revision=0, **fields))
+
+    def warn(self, code: str, message: str) -> None:
+        """Tell whoever watches the session of something that ends no turn."""
+        self.send(self.event(WarningEvent, turn=self._intake.machine.turn, revision=0, code=code, message=message))
 
     def seal(self, turn: int) -> None:
         self._feed(turns.Sealed(turn))

@@ -11,7 +11,7 @@ import abc
 import asyncio
 import dataclasses
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,6 +45,21 @@ WorkflowEvent = ToolCall | ToolResult | Usage | EndCall
 """What a workflow may yield besides text. (More kinds join with the capabilities that need them.)"""
 
 
+@dataclass(frozen=True, slots=True)
+class CallPermit:
+    """Whether a tool call may run, and how."""
+
+    allowed: bool
+    arguments: str
+    """A JSON object as text: what to run it with."""
+    reason: str = ""
+    """If not allowed: what to tell the model."""
+
+
+async def _permit(call: ToolCall) -> CallPermit:
+    return CallPermit(True, call.arguments)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TurnContext:
     """What a workflow is told about the turn that it answers."""
@@ -61,6 +76,17 @@ class TurnContext:
     """ISO 639-1, if the STT engine knows it."""
     _committed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     _on_committed: Callable[[], None] = field(default=lambda: None, repr=False)
+    _recorded: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    _before_call: Callable[[ToolCall], Awaitable[CallPermit]] = field(default=_permit, repr=False)
+
+    async def before_call(self, call: ToolCall) -> CallPermit:
+        """Await it before a tool runs, and run the tool only as it says.
+
+        The turn is sure then, the call is on record, and the checks of `policy.tool_call` have allowed it. Sends the
+        `tool_call` event; a `ToolCall` of the same id that the workflow yields later is not sent again.
+        """
+        await self.committed()
+        return await self._before_call(call)
 
     async def committed(self) -> None:
         """Wait until the turn is sure. Await it before any side effect: a tool, a database, a message to somebody.
@@ -71,6 +97,8 @@ class TurnContext:
         """
         await self._committed.wait()
         self._on_committed()
+        if self._recorded is not None:
+            await self._recorded()
 
     @property
     def is_committed(self) -> bool:

@@ -111,12 +111,18 @@ class Graph:
         async def invoke(context: ToolContext[Any], arguments: str) -> Any:
             if not checks_itself and (problem := wrong_arguments(tool, arguments)):
                 return problem
+            call = ToolCall(context.tool_call_id, tool.name, arguments)
+            if (state := current_turn.get()) is not None:
+                permit = await state.turn.before_call(call)
+                if not permit.allowed:
+                    return permit.reason or NOT_APPROVED
+                call = dataclasses.replace(call, arguments=permit.arguments)
 
             async def work() -> Any:
                 current_turn.set(None)  # an agent that is a tool counts its own steps
-                return await inner(context, arguments)
+                return await inner(context, call.arguments)
 
-            return await self._desk.run(ToolCall(context.tool_call_id, tool.name, arguments), rules, work)
+            return await self._desk.run(call, rules, work)
 
         ours.on_invoke_tool = invoke
         ours.timeout_seconds = None

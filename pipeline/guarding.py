@@ -1,0 +1,36 @@
+"""What stands around a session's answers: a record that is written before anything is done, and a policy.
+
+A session without either pays nothing for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from antiphon.pipeline.policy import Policy, SessionApprovals
+
+
+class Journal(Protocol):
+    """The record of a session, such as :class:`antiphon.pipeline.transcript.recorder.Recorder`."""
+
+    def note_speaking(self, text: str, *, turn: int) -> None:
+        """This text is about to be played."""
+        ...
+
+    async def settled(self) -> None:
+        """Wait until all that was noted is safe.
+
+        :raises AntiphonError: it cannot be made so, and nothing may be done that is not on record.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """Everything optional around answers."""
+
+    journal: Journal | None = None
+    policy: Policy = field(default_factory=Policy)
+    approvals: SessionApprovals | None = None
+    """None: what somebody would have to decide is refused."""
