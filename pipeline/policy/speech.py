@@ -13,9 +13,10 @@ when a check blocks, never comes out.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from antiphon.pipeline.policy.checks import BoundCheck, LocalCheck, Redactor
 from antiphon.pipeline.policy.pii import what_was_found
@@ -23,6 +24,9 @@ from antiphon.pipeline.policy.policy import OnDecision, Policy
 from antiphon.pipeline.policy.sentences import SentenceCutter
 from antiphon.pipeline.policy.verdicts import Block, DecisionKind, Outcome, PolicyDecision, Subject
 from antiphon.pipeline.workflow import WorkflowEvent
+
+SIGN_OF_LIFE_S = 5.0
+"""While text is held back, an empty text comes this often: whoever waits for the answer sees that it is at work."""
 
 Judge = Callable[[Subject], Awaitable[Outcome]]
 
@@ -50,21 +54,38 @@ async def filter_speech(
     :param judge: runs the checks of the gate.
     """
     flow = make_flow(policy, subject, judge, on_decision)
+    loop = asyncio.get_running_loop()
+    told_s = loop.time()
     try:
         async for item in source:
             if type(item) is not str or not item:
                 yield item
                 continue
-            if text := await flow.push(item):
-                yield text
+            async for text in _with_signs(flow.push(item)):
+                if text or loop.time() - told_s > SIGN_OF_LIFE_S:
+                    yield text
+                    told_s = loop.time()
             if flow.ended:
                 return
-        if text := await flow.finish():
-            yield text
+        async for text in _with_signs(flow.finish()):
+            if text or loop.time() - told_s > SIGN_OF_LIFE_S:
+                yield text
+                told_s = loop.time()
     finally:
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()
+
+
+async def _with_signs(judging: Coroutine[Any, Any, str]) -> AsyncIterator[str]:
+    """What comes of it; and an empty text now and then before, while somebody is asked or a model thinks."""
+    task = asyncio.ensure_future(judging)
+    try:
+        while not (await asyncio.wait((task,), timeout=SIGN_OF_LIFE_S))[0]:
+            yield ""
+        yield task.result()
+    finally:
+        task.cancel()
 
 
 def make_flow(policy: Policy, subject: Subject, judge: Judge, on_decision: OnDecision) -> Flow:

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from antiphon.engines.protocols import ToolCall, Usage
 from antiphon.pipeline.config.policy import PiiOptions
-from antiphon.pipeline.policy import Block, BoundCheck, Policy, PolicyDecision, Rewrite, Subject, TurnGuard, as_check
+from antiphon.pipeline.policy import (
+    Block,
+    BoundCheck,
+    Policy,
+    PolicyDecision,
+    Rewrite,
+    Subject,
+    TurnGuard,
+    as_check,
+    speech,
+)
 from antiphon.pipeline.policy.pii import PiiCheck
 from antiphon.pipeline.policy.sentences import SentenceCutter
 from antiphon.pipeline.workflow import Filler
@@ -235,3 +245,45 @@ def test_a_redactor_that_breaks_fails_closed_or_open() -> None:
     assert [d.verdict for d in told] == ["failed_closed"]
     opened = Policy(speech=(BoundCheck("broken", BrokenCheck(), on_failure="open"), PII))
     assert "".join(filtered(opened, ["Hello you, ", "boom", " Anna Smith"])) == "Hello you, boom [name]"
+
+
+def test_signs_of_life_come_while_text_is_held_or_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speech, "SIGN_OF_LIFE_S", 0.01)
+
+    async def slow_source() -> AsyncIterator[str]:
+        for _ in range(5):
+            await asyncio.sleep(0.02)
+            yield "word "
+
+    async def slow_check(subject: Subject) -> None:
+        await asyncio.sleep(0.05)
+
+    async def run() -> list[Any]:
+        guard = TurnGuard(Policy(speech=(bound(slow_check),), hold="full"), "s", 1, [].append)
+        return [item async for item in guard.speech(slow_source())]
+
+    items = asyncio.run(run())
+    assert items[-1] == "word " * 5 and len(items) > 4
+    assert set(items[:-1]) == {""}
+
+
+def test_a_judgement_ends_with_its_answer() -> None:
+    cancelled = asyncio.Event()
+
+    async def endless(subject: Subject) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.set()
+
+    async def run() -> None:
+        guard = TurnGuard(Policy(speech=(bound(endless, timeout_s=60),)), "s", 1, [].append)
+        answer = guard.speech(source_of(["A sentence. ", "Another one."]))
+        reading = asyncio.create_task(anext(answer))
+        await asyncio.sleep(0.02)
+        reading.cancel()
+        await asyncio.wait([reading])
+        await asyncio.wait_for(cancelled.wait(), 10)
+        assert len(asyncio.all_tasks()) == 1, "nothing is left running"
+
+    asyncio.run(run())
