@@ -68,6 +68,8 @@ class Rig:
         stt_local: bool = True,
         answer_local: bool = True,
         cores_free: Callable[[], bool] = lambda: True,
+        guarding: Any = None,
+        sinks: Sequence[Any] = (),
     ) -> None:
         self.vad = ScriptedVAD(speech)
         self.stt = ScriptedSTT(stt)
@@ -83,6 +85,8 @@ class Rig:
         self._policy = policy or (detector.policy if detector else EndpointPolicy(silence_ms=400))
         self._voices = voices
         self._apology = apology
+        self._guarding = guarding
+        self._more_sinks = list(sinks)
         self._places = {"stt_local": stt_local, "answer_local": answer_local, "cores_free": cores_free}
 
     async def run(self) -> Rig:
@@ -96,8 +100,9 @@ class Rig:
                 workflow=self._workflow or ChatWorkflow(llm, "Be brief."),
                 text=TEXT,
                 settings=self._settings,
-                sinks=[self.events.append],
+                sinks=[self.events.append, *self._more_sinks],
                 apology=self._apology,
+                guarding=self._guarding,
             )
             await self.session.run()
         return self

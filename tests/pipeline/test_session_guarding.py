@@ -1,0 +1,185 @@
+"""The record and the policy around a session's answers: scripted engines, a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sessions import Rig
+
+from antiphon.engines.errors import AntiphonError
+from antiphon.engines.protocols import ToolCall
+from antiphon.engines.testing import Heard, Reply, ScriptedTTS, run_virtual
+from antiphon.pipeline.events import Event
+from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.policy import Allow, BoundCheck, Policy, as_check
+from antiphon.pipeline.policy.verdicts import Block, Rewrite, Subject
+from antiphon.pipeline.session_settings import SessionSettings
+from antiphon.pipeline.workflow import ToolResult, TurnContext, WorkflowEvent
+
+
+class Pen:
+    """A journal on the virtual clock: what was noted is safe `lag_s` later."""
+
+    def __init__(self, lag_s: float = 0.05, fails: bool = False) -> None:
+        self.safe: list[str] = []
+        self._noted: list[str] = []
+        self._lag_s, self._fails = lag_s, fails
+
+    def __call__(self, event: Event) -> None:
+        if event.type in ("transcript", "tool_call", "tool_result"):
+            self._noted.append(f"{event.type} {getattr(event, 'text', '') or getattr(event, 'name', '')}".strip())
+
+    def note_speaking(self, text: str, *, turn: int) -> None:
+        self._noted.append(f"speaking {text}")
+
+    async def settled(self) -> None:
+        if self._fails:
+            raise AntiphonError("the disk is full")
+        noted, self._noted = self._noted, []
+        await asyncio.sleep(self._lag_s)
+        self.safe += noted
+
+
+class Tool:
+    """Calls one tool, then speaks of its result."""
+
+    speculative = True
+
+    def __init__(self, pen: Pen) -> None:
+        self.pen = pen
+        self.ran: list[tuple[str, list[str]]] = []
+        self.refused: list[str] = []
+
+    async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
+        call = ToolCall("c1", "lamp", '{"on": true}')
+        permit = await turn.before_call(call)
+        if permit.allowed:
+            self.ran.append((permit.arguments, list(self.pen.safe)))
+            yield call
+            yield ToolResult("c1", "lamp", "done")
+            yield "It is on."
+        else:
+            self.refused.append(permit.reason)
+            yield "It stays off."
+
+
+def session(*, guarding: Guarding, workflow: Any = None, llm: Any = "Fine.", said: str = "Lamp on.", **more: Any) -> Rig:
+    rig = Rig(
+        [(0.5, 1.5)],
+        seconds=6.0,
+        stt=lambda call: Heard(said, 0.05),
+        llm=lambda call: Reply([llm] if isinstance(llm, str) else llm),
+        workflow=workflow,
+        settings=SessionSettings(on_error="Sorry."),
+        guarding=guarding,
+        **more,
+    )
+    run_virtual(rig.run())
+    return rig
+
+
+def policy(**gates: Any) -> Policy:
+    def bound(function: Any) -> tuple[BoundCheck, ...]:
+        return (BoundCheck(function.__name__, as_check(function), 5.0, "closed", ""),)
+
+    checks = {gate: bound(value) for gate, value in gates.items() if gate not in ("hold", "blocked_line")}
+    return Policy(**checks, **{key: gates[key] for key in ("hold", "blocked_line") if key in gates})
+
+
+def test_a_call_is_on_record_before_the_tool_runs_and_is_told_once() -> None:
+    pen = Pen()
+    tool = Tool(pen)
+    rig = session(guarding=Guarding(journal=pen), workflow=tool, sinks=[pen])
+    ((_, safe),) = tool.ran
+    assert safe == ["transcript Lamp on.", "transcript Lamp on.", "tool_call lamp"]
+    assert rig.types.count("tool_call") == 1 and rig.types.count("tool_result") == 1
+
+
+def test_words_are_on_record_before_they_sound() -> None:
+    pen = Pen(lag_s=0.3)
+    rig = session(guarding=Guarding(journal=pen), sinks=[pen])
+    commit_s = rig.of("committed")[0].t_s
+    assert rig.of("audio_started")[0].t_s == pytest.approx(commit_s + 0.3, abs=0.02)
+    assert "speaking Fine." in pen.safe
+
+
+def test_what_cannot_be_recorded_is_not_said_or_done() -> None:
+    pen = Pen(fails=True)
+    tool = Tool(pen)
+    rig = session(guarding=Guarding(journal=pen), workflow=tool)
+    assert not tool.ran and not rig.transport.played
+    assert [event.status for event in rig.of("turn_ended")] == ["failed"]  # type: ignore[attr-defined]
+    rig = session(guarding=Guarding(journal=Pen(fails=True)))
+    assert not rig.transport.played and "disk is full" in rig.of("error")[0].message  # type: ignore[attr-defined]
+
+
+def test_the_agent_and_the_record_see_what_the_policy_lets_through() -> None:
+    def hide(subject: Subject) -> Any:
+        return Rewrite(subject.text.replace("4111", "[card]"))
+
+    rig = session(guarding=Guarding(policy=policy(transcript=hide)), said="My card is 4111.")
+    assert rig.heard == ["My card is [card]."]
+    assert rig.llm.calls[0].messages[-1].content == "My card is [card]."
+    assert not any("4111" in str(event.to_dict()) for event in rig.events)
+    assert [(event.gate, event.decision) for event in rig.of("policy")] == [("transcript", "rewrite")]  # type: ignore[attr-defined]
+
+
+def test_a_blocked_question_is_answered_with_the_line_and_the_agent_is_not_asked() -> None:
+    def no(subject: Subject) -> Any:
+        return Block("We do not talk about that.")
+
+    rig = session(guarding=Guarding(policy=policy(transcript=no)))
+    assert rig.said == ["We do not talk about that."] and not rig.llm.calls
+
+
+def test_a_tool_runs_with_what_the_policy_made_of_its_arguments_or_not_at_all() -> None:
+    def dim(subject: Subject) -> Any:
+        return Rewrite('{"on": false}')
+
+    def never(subject: Subject) -> Any:
+        return Block("The lamp is not yours.")
+
+    tool = Tool(Pen())
+    session(guarding=Guarding(policy=policy(tool_call=dim)), workflow=tool)
+    assert [arguments for arguments, _ in tool.ran] == ['{"on": false}']
+    tool = Tool(Pen())
+    rig = session(guarding=Guarding(policy=policy(tool_call=never)), workflow=tool)
+    assert not tool.ran and "The lamp is not yours." in tool.refused[0]
+    assert rig.said == ["It stays off."]
+
+
+def test_held_in_full_not_one_sample_exists_before_approval() -> None:
+    tts = ScriptedTTS(repeat=True)
+    approved_s: list[float] = []
+
+    async def wait(subject: Subject) -> Any:
+        assert not tts.calls, "nothing was synthesised before"
+        await asyncio.sleep(1.0)
+        approved_s.append(asyncio.get_running_loop().time())
+        return Allow()
+
+    rig = session(guarding=Guarding(policy=policy(speech=wait, hold="full")), llm=["One. ", "Two."], tts=tts)
+    assert rig.said == ["One. Two."]
+    assert len(approved_s) == 1 and min(call.began_s for call in tts.calls) >= approved_s[0]
+
+
+def test_a_sentence_that_is_blocked_is_never_spoken() -> None:
+    def check(subject: Subject) -> Any:
+        return Block("I may not say that.") if "secret" in subject.text else Allow()
+
+    rig = session(guarding=Guarding(policy=policy(speech=check)), llm=["It is fine. ", "The secret is 7. ", "Bye."])
+    spoken = " ".join(call.text for call in rig.tts.calls)
+    assert "secret" not in spoken and "I may not say that." in spoken
+    assert not any("secret" in item.text for item in rig.session.conversation)
+
+
+def test_history_keeps_what_the_gate_after_the_turn_leaves() -> None:
+    def forget(subject: Subject) -> Any:
+        return Rewrite("(removed)")
+
+    rig = session(guarding=Guarding(policy=policy(turn=forget)))
+    assert rig.said == ["(removed)"]
+    assert rig.tts.calls[0].text == "Fine."
