@@ -178,11 +178,14 @@ def talking(clips: Sequence[Clip], replies: Replies, vad: VAD) -> list[TalkRow]:
 # ------------------------------------------------------------------------------------------------ tables
 
 
-def echo_table(rows: Sequence[EchoRow]) -> str:
+def echo_table(rooms: Sequence[Sequence[EchoRow]]) -> str:
+    """One line a case: the median over the rooms, and the sum of their openings."""
     lines = ["| | ERLE dB | openings: bare | with the front end | CPU s / s |", "|---|---|---|---|---|"]
-    for row in rows:
-        erle = f"{row.erle_db:.1f}" if row.case.settings.echo == "aec" else "-"
-        lines.append(f"| {row.case.name} | {erle} | {row.before} | {row.after} | {row.cpu:.4f} |")
+    for rows in zip(*rooms, strict=True):
+        erle = f"{statistics.median(row.erle_db for row in rows):.1f}" if rows[0].case.settings.echo == "aec" else "-"
+        before, after = sum(row.before for row in rows), sum(row.after for row in rows)
+        cpu = statistics.median(row.cpu for row in rows)
+        lines.append(f"| {rows[0].case.name} | {erle} | {before} | {after} | {cpu:.4f} |")
     return "\n".join(lines)
 
 
@@ -219,12 +222,13 @@ async def _measure(clips: Sequence[Clip], repeats: int, config: str) -> None:
             f"pywebrtc-audio {version('pywebrtc-audio')}, Python {platform.python_version()}; "
             f"{loaded.tts[0].engine}, {loaded.vad.engine}\n"
         )
+        rooms = []
         for number in range(repeats):
-            said = speech[number:] + speech[:number]
-            replies = in_a_row(said)
+            replies = in_a_row(speech[number:] + speech[:number])
             cases = [replace(case, room=replace(case.room, seed=case.room.seed + 100 * number)) for case in CASES]
-            rows = [echo_alone(case, replies, vad) for case in cases]
-            typer.echo(f"Echo alone, {rows[0].seconds:.0f} s, room {number + 1}\n\n{echo_table(rows)}\n")
+            rooms.append([echo_alone(case, replies, vad) for case in cases])
+        seconds = sum(rows[0].seconds for rows in rooms)
+        typer.echo(f"Echo alone, {repeats} rooms, {seconds:.0f} s a row\n\n{echo_table(rooms)}\n")
         if clips:
             replies = in_a_row(speech, pause_s=0.2)
             typer.echo(f"Talking over a reply\n\n{talk_table(talking(clips, replies, vad))}")

@@ -24,7 +24,7 @@ class FrontEndKeys(BaseModel):
     echo_delay_ms: Literal["auto"] | Annotated[float, Field(ge=0, le=5000)] = option(
         "auto",
         "How long after the transport says that a sample sounds its echo comes back, at least; `auto`: found by the "
-        "echo canceller, up to 0.4 s.",
+        "echo canceller, up to 0.3 s.",
         unit="ms",
     )
     noise_suppression: NoiseSuppression = option(

@@ -25,7 +25,7 @@ class FrontEndSettings:
 
     echo: Literal["aec", "half_duplex", "off"] = "aec"
     delay_ms: float | None = None
-    """How long after a sample is told to sound its echo comes back, at least; None: up to 0.4 s, found by the AEC."""
+    """How long after a sample is told to sound its echo comes back, at least; None: up to 0.3 s, found by the AEC."""
     noise_suppression: Literal["off", "low", "moderate", "high"] = "off"
     gain_control: bool = False
     tail_ms: float = 250.0

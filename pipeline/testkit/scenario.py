@@ -144,7 +144,7 @@ def load_scenario(path: str | Path) -> Scenario:
         scenario = Scenario(path, ScenarioSpec.model_construct(), lines)
         found = [
             Problem(
-                item["msg"].removeprefix("Value error, "),
+                item["msg"].removeprefix("Value error, ").replace("valid tuple", "list"),
                 Origin(str(path), scenario.line(*item["loc"])),
                 ".".join(str(part) for part in item["loc"]),
             )

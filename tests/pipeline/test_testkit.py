@@ -279,6 +279,7 @@ def test_what_is_judged_needs_a_model_that_says_yes(tmp_path: Path) -> None:
     ("text", "line", "message"),
     [
         ("turns: []", 1, "turns"),
+        ("turns: 3", 1, "turns: Input should be a list"),
         ("name: x", 1, "turns: Field required"),
         ("turns:\n  - expect: {contains: x}\n", 2, "exactly one of: say, speak, wav"),
         ("turns:\n  - say: a\n    wav: b.wav\n", 2, "exactly one of: say, speak, wav"),
