@@ -15,6 +15,7 @@ from rich.text import Text
 from antiphon.engines.audio import AudioFrame
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config
+from antiphon.pipeline.config.model import TranscriptConfig
 from antiphon.pipeline.replay import Comparison, replay
 from antiphon.pipeline.transcript import TurnView
 from antiphon.pipeline.transcript.recording import RecordedAudio
@@ -29,8 +30,10 @@ def run_replay(
         console.print(Text("the recording was cut off: its last moments may be missing", "yellow"))
     user = AudioFrame(np.ascontiguousarray(audio.samples[:, 0]), audio.rate_hz)
 
+    unrecorded = config.model_copy(update={"transcript": TranscriptConfig()})
+
     async def run() -> list[Comparison]:
-        async with Assembly(config) as assembly:
+        async with Assembly(unrecorded) as assembly:
             return await replay(assembly, user, recorded, fast=fast, run_tools=run_tools)
 
     pairs = asyncio.run(run())

@@ -145,7 +145,7 @@ def _turn(records: Sequence[Record], number: int, void: frozenset[int]) -> TurnV
             case "error":
                 errors.append(f"{data.get('stage', '')}: {data.get('message', '')}")
             case "dropped" if data.get("reason") == "backchannel":
-                view = replace(view, status="dismissed")
+                view = replace(view, status="dismissed", aside=True)
                 draft.user = draft.user or data.get("text") or ""
             case "turn_ended":
                 view = replace(view, status=data["status"])
@@ -205,8 +205,8 @@ def conversation(
                 result.delete(item.id)
             result.add(summary_item(str(summary.data.get("text") or ""), f"{session}:{summary.seq}"))
         for view in views:
-            if view.status == "dismissed":
-                continue  # said into another answer, which went on
+            if view.aside:
+                continue
             for item in _items(view, session, in_doubt):
                 result.add(item)
     return result

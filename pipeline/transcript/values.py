@@ -99,6 +99,8 @@ class TurnView:
     calls: tuple[Call, ...] = ()
     status: str = "unfinished"
     """As in `turn_ended`; "unfinished": the process died, or the turn is still going on."""
+    aside: bool = False
+    """Said into another answer, which went on ("uh-huh"): no part of the conversation."""
     errors: tuple[str, ...] = ()
     timings: Mapping[str, float | None] = field(default_factory=dict)
     """Step to seconds on the session's monotonic clock."""

@@ -18,6 +18,7 @@ from antiphon.engines.audio import AudioFrame
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.cli import app
 from antiphon.pipeline.config import load_config
+from antiphon.pipeline.config.model import TranscriptConfig
 from antiphon.pipeline.conversation import new_id
 from antiphon.pipeline.transcript import TranscriptService, TranscriptStore
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
@@ -40,7 +41,8 @@ def talk_for_real(config: Path) -> str:
         loaded = load_config(config)
         silence = AudioFrame(np.zeros(40000, dtype=np.float32), 16000)
         session_id = new_id("sess")
-        async with Assembly(loaded) as assembly, TranscriptService(loaded.transcript) as transcripts:
+        plain = loaded.model_copy(update={"transcript": TranscriptConfig()})
+        async with Assembly(plain) as assembly, TranscriptService(loaded.transcript) as transcripts:
             begun = transcripts.begin(
                 session_id, RecordingTransport(recording_frames(silence, paced=False), paced=False)
             )

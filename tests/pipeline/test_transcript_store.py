@@ -232,6 +232,14 @@ def test_a_back_channel_is_on_record_and_not_in_the_conversation(tmp_path: Path)
     assert items == ["Tell me.", "A long story."]
 
 
+def test_an_answer_to_a_question_that_waits_is_part_of_the_conversation(tmp_path: Path) -> None:
+    """Its turn is dismissed too, since nothing answers it; but nobody dropped it."""
+    talk = Talk()
+    with sqlite_store(tmp_path) as store:
+        record(store, *talk.asks("Pay."), *talk.asks("Yes.", turn=2), talk.ends("", turn=2, status="dismissed"))
+        assert [item.text for item in store.conversation("sess_a")] == ["Pay.", "Yes."]
+
+
 def test_what_is_said_outside_of_turns_has_its_place_among_them(tmp_path: Path) -> None:
     talk = Talk()
     with sqlite_store(tmp_path) as store:
