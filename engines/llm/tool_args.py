@@ -23,7 +23,7 @@ _STEM = 4
 _ALIKE = 0.75
 """Similarity from which a word of an argument is taken for another spelling of a word that was said."""
 _DEPTH = 6
-_EMPTY = (None, "", [], {})
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +225,11 @@ def _only_said(arguments: dict[str, Any], schema: Mapping[str, Any], said: str) 
     out: dict[str, Any] = {}
     for key, value in arguments.items():
         declared = properties.get(key)
+        default = declared.get("default") if isinstance(declared, Mapping) else None
         free = isinstance(declared, Mapping) and "enum" not in declared and "const" not in declared
         if free and isinstance(value, str):
             value = _as_said(value, words)
-        if not free or key in required or _is_said(value, words, figures) or value == declared.get("default"):
+        if not free or key in required or _is_said(value, words, figures) or value == default:
             out[key] = value
     return out or {key: value for key, value in arguments.items() if not isinstance(value, str)}
 
