@@ -294,8 +294,7 @@ class Answering:
         await run.committed.wait()
         if not await approvals.hear(heard.text, heard.language):
             return False
-        self._conversation.add(Item(id=new_id(), role="user", text=heard.text, turn=run.turn))
-        run.remembered = True
+        # No item of the conversation: the question was none, and a yes without it would puzzle the model.
         await run.floor.wait()
         self._end(run, emit, "dismissed", None)
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from antiphon.engines.protocols import ToolCall
 from antiphon.engines.testing import Heard, Reply, ScriptedTTS, run_virtual
 from antiphon.pipeline.events import Event
 from antiphon.pipeline.guarding import Guarding
-from antiphon.pipeline.policy import Allow, BoundCheck, Policy, as_check
+from antiphon.pipeline.policy import Allow, ApprovalDesk, Ask, BoundCheck, Policy, SessionApprovals, as_check
 from antiphon.pipeline.policy.verdicts import Block, Rewrite, Subject
 from antiphon.pipeline.session_settings import SessionSettings
 from antiphon.pipeline.workflow import ToolResult, TurnContext, WorkflowEvent
@@ -183,3 +184,44 @@ def test_history_keeps_what_the_gate_after_the_turn_leaves() -> None:
     rig = session(guarding=Guarding(policy=policy(turn=forget)))
     assert rig.said == ["(removed)"]
     assert rig.tts.calls[0].text == "Fine."
+
+
+def asked(tmp_path: Path, answer: str) -> tuple[Rig, Tool]:
+    """The tool needs a spoken yes; the user says `answer`."""
+
+    def ask(subject: Subject) -> Any:
+        return Ask("Shall I switch it on?", by="voice")
+
+    desk = ApprovalDesk(tmp_path / "approvals.db", timeout_s=20.0)
+    approvals = SessionApprovals(desk)
+    tool = Tool(Pen(lag_s=0.0))
+    rig = Rig(
+        [(0.5, 1.5), (5.0, 5.6)],
+        seconds=12.0,
+        stt=lambda call: Heard("Lamp on." if call.audio.start_s < 1.0 else answer, 0.05),
+        workflow=tool,
+        settings=SessionSettings(on_error=""),
+        guarding=Guarding(policy=policy(tool_call=ask), approvals=approvals),
+    )
+
+    async def go() -> None:
+        task = asyncio.create_task(rig.run())
+        await asyncio.sleep(0.1)
+        approvals.bind(rig.session.interject, rig.session.tell_approval)
+        await task
+
+    run_virtual(go())
+    desk.close()
+    return rig, tool
+
+
+@pytest.mark.parametrize(("answer", "runs"), [("Yes, please.", True), ("No, leave it.", False)])
+def test_a_spoken_yes_lets_the_tool_run(tmp_path: Path, answer: str, runs: bool) -> None:
+    rig, tool = asked(tmp_path, answer)
+    assert bool(tool.ran) is runs
+    assert rig.said == ["It is on." if runs else "It stays off."]
+    assert rig.heard == ["Lamp on."]
+    assert [event.text for event in rig.of("spoken")][0] == "Shall I switch it on?"  # type: ignore[attr-defined]
+    assert [event.state for event in rig.of("approval")] == ["pending", "granted" if runs else "refused"]  # type: ignore[attr-defined]
+    assert "interrupted" not in rig.types, "an answer to a question interrupts nothing"
+    assert [(event.turn, event.status) for event in rig.of("turn_ended")] == [(1, "completed"), (2, "dismissed")]  # type: ignore[attr-defined]
