@@ -279,8 +279,37 @@ class Canned:
             yield SpeechChunk(frame, 0, len(text))
 
 
-@pytest.mark.real
-def test_a_session_that_hears_its_own_reply_does_not_answer_it() -> None:
+def in_a_room(user: Samples, reply: Samples, keys: AudioConfig) -> list[Event]:
+    """The events of a session that hears `user`, with the echo of its own replies 20 dB below them."""
+    events: list[Event] = []
+
+    async def run() -> None:
+        transport = echo_controlled(RoomTransport(user, Room(level_db=-20.0)), keys)
+        spec = find("vad", "silero")
+        stt, llm = ScriptedSTT(lambda _: Heard("What time is it?")), ScriptedLLM(lambda _: Reply(["It is four."]))
+        async with spec.create(spec.options_class()(), EngineContext(EngineHost(), ModelStore())) as vad, stt, llm:
+            session = Session(
+                engines=Engines(vad, stt, Canned(reply), None, EndpointPolicy(silence_ms=500), None),
+                transport=transport,
+                workflow=ChatWorkflow(llm, ""),
+                text=TEXT,
+                settings=SessionSettings(
+                    output_hz=RATE_HZ, on_error="", reply=ReplySettings(output_hz=RATE_HZ), speculate=False
+                ),
+                sinks=[events.append],
+            )
+            await session.run()
+
+    run_virtual(run())
+    return events
+
+
+def what_happened(events: list[Event]) -> list[str]:
+    return [event.type for event in events if event.type in ("committed", "interrupted", "error")]
+
+
+@pytest.fixture(scope="module")
+def question_and_reply() -> tuple[Samples, Samples]:
     question, reply = asyncio.run(
         spoken(
             [
@@ -291,33 +320,33 @@ def test_a_session_that_hears_its_own_reply_does_not_answer_it() -> None:
         )
     )
     assert len(reply) > 8 * RATE_HZ
+    return question, reply
+
+
+@pytest.mark.real
+def test_a_session_that_hears_its_own_reply_does_not_answer_it(question_and_reply: tuple[Samples, Samples]) -> None:
+    question, reply = question_and_reply
     user = np.concatenate([np.zeros(RATE_HZ, np.float32), question, np.zeros(len(reply) + 4 * RATE_HZ, np.float32)])
+    for keys in (AudioConfig(), AudioConfig(echo="half_duplex")):
+        events = in_a_room(user, reply, keys)
+        assert what_happened(events) == ["committed"]
+        assert sum(event.type == "speech_started" for event in events) == 1
+    bare = in_a_room(user, reply, AudioConfig(echo="off"))
+    assert sum(event.type == "speech_started" for event in bare) > 3, "the room does echo"
+    assert len(what_happened(bare)) > 1, "and the session would answer itself"
 
-    def turns(keys: AudioConfig) -> tuple[int, list[str]]:
-        events: list[Event] = []
 
-        async def run() -> None:
-            transport = echo_controlled(RoomTransport(user, Room(level_db=-20.0)), keys)
-            spec = find("vad", "silero")
-            stt, llm = ScriptedSTT(lambda _: Heard("What time is it?")), ScriptedLLM(lambda _: Reply(["It is four."]))
-            async with spec.create(spec.options_class()(), EngineContext(EngineHost(), ModelStore())) as vad, stt, llm:
-                session = Session(
-                    engines=Engines(vad, stt, Canned(reply), None, EndpointPolicy(silence_ms=500), None),
-                    transport=transport,
-                    workflow=ChatWorkflow(llm, ""),
-                    text=TEXT,
-                    settings=SessionSettings(
-                        output_hz=RATE_HZ, on_error="", reply=ReplySettings(output_hz=RATE_HZ), speculate=False
-                    ),
-                    sinks=[events.append],
-                )
-                await session.run()
-
-        run_virtual(run())
-        starts = sum(event.type == "speech_started" for event in events)
-        return starts, [event.type for event in events if event.type in ("committed", "interrupted", "error")]
-
-    assert turns(AudioConfig()) == (1, ["committed"])
-    assert turns(AudioConfig(echo="half_duplex")) == (1, ["committed"])
-    starts, _ = turns(AudioConfig(echo="off"))
-    assert starts > 3, "the room does echo"
+@pytest.mark.real
+def test_a_user_who_talks_over_the_reply_is_heard_where_echo_is_cancelled(
+    question_and_reply: tuple[Samples, Samples],
+) -> None:
+    question, reply = question_and_reply
+    user = np.zeros(2 * len(reply) + 12 * RATE_HZ, dtype=np.float32)
+    for at in (RATE_HZ, 6 * RATE_HZ):
+        user[at : at + len(question)] = question
+    events = in_a_room(user, reply, AudioConfig())
+    assert what_happened(events) == ["committed", "interrupted", "committed"]
+    starts = [event.to_dict()["at_s"] for event in events if event.type == "speech_started"]
+    assert len(starts) == 2
+    assert 6.0 <= starts[1] < 6.3
+    assert what_happened(in_a_room(user, reply, AudioConfig(echo="half_duplex"))) == ["committed"]
