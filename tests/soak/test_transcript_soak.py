@@ -30,6 +30,12 @@ def test_kills_on_a_file_lose_nothing(tmp_path: Path) -> None:
         assert kills.doubtful > 10
 
 
+@pytest.mark.timeout(1800)
+def test_kills_of_real_sessions_lose_nothing(tmp_path: Path) -> None:
+    kills = Kills(tmp_path).run(range(FIRST, FIRST + KILLS), kind="real")
+    assert kills.missing == []
+
+
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
     try:

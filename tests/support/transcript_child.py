@@ -4,7 +4,7 @@ Run as a script it is the nursery: it reads one JSON object a line from standard
 that with SIGKILL at the moment that the object names, and answers with one line. The child writes what it really did
 to a journal of its own (one `write` a line, O_APPEND), which the test compares with the transcript store.
 
-The child's session is a stand-in that does with its recorder what a session does: see :data:`SESSIONS`.
+The child's session is the real one, or a stand-in that does with its recorder what a session does: :data:`SESSIONS`.
 """
 
 from __future__ import annotations
@@ -125,8 +125,14 @@ async def _speak(scene: Scene, talk: Talk, turn: int) -> str:
     return said
 
 
-SESSIONS: Mapping[str, Callable[[Scene], Awaitable[None]]] = {"stand_in": stand_in}
-"""By name; the real session joins here, with a scripted workflow and transport that write the journal."""
+async def real_session(scene: Scene) -> None:
+    from transcript_real_session import real
+
+    await real(scene, TURNS)
+
+
+SESSIONS: Mapping[str, Callable[[Scene], Awaitable[None]]] = {"stand_in": stand_in, "real": real_session}
+"""By name. The stand-in does with its recorder what a session does, and comes to more stages; the real one is real."""
 
 
 async def nothing() -> None:
@@ -214,6 +220,7 @@ def _kill_at(pid: int, reader: int, task: Mapping[str, Any]) -> bool:
 
 def main() -> None:
     import alembic.runtime.environment  # noqa: F401 (before the first fork: each child is quick)
+    import transcript_real_session  # noqa: F401
 
     from antiphon.pipeline.transcript import database, erasure, queries  # noqa: F401
 
