@@ -36,7 +36,7 @@ from antiphon.pipeline.reply import Emit, Reply
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.transports.base import Transport
-from antiphon.pipeline.workflow import CallPermit, TurnContext, Workflow, WorkflowEvent, pieces
+from antiphon.pipeline.workflow import CallPermit, ToolResult, TurnContext, Workflow, WorkflowEvent, pieces
 
 logger = logging.getLogger(__name__)
 
@@ -189,6 +189,7 @@ class Answering:
             return
         if not self._guarding.policy.transcript:
             emit(TranscriptEvent, role="user", text=heard.text, language=heard.language, final=True)
+            run.told = True
         if await self._answers_a_question(run, heard, emit):
             return
         await run.floor.wait()
@@ -239,6 +240,8 @@ class Answering:
             _before_call=partial(self._before_call, guard, emit),
         )
         guard.history = context.history
+        if not self._workflow.speculative:
+            await self._settled()  # what it does is not ours to know
         async with aclosing(guard.speech(pieces(lambda: self._workflow.respond(context)))) as answer:  # type: ignore[type-var]
             async for piece in answer:
                 yield piece
@@ -304,10 +307,10 @@ class Answering:
         if self._speaking is not None:
             await self._speaking.interject(text)
 
-    async def _before_sound(self, run: Run, text: str) -> None:
+    async def _before_sound(self, run: Run, text: str, *, filler: bool) -> None:
         journal = self._guarding.journal
         if journal is not None:
-            journal.note_speaking(text, turn=run.turn)
+            journal.note_speaking(text, turn=run.turn, filler=filler)
             await journal.settled()
 
     def _at_barrier(self, run: Run) -> None:
@@ -368,6 +371,8 @@ class Answering:
         self._owner.seal(run.turn)
         run.remembered = True
         self._conversation.add(user)
+        for done in reply.did:
+            self._conversation.add(_item_of(done, run.turn))
         self._remember_said(run, reply, reply.text if reply.tts is None else reply.spoken, emit)
 
     def _remember_said(self, run: Run, reply: Reply, said: str, emit: Emit) -> None:
@@ -398,6 +403,8 @@ class Answering:
     def _cut_short(self, run: Run, emit: Emit) -> None:
         """The user spoke before anything of the answer was heard: what was said first stays in the conversation."""
         if run.text and run.text.strip() and not run.remembered:
+            if not run.told and not self._guarding.policy.transcript:
+                emit(TranscriptEvent, role="user", text=run.text, final=True)
             self._conversation.add(Item(id=new_id(), role="user", text=run.text, turn=run.turn))
         emit(Interrupted, heard="", unheard="")
         self._end(run, emit, "failed" if run.failed else "interrupted", None)
@@ -461,6 +468,22 @@ class Answering:
         priority = Priority.COMMITTED if run.committed.is_set() else Priority.SPECULATION
         ticket = Ticket(self._session, run.turn, run.revision, priority, meter=run.meter, foremost=foremost)
         current_ticket.set(ticket)
+
+
+def _item_of(done: ToolCall | ToolResult, turn: int) -> Item:
+    if isinstance(done, ToolCall):
+        return Item(
+            id=new_id(),
+            kind="function_call",
+            role="assistant",
+            call_id=done.id,
+            name=done.name,
+            arguments=done.arguments,
+            turn=turn,
+        )
+    return Item(
+        id=new_id(), kind="function_call_output", call_id=done.call_id, name=done.name, text=done.output, turn=turn
+    )
 
 
 async def _once(text: str) -> AsyncIterator[str]:

@@ -38,12 +38,13 @@ from antiphon.pipeline.gate import GateSettings
 from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.interruption import InterruptionSettings
 from antiphon.pipeline.policy import ApprovalDesk, Policy, SessionApprovals
-from antiphon.pipeline.policy.make import make_policy
+from antiphon.pipeline.policy.make import make_approvals, make_desk, make_policy
 from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines, IdleSettings, SessionSettings, TextTools
 from antiphon.pipeline.text import Lexicon, make_speakable, make_splitter
 from antiphon.pipeline.text.completeness import judge
+from antiphon.pipeline.transcript.errors import TranscriptError
 from antiphon.pipeline.transcript.service import TranscriptService
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.transports.echo import echo_controlled
@@ -176,7 +177,7 @@ class Assembly:
             bridge_sdk()
         if self.text_only:
             return
-        self._policy = make_policy(config.policy)
+        self._policy = make_policy(config.policy, load_user_object)
         self._policy.bind_llm(self.llm)
         if config.transcript.store != "none":
             service = TranscriptService(
@@ -366,6 +367,8 @@ class Assembly:
         conversation: Conversation | None = None,
         manual_turns: bool = False,
         adjust: Callable[[Assembly, dict[str, Any]], None] | None = None,
+        person: str | None = None,
+        resumed_from: str | None = None,
     ) -> Session:
         """A new session on these engines.
 
@@ -373,6 +376,8 @@ class Assembly:
             wake word, if there is one.
         :param manual_turns: the whole input is one turn.
         :param adjust: may change the :class:`Session`'s keyword arguments before it is made.
+        :param person: whose conversation this is, for the transcripts; None: as configured.
+        :param resumed_from: the session that this one goes on with; give its :meth:`recalled` conversation.
         """
         assert self.engines is not None, "the assembly has not been entered"
         transport = wake_gated(echo_controlled(transport, self.config.audio), self.config.wake_word)
@@ -390,19 +395,32 @@ class Assembly:
         }
         if adjust is not None:
             adjust(self, arguments)
-        return self._guarded(arguments)
+        return self._guarded(arguments, person=person, resumed_from=resumed_from)
 
-    def _guarded(self, arguments: dict[str, Any]) -> Session:
+    async def recalled(self, session: str) -> Conversation:
+        """The conversation of an earlier session, for one that goes on with it.
+
+        :raises TranscriptError: no transcripts are kept, or there is no such session.
+        """
+        if self._transcripts is None:
+            raise TranscriptError("no transcripts are kept", hint="set transcript.store in the configuration")
+        return await self._transcripts.conversation(session)
+
+    def _guarded(self, arguments: dict[str, Any], *, person: str | None, resumed_from: str | None) -> Session:
         """A session with the record and the policy of the configuration around it."""
         name = arguments.setdefault("session_id", new_id("sess"))
         warn, journal, closers = _Warnings(), None, []
         if self._transcripts is not None:
-            begun = self._transcripts.begin(name, arguments["transport"], warn=warn)
+            begun = self._transcripts.begin(
+                name, arguments["transport"], person=person, resumed_from=resumed_from, warn=warn
+            )
             arguments["transport"], journal = begun.transport, begun.recorder
             arguments["sinks"] = [*arguments["sinks"], begun.recorder]
             closers.append(begun.aclose)
         approvals = self._approvals()
         policy = self._policy or Policy()
+        if (close := getattr(arguments["workflow"], "aclose", None)) is not None:
+            closers.insert(0, close)
         session = Session(**arguments, guarding=Guarding(journal, policy, approvals), closers=closers)
         warn.session = session
         if approvals is not None:
@@ -420,16 +438,9 @@ class Assembly:
         if not self._policy and self._agents is None:
             return None
         if self._desk is None:
-            callback = load_user_object(keys.callback) if keys.callback else None
-            self._desk = ApprovalDesk(
-                keys.store,
-                timeout_s=keys.timeout_s,
-                on_timeout=keys.on_timeout,
-                poll_s=keys.poll_ms / 1000,
-                callback=callback,
-            )
+            self._desk = make_desk(keys, load_user_object)
             self._stack.callback(self._desk.close)
-        return SessionApprovals(self._desk, unclear_line=keys.unclear_line, waiting_line=keys.waiting_line)
+        return make_approvals(keys, self._desk)
 
 
 class _Warnings:

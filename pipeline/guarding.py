@@ -14,8 +14,8 @@ from antiphon.pipeline.policy import Policy, SessionApprovals
 class Journal(Protocol):
     """The record of a session, such as :class:`antiphon.pipeline.transcript.recorder.Recorder`."""
 
-    def note_speaking(self, text: str, *, turn: int) -> None:
-        """This text is about to be played."""
+    def note_speaking(self, text: str, *, turn: int, filler: bool = False) -> None:
+        """This text is about to be played; `filler`: it is no part of the answer."""
         ...
 
     async def settled(self) -> None:

@@ -59,11 +59,13 @@ class BeforeCall(Protocol):
         ...
 
 
-BeforeSound = Callable[[str], Awaitable[None]]
-"""Awaited with each piece of text before its audio is handed to the sink.
+class BeforeSound(Protocol):
+    """Awaited with each piece of text before its audio is handed to the sink."""
 
-:raises AntiphonError: it must not be.
-"""
+    def __call__(self, text: str, *, filler: bool) -> Awaitable[None]:
+        """:raises AntiphonError: it must not be."""
+        ...
+
 
 Emit = Callable[..., None]
 """emit(EventClass, **fields): fills in times and ids."""
@@ -138,6 +140,8 @@ class Reply:
     usage: Usage = field(default_factory=Usage)
     ends_call: bool = False
     """The workflow said that the conversation is over."""
+    did: list[ToolCall | ToolResult] = field(default_factory=list)
+    """What tools were called for it, and what they gave, in order."""
     text: str = ""
     """All text that the workflow gave."""
     spoken: str = ""
@@ -265,6 +269,8 @@ class Reply:
         self.emit(TextDeltaEvent, text=text)
 
     def _take_event(self, event: WorkflowEvent) -> None:
+        if isinstance(event, ToolCall | ToolResult):
+            self.did.append(event)
         if isinstance(event, ToolCall):
             self.emit(ToolCallEvent, call_id=event.id, name=event.name, arguments=event.arguments)
         elif isinstance(event, ToolResult):
@@ -329,7 +335,7 @@ class Reply:
                 if resampler is None:
                     resampler = StreamResampler(item.frame.rate_hz, self.settings.output_hz)
                 if waiting is not None and self.before_sound is not None:
-                    await self._may_sound(waiting.text)
+                    await self._may_sound(waiting)
                 if not filler:
                     self._heard.chunk(item, self._handed_s)
                 await self._to_sink(resampler.push(item.frame.samples), filler=filler)
@@ -351,10 +357,10 @@ class Reply:
             if not filler:
                 self._heard.piece(item.text, item.spoken)
 
-    async def _may_sound(self, text: str) -> None:
+    async def _may_sound(self, piece: _Piece) -> None:
         assert self.before_sound is not None
         try:
-            await self.before_sound(text)
+            await self.before_sound(piece.text, filler=piece.filler)
         except AntiphonError as error:
             raise StageError("transcript", error) from error
 

@@ -42,6 +42,8 @@ class Run:
     """What was interrupted: the client may tell later how much of it was heard."""
     audible_s: float | None = None
     """When its first audible sample is at the sink, on the event loop's clock."""
+    told: bool = False
+    """The final transcript was sent."""
     remembered: bool = False
     """What the user said is in the conversation."""
     failed: bool = False

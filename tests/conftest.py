@@ -14,8 +14,10 @@ hypothesis.settings.register_profile("antiphon", deadline=None)
 hypothesis.settings.load_profile("antiphon")
 
 NEEDS_CLIPS = "needs the human clip set"
+NEEDS_POSTGRES = "needs a PostgreSQL server"
 _other_skips: list[str] = []
 _clip_skips: list[str] = []
+_server_skips: list[str] = []
 
 
 def clip_folder() -> Path:
@@ -36,12 +38,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        (_clip_skips if NEEDS_CLIPS in reason else _other_skips).append(f"{item.nodeid}: {reason}")
+        if NEEDS_CLIPS in reason:
+            _clip_skips.append(f"{item.nodeid}: {reason}")
+        else:
+            (_server_skips if NEEDS_POSTGRES in reason else _other_skips).append(f"{item.nodeid}: {reason}")
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A test that skips for any reason but the clip set has not run where it had to: that is a failure."""
+    """A test that skips for any reason but the clips or the server has not run where it had to: a failure."""
     if _other_skips and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -49,5 +54,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _clip_skips:
         terminalreporter.write_line(f"{len(_clip_skips)} tests were skipped: they need the human clip set")
+    if _server_skips:
+        terminalreporter.write_line(f"{len(_server_skips)} tests were skipped: they need a PostgreSQL server")
     for line in _other_skips:
         terminalreporter.write_line(f"NOT ALLOWED TO SKIP: {line}", red=True)

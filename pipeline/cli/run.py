@@ -36,6 +36,7 @@ from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.events import Event, EventSink
 from antiphon.pipeline.frontend import AudioFrontEnd, front_end_settings
 from antiphon.pipeline.session import Session
+from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.transports.microphone import MicrophoneTransport
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
 from antiphon.pipeline.wav_out import write_wav
@@ -68,6 +69,13 @@ def run(
             metavar="HZ", min=MIN_RATE_HZ, max=MAX_RATE_HZ, help="Rate of raw PCM (16 bit, mono) on standard input."
         ),
     ] = 16000,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="SESSION", help="Go on with a session of the transcripts: the agent knows what was said."),
+    ] = None,
+    person: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose conversation this is, for the transcripts.")
+    ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,7 +97,17 @@ def run(
     paths = find_recordings(inputs or [])
     replies = dict(zip(paths, reply_targets(paths, out, into_folder=any_folder(inputs or [])), strict=True))
     console = Console(stderr=as_json, highlight=False)
-    job = _Job(loaded, config or "local.yaml", replies, fast=fast, mix=mix, rate_hz=rate, console=console)
+    job = _Job(
+        loaded,
+        config or "local.yaml",
+        replies,
+        fast=fast,
+        mix=mix,
+        rate_hz=rate,
+        console=console,
+        resume=resume,
+        person=person,
+    )
     with _events_file(events) as file:
         report = asyncio.run(job.run(file))
     if as_json:
@@ -123,6 +141,8 @@ class _Job:
     mix: bool
     rate_hz: int
     console: Console
+    resume: str | None = None
+    person: str | None = None
     failed: bool = False
 
     async def run(self, events: TextIO | None) -> dict[str, Any]:
@@ -147,10 +167,16 @@ class _Job:
                     report["inputs"].append({"input": path, "error": error.message, "turns": []})
         return report
 
+    async def _session(self, assembly: Assembly, transport: Transport, sinks: list[EventSink]) -> Session:
+        known = None if self.resume is None else await assembly.recalled(self.resume)
+        return assembly.session(
+            transport, sinks=sinks, conversation=known, person=self.person, resumed_from=self.resume
+        )
+
     async def _answer(self, assembly: Assembly, path: str, events: TextIO | None) -> dict[str, Any]:
         transport = RecordingTransport(self._source(path), paced=not self.fast)
         shown = Conversation(self.console, waterfalls=not self.fast)
-        session = assembly.session(transport, sinks=[shown.on_event, *_sinks(events)])
+        session = await self._session(assembly, transport, [shown.on_event, *_sinks(events)])
         written: Path | None = None
         try:
             await session.run()
@@ -187,7 +213,7 @@ class _Job:
             input_hz=audio.input_hz, output_hz=audio.output_hz, front_end=front_end
         ) as transport:
             shown = Conversation(self.console, waterfalls=True)
-            session = assembly.session(transport, sinks=[shown.on_event, *_sinks(events)])
+            session = await self._session(assembly, transport, [shown.on_event, *_sinks(events)])
             loop = asyncio.get_running_loop()
             with contextlib.suppress(NotImplementedError):  # no signal handlers on Windows' loop: Ctrl-C still ends it
                 loop.add_signal_handler(signal.SIGINT, transport.stop)

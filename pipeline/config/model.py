@@ -177,7 +177,7 @@ class SessionConfig(Section):
         "I will end our talk here. Goodbye.",
         "Said when the last of the prompts went unanswered; then the session ends. Empty: it ends without a word.",
     )
-    filler: str = option("", "Said while the answer keeps the user waiting (\"Let me see.\"); empty: nothing.")
+    filler: str = option("", 'Said while the answer keeps the user waiting ("Let me see."); empty: nothing.')
     filler_after_s: float = option(
         1.5, "So long after the end of the turn, with no word of the answer yet.", unit="s", gt=0, le=60
     )

@@ -68,9 +68,7 @@ class ToolConfig(AgentSection):
         "When the user interrupts: `cancel` ends the call, `finish` lets it go on and tells the agent its result in "
         "the next turn.",
     )
-    background: bool = option(
-        False, "The agent goes on at once, and is told the result in the turn after it has come."
-    )
+    background: bool = option(False, "The agent goes on at once, and is told the result in the turn after it has come.")
     announce: bool | str = option(
         False,
         "Speak a late result when it comes: true, or a sentence with `{result}` in it. Where the session can speak of "
@@ -138,9 +136,7 @@ class AgentKeys(AgentSection):
     )
     uses: tuple[str, ...] | None = option(None, "The tools of the first agent, by name; null: all.")
     agents: dict[Name, OtherAgent] = option({}, "Other agents by name. The first one's name is `main`.")
-    handoffs: tuple[str, ...] | None = option(
-        None, "To which of `agents` the first one can hand over; null: to all."
-    )
+    handoffs: tuple[str, ...] | None = option(None, "To which of `agents` the first one can hand over; null: to all.")
     input_guardrails: tuple[DottedPath, ...] = option(
         (), "Checks of what the user said, as `module:name`: functions, or guardrails of `openai-agents`."
     )

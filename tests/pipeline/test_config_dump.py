@@ -114,7 +114,8 @@ def test_the_dump_is_whole_and_in_the_order_of_the_audio() -> None:
     data = config_data(parse_config(BASE))
     assert list(data) == [
         "audio", "vad", "turn", "stt", "llm", "tts",
-        "workflow", "session", "gate", "text", "models", "speculation",
+        "wake_word", "workflow", "session", "gate", "text", "models", "speculation", "interruption",
+        "policy", "approvals", "transcript",
     ]  # fmt: skip
     assert data["stt"]["engine"] == TOY
     assert data["stt"]["size"] == 3

@@ -19,10 +19,16 @@ COMMANDS = [
     ["say"],
     ["transcribe"],
     ["doctor"],
+    ["test"],
     *(["models", name] for name in ("list", "show", "pull", "verify", "path", "export", "import", "prune")),
     *(["engines", name] for name in ("list", "show")),
     *(["config", name] for name in ("check", "show", "schema")),
-    *(["bench", name] for name in ("run", "compare", "sweep", "load", "ablate", "label", "report", "scenarios")),
+    *(
+        ["bench", name]
+        for name in ("run", "compare", "sweep", "load", "ablate", "label", "report", "scenarios", "tools")
+    ),
+    *(["approvals", name] for name in ("list", "show", "grant", "refuse")),
+    *(["transcripts", name] for name in ("list", "show", "export", "replay", "erase", "prune", "upgrade")),
     *(["bench", "peers", name] for name in ("install", "list")),
 ]
 
@@ -44,6 +50,7 @@ def test_the_command_line_page_has_every_option_that_the_help_has() -> None:
 def test_every_command_is_on_the_page_and_in_this_test() -> None:
     titles = {line.strip("# `") for line in cli_page().splitlines() if line.startswith("#") and "`antiphon" in line}
     groups = {"antiphon models", "antiphon engines", "antiphon config", "antiphon bench", "antiphon bench peers"}
+    groups |= {"antiphon approvals", "antiphon transcripts"}
     assert titles - groups == {f"antiphon {' '.join(command)}" for command in COMMANDS}
     assert groups <= titles
 
@@ -60,7 +67,7 @@ def test_the_exit_codes_are_on_the_page_and_in_the_help_of_the_commands() -> Non
 def test_the_exit_codes_of_the_groups_are_on_the_page_and_in_their_help() -> None:
     page = cli_page()
     table = page.split("| command | `0` | `1` | `2` |\n")[1].split("\n\n")[0]
-    for command in (command for command in COMMANDS[5:] if command[0] != "bench"):
+    for command in (command for command in COMMANDS if command[0] in ("models", "engines", "config")):
         assert f"`{' '.join(command)}`" in table
     for group in ("models", "engines", "config"):
         shown = CliRunner().invoke(app, [group, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout

@@ -25,8 +25,8 @@ from antiphon.engines.testing import (
     run_virtual,
 )
 from antiphon.pipeline.gate import VADBroken
-from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.interruption import InterruptionSettings
+from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.session_settings import SessionSettings
 from antiphon.pipeline.workflow import TurnContext
 

@@ -33,7 +33,7 @@ class Pen:
         if event.type in ("transcript", "tool_call", "tool_result"):
             self._noted.append(f"{event.type} {getattr(event, 'text', '') or getattr(event, 'name', '')}".strip())
 
-    def note_speaking(self, text: str, *, turn: int) -> None:
+    def note_speaking(self, text: str, *, turn: int, filler: bool = False) -> None:
         self._noted.append(f"speaking {text}")
 
     async def settled(self) -> None:
@@ -67,7 +67,9 @@ class Tool:
             yield "It stays off."
 
 
-def session(*, guarding: Guarding, workflow: Any = None, llm: Any = "Fine.", said: str = "Lamp on.", **more: Any) -> Rig:
+def session(
+    *, guarding: Guarding, workflow: Any = None, llm: Any = "Fine.", said: str = "Lamp on.", **more: Any
+) -> Rig:
     rig = Rig(
         [(0.5, 1.5)],
         seconds=6.0,
@@ -221,7 +223,20 @@ def test_a_spoken_yes_lets_the_tool_run(tmp_path: Path, answer: str, runs: bool)
     assert bool(tool.ran) is runs
     assert rig.said == ["It is on." if runs else "It stays off."]
     assert rig.heard == ["Lamp on."]
-    assert [event.text for event in rig.of("spoken")][0] == "Shall I switch it on?"  # type: ignore[attr-defined]
+    assert next(event.text for event in rig.of("spoken")) == "Shall I switch it on?"  # type: ignore[attr-defined]
     assert [event.state for event in rig.of("approval")] == ["pending", "granted" if runs else "refused"]  # type: ignore[attr-defined]
     assert "interrupted" not in rig.types, "an answer to a question interrupts nothing"
     assert [(event.turn, event.status) for event in rig.of("turn_ended")] == [(1, "completed"), (2, "dismissed")]  # type: ignore[attr-defined]
+
+
+def test_calls_and_what_they_gave_are_part_of_the_history() -> None:
+    rig = session(guarding=Guarding(), workflow=Tool(Pen(lag_s=0.0)))
+    kinds = [(item.kind, item.name, item.text) for item in rig.session.conversation]
+    assert kinds == [
+        ("message", "", "Lamp on."),
+        ("function_call", "lamp", ""),
+        ("function_call_output", "lamp", "done"),
+        ("message", "", "It is on."),
+    ]
+    roles = [message.role for message in rig.session.conversation.messages()]
+    assert roles == ["user", "assistant", "tool", "assistant"]

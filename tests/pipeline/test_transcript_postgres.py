@@ -30,7 +30,7 @@ def server() -> Iterator[PostgresServer]:
         with PostgresServer.start() as started:
             yield started
     except NoServer as error:
-        pytest.skip(str(error))
+        pytest.skip(f"needs a PostgreSQL server: {error}")
 
 
 @pytest.fixture

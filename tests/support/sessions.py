@@ -116,8 +116,8 @@ class Rig:
 
     @property
     def said(self) -> list[str]:
-        return [item.text for item in self.session.conversation if item.role == "assistant"]
+        return [item.text for item in self.session.conversation if item.role == "assistant" and item.kind == "message"]
 
     @property
     def heard(self) -> list[str]:
-        return [item.text for item in self.session.conversation if item.role == "user"]
+        return [item.text for item in self.session.conversation if item.role == "user" and item.kind == "message"]
