@@ -33,7 +33,7 @@ from antiphon.pipeline.workflow import as_workflow
 
 LONG = (
     "The lighthouse stands at the end of a narrow path. Every evening its keeper climbs the stairs and lights the "
-    "lamp. Ships see it from far away, and they turn before the rocks. In the morning he goes down again and makes his tea."
+    "lamp. Ships see it from far away, and they turn before the rocks. In the morning he goes down again and makes tea."
 )
 INTO_S = 1.5
 """So far into the reply the clip begins."""

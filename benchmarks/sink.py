@@ -24,6 +24,10 @@ MAX_AHEAD_S = 0.5
 """How much unheard audio a sink takes before :meth:`Sink.play` makes its caller wait, as a sound card does."""
 
 
+_PAUSED_LOOK_S = 0.01
+"""How often a paused sink looks whether it goes on."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
     """Audio in its place on the clock."""
@@ -80,8 +84,8 @@ class Sink:
 
     async def drain(self) -> None:
         """Wait until all has been heard."""
-        while (left_s := self._end_s - asyncio.get_running_loop().time()) > 0 and self.hurried_s is None:
-            await self._listen(left_s)
+        while self.hurried_s is None and (left_s := self._end_s - self._now_s()) > 0:
+            await self._listen(left_s if self._paused_s is None else _PAUSED_LOOK_S)
 
     async def _listen(self, seconds: float) -> None:
         if seconds > 0 and self.hurried_s is None:

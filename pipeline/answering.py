@@ -17,7 +17,6 @@ from antiphon.engines.protocols import TTS, ToolCall, Transcript, TTSOptions
 from antiphon.pipeline.conversation import Conversation, Item, new_id
 from antiphon.pipeline.errors import StageError
 from antiphon.pipeline.events import (
-    AudioStarted,
     Dropped,
     ErrorEvent,
     Event,
@@ -31,7 +30,7 @@ from antiphon.pipeline.events import (
     WarningEvent,
 )
 from antiphon.pipeline.guarding import Guarding
-from antiphon.pipeline.policy import PolicyDecision, TurnGuard
+from antiphon.pipeline.policy import Outcome, PolicyDecision, TurnGuard
 from antiphon.pipeline.reply import Emit, Reply
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
@@ -110,6 +109,11 @@ class Answering:
             except StageError as error:
                 self._owner.heard_nothing(run)
                 await run.committed.wait()
+                if run.interrupted:
+                    emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
+                    run.failed = True
+                    self._cut_short(run, emit)
+                    return
                 await run.floor.wait()
                 await self._apologise(run, emit, error)
         except asyncio.CancelledError:
@@ -147,8 +151,6 @@ class Answering:
             if quiet or run.void:
                 return
             event = self._owner.event(kind, turn=run.turn, revision=run.revision, **fields)
-            if isinstance(event, AudioStarted):
-                run.audible_s = event.t_s
             if isinstance(event, ToolCallEvent):
                 if event.call_id in run.calls:
                     return  # told when it was about to run
@@ -170,6 +172,8 @@ class Answering:
         run.stt_s = asyncio.get_running_loop().time()
         run.text = heard.text
         if run.interrupted:
+            if self._guarding.policy.transcript:
+                await self._judge_words(run, heard, self._guard(run, emit, heard.language))
             self._cut_short(run, emit)
             return
         match self._owner.heard(run, heard):
@@ -204,11 +208,12 @@ class Answering:
         try:
             await reply.speak(self._guarded_answer(run, heard, guard, emit))
             if run.committed.is_set() and not run.void and self._guarding.policy.turn:
+                guard.asker = None  # the answer has been heard: nobody can be asked about it within it
                 run.judged = await guard.finished(reply.text)
         finally:
             self._speaking = None
             if run.committed.is_set() and not run.void:
-                self._remember(run, replace(user, text=run.said or heard.text), reply, emit)
+                self._remember(run, replace(user, text=self._user_text(run, heard.text)), reply, emit)
                 if run.interrupted:
                     self._end(run, emit, "interrupted", reply)
         self._end(run, emit, "completed" if reply.tts is not None else "text_only", reply)
@@ -223,12 +228,13 @@ class Answering:
         """What the workflow answers to what the policy lets it hear, as far as the policy lets it be said."""
         said = heard.text
         if self._guarding.policy.transcript:
-            judging = asyncio.create_task(guard.transcript(heard.text))
+            judging = asyncio.create_task(self._judge_words(run, heard, guard))
             async for sign in _signs_of_life(judging):
                 yield sign
             outcome = judging.result()
-            said = run.said = outcome.text
+            said = run.said or ""
             emit(TranscriptEvent, role="user", text=said, language=heard.language, final=True)
+            run.told = True
             if not outcome.allowed:
                 yield outcome.line
                 return
@@ -245,6 +251,12 @@ class Answering:
         async with aclosing(guard.speech(pieces(lambda: self._workflow.respond(context)))) as answer:  # type: ignore[type-var]
             async for piece in answer:
                 yield piece
+
+    async def _judge_words(self, run: Run, heard: Transcript, guard: TurnGuard) -> Outcome:
+        """What was said, before anybody else knows of it."""
+        outcome = await guard.transcript(heard.text)
+        run.said = outcome.text if outcome.allowed else ""
+        return outcome
 
     def _guard(self, run: Run, emit: Emit, language: str | None) -> TurnGuard:
         guarding = self._guarding
@@ -298,6 +310,7 @@ class Answering:
         if not await approvals.hear(heard.text, heard.language):
             return False
         # No item of the conversation: the question was none, and a yes without it would puzzle the model.
+        run.dismissed = "answered"
         await run.floor.wait()
         self._end(run, emit, "dismissed", None)
         return True
@@ -360,6 +373,7 @@ class Answering:
             mark=run.turn,
             before_call=partial(self._take_ticket, run),
             committed=run.committed,
+            on_sound=partial(_note_sound, run),
             before_sound=partial(self._before_sound, run) if self._guarding.journal is not None else None,
             voice=options,
             settings=self._settings.reply,
@@ -370,7 +384,8 @@ class Answering:
         spoke into, what was heard."""
         self._owner.seal(run.turn)
         run.remembered = True
-        self._conversation.add(user)
+        if user.text.strip():
+            self._conversation.add(user)
         for done in reply.did:
             self._conversation.add(_item_of(done, run.turn))
         self._remember_said(run, reply, reply.text if reply.tts is None else reply.spoken, emit)
@@ -379,22 +394,25 @@ class Answering:
         if run.interrupted:
             said = reply.text[: reply.heard_chars()]
         unheard = reply.text[len(said) :]
+        shown = said
         if run.judged is not None:
-            said, unheard = (run.judged.text if run.judged.allowed else run.judged.line), ""
+            shown, unheard = (run.judged.text if run.judged.allowed else run.judged.line), ""
+        elif run.interrupted and self._guarding.policy.turn:
+            shown, unheard = "", ""  # the gate after the turn has not seen it, and nobody waits for it here
         if reply.text.strip():
             run.item_id = new_id()
             self._conversation.add(
                 Item(
                     id=run.item_id,
                     role="assistant",
-                    text=said,
+                    text=shown,
                     unheard=unheard,
                     interrupted=run.interrupted and bool(unheard.strip()),
                     turn=run.turn,
                 )
             )
-            if said.strip():
-                emit(TranscriptEvent, role="assistant", text=said, final=True)
+            if shown.strip():
+                emit(TranscriptEvent, role="assistant", text=shown, final=True)
         if run.interrupted:
             run.reply = reply
             emit(Interrupted, heard=said, unheard=unheard)
@@ -402,12 +420,24 @@ class Answering:
 
     def _cut_short(self, run: Run, emit: Emit) -> None:
         """The user spoke before anything of the answer was heard: what was said first stays in the conversation."""
-        if run.text and run.text.strip() and not run.remembered:
-            if not run.told and not self._guarding.policy.transcript:
-                emit(TranscriptEvent, role="user", text=run.text, final=True)
-            self._conversation.add(Item(id=new_id(), role="user", text=run.text, turn=run.turn))
+        self._owner.heard_nothing(run)  # nobody else waits for this run's words any more
+        if run.dismissed:
+            emit(Dropped, reason=run.dismissed)
+            self._end(run, emit, "dismissed", None)
+            return
+        text = self._user_text(run, run.text or "")
+        if text.strip() and not run.remembered:
+            if not run.told:
+                emit(TranscriptEvent, role="user", text=text, final=True)
+            self._conversation.add(Item(id=new_id(), role="user", text=text, turn=run.turn))
         emit(Interrupted, heard="", unheard="")
         self._end(run, emit, "failed" if run.failed else "interrupted", None)
+
+    def _user_text(self, run: Run, heard: str) -> str:
+        """What the conversation may know of the user's words: never what the policy has not let through."""
+        if run.said is not None:
+            return run.said
+        return "" if self._guarding.policy.transcript else heard
 
     def _tell_workflow(self, heard: str, unheard: str) -> None:
         on_interrupted: Callable[[str, str], None] | None = getattr(self._workflow, "on_interrupted", None)
@@ -455,7 +485,8 @@ class Answering:
         emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
         try:
             for frame in self._apology:
-                await self._transport.play(frame, run.turn)
+                at_s = await self._transport.play(frame, run.turn)
+                run.audible_s = at_s if run.audible_s is None else run.audible_s
             await self._transport.drain()
             if self._settings.on_error and not self._apology:
                 reply = self._reply(run, self.emitter(run, quiet=True), None)
@@ -468,6 +499,11 @@ class Answering:
         priority = Priority.COMMITTED if run.committed.is_set() else Priority.SPECULATION
         ticket = Ticket(self._session, run.turn, run.revision, priority, meter=run.meter, foremost=foremost)
         current_ticket.set(ticket)
+
+
+def _note_sound(run: Run, at_s: float) -> None:
+    if run.audible_s is None:
+        run.audible_s = at_s
 
 
 def _item_of(done: ToolCall | ToolResult, turn: int) -> Item:

@@ -395,7 +395,8 @@ class Assembly:
         }
         if adjust is not None:
             adjust(self, arguments)
-        return self._guarded(arguments, person=person, resumed_from=resumed_from)
+        ours = arguments["workflow"] if workflow is None else None
+        return self._guarded(arguments, ours, person=person, resumed_from=resumed_from)
 
     async def recalled(self, session: str) -> Conversation:
         """The conversation of an earlier session, for one that goes on with it.
@@ -406,8 +407,13 @@ class Assembly:
             raise TranscriptError("no transcripts are kept", hint="set transcript.store in the configuration")
         return await self._transcripts.conversation(session)
 
-    def _guarded(self, arguments: dict[str, Any], *, person: str | None, resumed_from: str | None) -> Session:
-        """A session with the record and the policy of the configuration around it."""
+    def _guarded(
+        self, arguments: dict[str, Any], ours: Workflow | None, *, person: str | None, resumed_from: str | None
+    ) -> Session:
+        """A session with the record and the policy of the configuration around it.
+
+        :param ours: a workflow that was made for this session, and ends with it.
+        """
         name = arguments.setdefault("session_id", new_id("sess"))
         warn, journal, closers = _Warnings(), None, []
         if self._transcripts is not None:
@@ -419,7 +425,7 @@ class Assembly:
             closers.append(begun.aclose)
         approvals = self._approvals()
         policy = self._policy or Policy()
-        if (close := getattr(arguments["workflow"], "aclose", None)) is not None:
+        if (close := getattr(ours, "aclose", None)) is not None:
             closers.insert(0, close)
         session = Session(**arguments, guarding=Guarding(journal, policy, approvals), closers=closers)
         warn.session = session

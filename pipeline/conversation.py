@@ -103,7 +103,8 @@ class Conversation:
             raise ItemError(f"item '{item_id}' is no message of the assistant; only those can be cut")
         whole = item.text + item.unheard
         cut = max(0, min(heard_chars, len(whole)))
-        self._items[index] = replace(item, text=whole[:cut], unheard=whole[cut:])
+        rest = whole[cut:]
+        self._items[index] = replace(item, text=whole[:cut], unheard=rest, interrupted=bool(rest.strip()))
         return self._items[index]
 
     def messages(self, *, max_turns: int | None = None, max_tokens: int | None = None) -> tuple[Message, ...]:

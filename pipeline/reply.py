@@ -133,6 +133,8 @@ class Reply:
     mark: int
     before_call: BeforeCall
     committed: asyncio.Event
+    on_sound: Callable[[float], None] | None = None
+    """Told when something of it, a filler too, is first heard: loop time."""
     before_sound: BeforeSound | None = None
     voice: TTSOptions = field(default_factory=TTSOptions)
     settings: ReplySettings = field(default_factory=ReplySettings)
@@ -148,6 +150,7 @@ class Reply:
     """The part of it whose audio went to the sink."""
     _heard: HeardText = field(default_factory=HeardText)
     _pieces: asyncio.Queue[Any] | None = None
+    _sounded: bool = False
     _handed_s: float = 0.0
     """Audio that went to the sink."""
     _before_s: float | None = None
@@ -188,6 +191,7 @@ class Reply:
                 failure = _Failure(error)
             for task in upstream:
                 task.cancel()
+        self._pieces = None  # too late for interjections
         await self.transport.drain()
         if failure is not None:
             raise failure.error
@@ -376,9 +380,13 @@ class Reply:
             self._before_s = self.transport.heard_s(self.mark)
         self._handed_s += len(samples) / self.settings.output_hz
         start_s = await self.transport.play(AudioFrame(samples, self.settings.output_hz), self.mark)
-        if self.times.audible_s is None and not filler:
+        if (self.times.audible_s is None and not filler) or not self._sounded:
             loud = np.flatnonzero(np.abs(samples) > AUDIBLE)
-            if len(loud):
+            if len(loud) and not self._sounded:
+                self._sounded = True
+                if self.on_sound is not None:
+                    self.on_sound(start_s + float(loud[0]) / self.settings.output_hz)
+            if len(loud) and not filler:
                 self.times.audible_s = start_s + float(loud[0]) / self.settings.output_hz
                 self.emit(AudioStarted, t_s=self.times.audible_s)
 

@@ -49,8 +49,8 @@ class Run:
     failed: bool = False
     """A stage broke: what is said of it is an apology."""
     ended: bool = False
-    said: str = ""
-    """What the user said as the policy lets the conversation know it; "": as it was heard."""
+    said: str | None = None
+    """What the user said as the policy lets the conversation know it; None: no policy has judged it."""
     judged: Outcome | None = None
     """What the policy said of the whole answer."""
     calls: set[str] = field(default_factory=set)

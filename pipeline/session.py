@@ -45,7 +45,7 @@ from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.interruption import Interruption, Verdict
 from antiphon.pipeline.listening import Hearing, Listener
 from antiphon.pipeline.pauses import PauseHabit
-from antiphon.pipeline.policy import Approval
+from antiphon.pipeline.policy import Approval, SessionApprovals
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.speculation import Budget, Ledger, same_words, whole_words
@@ -183,11 +183,10 @@ class Session:
         :raises ExceptionGroup: the transport failed, or the VAD fails on every window. Other engines and workflows end
             a turn, never a session.
         """
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            for close in reversed(self._closers):
+                stack.push_async_callback(close)
             await self._run()
-        finally:
-            for close in self._closers:
-                await close()
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -381,22 +380,25 @@ class Session:
 
     def _tell_hypothesis(self, hearing: Hearing, heard: Transcript) -> None:
         """Show what is heard so far, and let the workflow prepare for what is sure of it."""
-        machine = self._intake.machine
-        if machine.state is turns.State.IDLE or hearing.turn != machine.turn or not heard.text.strip():
+        machine, gate = self._intake.machine, self._intake.gate
+        if machine.state is turns.State.IDLE or hearing.turn != machine.turn:
             return
-        if hearing.until_s < self._told_until_s:
-            return  # a later one was quicker
+        covers = self._listener.covering(hearing.turn, gate.last_speech_s) is hearing
+        if covers and not gate.hears_speech and self._weigh_words(hearing.turn, heard.text) is Verdict.GO_ON:
+            return
+        if hearing.until_s < self._told_until_s or not heard.text.strip():
+            return  # a later one was quicker; or nothing was said
         self._told_until_s = hearing.until_s
         before, self._hypothesis = self._hypothesis, heard.text
-        if heard.text != before and not self._guarding.policy.transcript:
+        if self._guarding.policy.transcript:
+            return  # nobody may know of words that were not judged
+        if heard.text != before:
             said = {"role": "user", "text": heard.text, "language": heard.language, "final": False}
             self.send(self.event(TranscriptEvent, turn=machine.turn, revision=machine.revision, **said))
-        if not self._intake.gate.hears_speech and self._weigh_words(hearing.turn, heard.text) is Verdict.GO_ON:
-            return
         if machine.state is turns.State.SPEAKING:
             # In a silence this may be all; in mid-speech, the words that a later transcription hears otherwise are
             # evaluated in vain, at a few milliseconds each: waiting until two agree costs more words than it saves.
-            likely = whole_words(heard.text) if self._intake.gate.hears_speech else heard.text
+            likely = whole_words(heard.text) if gate.hears_speech else heard.text
             if likely:
                 self._prepare(likely)
 
@@ -474,6 +476,8 @@ class Session:
                     self._speculation = self._start_run(turn, revision, at_s)
                     self._ledger.started += 1
                     self.send(self.event(Speculated, turn=turn, revision=revision))
+                elif self._interruption is not None and not self._listener.busy:
+                    self._hear(Priority.SPECULATION)  # whether it stops the reply cannot wait for the turn's end
             case turns.CommitTurn():
                 self._commit(action)
 
@@ -641,7 +645,9 @@ class Session:
         settings = self.settings.interruption
         runs = [run for run in self._replies() if run.interruptible]
         approvals = self._guarding.approvals
-        if not settings.enabled or not self._paced or not runs or (approvals is not None and approvals.awaits_voice):
+        if not settings.enabled or not self._paced or not runs or self._interruption is not None:
+            return
+        if not self._transport.capabilities.clears or (approvals is not None and approvals.awaits_voice):
             return
         since_s = min((run.audible_s for run in runs if run.audible_s is not None), default=None)
         now_s = asyncio.get_running_loop().time()
@@ -649,16 +655,26 @@ class Session:
         if since_s is not None and audible and now_s < since_s + settings.mute_ms / 1000:
             return
         self._interruption = Interruption(settings, turn.turn, turn.at_s, audible)
-        if audible and self._transport.capabilities.pauses:
-            self._interruption.paused = True
+        if audible:
+            self._pause_for(self._interruption, runs[0])
+
+    def _pause_for(self, interruption: Interruption, run: Run) -> None:
+        if self._transport.capabilities.pauses:
+            interruption.paused = True
             self._transport.pause()
-            self.send(self.event(PlaybackPaused, turn=runs[0].turn, revision=runs[0].revision))
+            self.send(self.event(PlaybackPaused, turn=run.turn, revision=run.revision))
 
     def _replies(self) -> list[Run]:
         """What is being said, or will be."""
         return [run for run in self._line if run.committed.is_set() and not run.void and not run.interrupted]
 
     def _weigh_speech(self, interruption: Interruption) -> None:
+        if not interruption.audible:
+            now_s = asyncio.get_running_loop().time()
+            runs = [run for run in self._replies() if run.interruptible and run.turn < interruption.turn]
+            if sounding := [run for run in runs if run.audible_s is not None and run.audible_s <= now_s]:
+                interruption.audible = True  # it has begun into the user's words
+                self._pause_for(interruption, sounding[0])
         speech_ms = 1000 * (self._intake.gate.last_speech_s - interruption.began_s)
         if interruption.on_speech(speech_ms, self._hypothesis) is Verdict.STOP:
             self._stop_for_user()
@@ -675,7 +691,8 @@ class Session:
             reason = "no_speech" if not text.strip() else "too_short"
             self._go_on("backchannel" if interruption.is_backchannel(text) else reason)
             machine = self._intake.machine
-            if machine.turn == turn and machine.state is not turns.State.IDLE:
+            ends_by_itself = not math.isinf(self.policy.max_silence_ms)  # else the user says when a turn is over
+            if machine.turn == turn and machine.state is not turns.State.IDLE and ends_by_itself:
                 self._dismissing = "backchannel"
                 self._feed(turns.Clear())
         return verdict
@@ -694,16 +711,28 @@ class Session:
             if run.turn:
                 self._stopped[run.turn] = run
                 if self._guarding.approvals is not None:
-                    self._spawn(self._guarding.approvals.interrupted(run.turn, self.id))
-            if run.task is not None and (run.text is not None or not run.turn):
+                    self._guarding.approvals.forget(run.turn)
+                    self._spawn(self._withdraw(self._guarding.approvals, run.turn))
+            if run.task is not None and (run.text is not None or run.failed or not run.turn):
                 run.task.cancel()  # else what the user said is not known yet: it ends itself once that is
-        if runs:
-            self._transport.clear()
+        if any(run.floor.is_set() for run in runs):
+            self._transport.clear()  # what sounds is theirs
         while len(self._stopped) > _REMEMBERED_STOPS:
             del self._stopped[next(iter(self._stopped))]
 
+    async def _withdraw(self, approvals: SessionApprovals, turn: int) -> None:
+        try:
+            await approvals.interrupted(turn, self.id)
+        except Exception:
+            logger.exception("the questions of an interrupted turn could not be withdrawn")
+
     def _go_on(self, reason: str) -> None:
         interruption, self._interruption = self._interruption, None
+        machine = self._intake.machine
+        if interruption is not None and machine.turn > interruption.turn and machine.state is not turns.State.IDLE:
+            # Meanwhile the user has begun to say something else: the reply waits for that, too.
+            self._interruption = dataclasses.replace(interruption, turn=machine.turn, began_s=self._intake.turn_start_s)
+            return
         if interruption is not None and interruption.paused:
             if not self._held:
                 self._transport.resume()

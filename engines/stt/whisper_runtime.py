@@ -163,7 +163,8 @@ class WhisperRuntime:
         judged = tried[-1]
         verdict = _verdict(judged, text, looped, acoustics, request)
         if request.draft:
-            looped = looped or verdict is not None
+            sparse = len(text.split()) < _SPARSE_WORDS_PER_S * acoustics.active_s and duration_s > _SUSPECT_S
+            looped = looped or verdict is not None or sparse or self._doubtful(judged, request.policy)
         elif verdict is None and not looped and self._doubtful(judged, request.policy):
             full = self._attempt(samples, FULL_WINDOW_S, request)
             sound = loops.loop_reason(full.text, full.finished, request.limits.compression_ratio) is None

@@ -182,6 +182,11 @@ class SessionApprovals:
             logger.info("a spoken answer came too late", extra={"code": type(error).__name__})
         return True
 
+    def forget(self, turn: int) -> None:
+        """The turn was given up: what the user says now is no answer to its question."""
+        if self._spoken is not None and self._spoken.approval.turn == turn:
+            self._spoken = None
+
     async def interrupted(self, turn: int, session: str, *, by: str = "barge_in") -> None:
         """A turn was given up: withdraw what it asked. A yes that was taken before stays one.
 

@@ -240,3 +240,56 @@ def test_calls_and_what_they_gave_are_part_of_the_history() -> None:
     ]
     roles = [message.role for message in rig.session.conversation.messages()]
     assert roles == ["user", "assistant", "tool", "assistant"]
+
+
+def interrupted(**gates: Any) -> Rig:
+    rig = Rig(
+        [(0.5, 1.5), (3.0, 4.2)],
+        seconds=10.0,
+        stt=lambda call: Heard("My card is 4111.", 2.2) if call.audio.start_s < 1.0 else Heard("And now?", 0.05),
+        llm=lambda call: Reply(["One two three four five six seven eight nine ten."]),
+        settings=SessionSettings(on_error=""),
+        guarding=Guarding(policy=policy(**gates)),
+    )
+    run_virtual(rig.run())
+    return rig
+
+
+def test_words_that_an_interruption_cut_short_are_judged_all_the_same() -> None:
+    def hide(subject: Subject) -> Any:
+        return Rewrite(subject.text.replace("4111", "[card]"))
+
+    rig = interrupted(transcript=hide)
+    assert rig.heard == ["My card is [card].", "And now?"]
+    assert not any("4111" in str(event.to_dict()) for event in rig.events)
+
+
+def test_what_was_rewritten_to_nothing_or_blocked_is_in_no_prompt() -> None:
+    def nothing(subject: Subject) -> Any:
+        return Rewrite("")
+
+    def no(subject: Subject) -> Any:
+        return Block("No.")
+
+    for check in (nothing, no):
+        rig = session(guarding=Guarding(policy=policy(transcript=check)), said="The secret.")
+        assert not any("secret" in item.text for item in rig.session.conversation)
+        assert not any("secret" in str(event.to_dict()) for event in rig.events)
+
+
+def test_a_broken_desk_does_not_end_the_session(tmp_path: Path) -> None:
+    class Broken(SessionApprovals):
+        async def interrupted(self, turn: int, session: str, *, by: str = "barge_in") -> None:
+            raise OSError("disk full")
+
+    desk = ApprovalDesk(tmp_path / "approvals.db")
+    rig = Rig(
+        [(0.5, 1.5), (3.0, 4.2)],
+        seconds=10.0,
+        stt=lambda call: Heard("Count." if call.audio.start_s < 1.0 else "And now?", 0.05),
+        llm=lambda call: Reply(["One two three four five six seven eight nine ten eleven twelve."]),
+        settings=SessionSettings(on_error=""),
+        guarding=Guarding(approvals=Broken(desk)),
+    )
+    run_virtual(rig.run())
+    assert [event.status for event in rig.of("turn_ended")] == ["interrupted", "completed"]  # type: ignore[attr-defined]

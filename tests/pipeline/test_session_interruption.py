@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from sessions import RATE_HZ, Rig
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import EngineFailed
+from antiphon.engines.protocols import EndpointPolicy
 from antiphon.engines.testing import Heard, Reply, run_virtual
 from antiphon.pipeline.interruption import InterruptionSettings
 from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.session_settings import IdleSettings, SessionSettings
-from antiphon.pipeline.transports.recording import recording_frames
+from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
 from antiphon.pipeline.workflow import EndCall, as_workflow
 
 LONG = "One two three four five six seven eight nine ten eleven twelve."
@@ -413,3 +415,141 @@ def test_what_was_heard_of_a_reply_behind_a_filler_is_counted_without_it() -> No
     (stopped,) = rig.of("interrupted")
     (paused_s,), (audible_s,) = times(rig, "playback_paused"), times(rig, "audio_started")[:1]
     assert len(stopped.heard) * 0.06 <= paused_s - audible_s + 0.06 < (len(stopped.heard) + 8) * 0.06  # type: ignore[attr-defined]
+
+
+# ------------------------------------------------------------------- found in review: each hung, leaked or lost words
+
+
+def slow_second(second: str, delay_s: float) -> Any:
+    def hear(call: Any) -> Heard:
+        return Heard("Count.", 0.05) if call.audio.start_s < 1.0 else Heard(second, delay_s)
+
+    return hear
+
+
+def live(
+    act: Any, speech: list[tuple[float, float]], *, stt: Any, llm: Any = None, seconds: float = 12.0, **more: Any
+) -> Rig:
+    made = Rig(
+        speech,
+        seconds=seconds,
+        stt=stt,
+        llm=answers(llm or Reply([LONG])),
+        settings=more.pop("settings", SessionSettings(on_error="")),
+        **more,
+    )
+
+    async def go() -> None:
+        task = asyncio.create_task(made.run())
+        await act(made)
+        await task
+
+    run_virtual(go())
+    return made
+
+
+def test_cancelled_while_the_words_of_an_interruption_are_unknown_playback_goes_on_later() -> None:
+    async def act(rig: Rig) -> None:
+        await asyncio.sleep(4.0)
+        rig.session.cancel()
+        await asyncio.sleep(1.0)
+        rig.session.say("Still there?")
+
+    rig = live(act, [(0.5, 1.5), (3.0, 3.3)], stt=slow_second("Wait.", 1.5))
+    assert "Still there?" in rig.said
+
+
+def test_an_answer_kept_through_a_cough_does_not_outlive_its_turn() -> None:
+    async def act(rig: Rig) -> None:
+        await asyncio.sleep(2.6)
+        rig.session.cancel()
+        await asyncio.sleep(3.0)
+        rig.session.say("Still there?")
+
+    rig = live(
+        act,
+        [(0.5, 1.5), (1.7, 1.85)],
+        stt=lambda call: Heard("Count.", 0.05 if call.audio_s < 1.5 else 2.0),
+        policy=EndpointPolicy(silence_ms=400),
+    )
+    assert "Still there?" in rig.said
+
+
+def test_an_apology_can_be_spoken_into() -> None:
+    def hear(call: Any) -> Heard | Exception:
+        return EngineFailed("ear", stage="stt") if call.audio.start_s < 1.0 else Heard("Wait.", 0.05)
+
+    settings = SessionSettings(on_error="Sorry, something went wrong here. Please say all of that again for me.")
+    rig = Rig([(0.5, 1.5), (3.0, 4.0)], seconds=10.0, stt=hear, llm=answers(Reply([LONG])), settings=settings)
+    run_virtual(rig.run())
+    first = [piece for piece in rig.transport.played if piece.mark == 1]
+    assert first and max(piece.start_s + piece.frame.duration_s for piece in first) < 3.3
+    assert ends(rig) == [(1, "failed"), (2, "completed")]
+
+
+def test_what_must_be_heard_is_not_cut_by_an_interruption_of_what_waits_behind_it() -> None:
+    notice = "This call is recorded for your safety and for ours, and kept for thirty days."
+
+    async def act(rig: Rig) -> None:
+        await asyncio.sleep(0.2)
+        rig.session.say(notice, interruptible=False)
+
+    rig = live(act, [(0.7, 1.5), (3.0, 4.0)], stt=lambda call: Heard("Count.", 0.05), seconds=14.0)
+    heard_s = sum(piece.frame.duration_s for piece in rig.transport.played if piece.mark == 0)
+    assert heard_s == pytest.approx(len(notice) * 0.06, abs=0.01)
+    assert notice in rig.said
+
+
+def test_a_cough_while_it_is_not_known_what_was_said_before_decides_nothing() -> None:
+    def hear(call: Any) -> Heard:
+        if call.audio.start_s < 1.0:
+            return Heard("Count.", 0.05)
+        return Heard("No, stop.", 1.5) if call.audio.start_s < 3.4 else Heard("", 0.05)
+
+    rig = Rig(
+        [(0.5, 1.5), (3.0, 3.4), (4.2, 4.4)],
+        seconds=12.0,
+        stt=hear,
+        llm=answers(Reply([LONG])),
+        settings=SessionSettings(on_error=""),
+    )
+    run_virtual(rig.run())
+    assert ends(rig)[0] == (1, "interrupted")
+    assert "No, stop." in rig.heard
+
+
+def test_with_push_to_talk_a_cough_pauses_the_reply_only_for_a_moment() -> None:
+    async def act(rig: Rig) -> None:
+        await asyncio.sleep(1.8)
+        rig.session.commit()
+
+    rig = live(
+        act,
+        [(0.5, 1.5), (3.0, 3.3)],
+        stt=lambda call: Heard("Count.", 0.05) if call.audio.start_s < 1.0 else Heard("", 0.05),
+        settings=SessionSettings(on_error="", manual_turns=True),
+        seconds=20.0,
+    )
+    (paused_s,), (resumed_s,) = times(rig, "playback_paused"), times(rig, "playback_resumed")
+    assert resumed_s - paused_s < 1.0
+
+
+def test_where_audio_cannot_be_taken_back_speech_interrupts_nothing() -> None:
+    made = Rig([(0.5, 1.5), (3.0, 4.2)], seconds=10.0, stt=scripted("Two?"), llm=answers(Reply([LONG])))
+    original = RecordingTransport.__init__
+
+    def plain(self: RecordingTransport, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.capabilities = replace(self.capabilities, clears=False, pauses=False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecordingTransport, "__init__", plain)
+        run_virtual(made.run())
+    assert ends(made) == [(1, "completed"), (2, "completed")]
+
+
+def test_a_filler_can_be_spoken_into() -> None:
+    reply = ReplySettings(filler="Let me see, that may take me quite a while to find out.", filler_after_s=0.3)
+    rig = session((3.0, 4.0), llm=Reply([LONG], first_delay_s=6.0), settings={"reply": reply})
+    assert times(rig, "playback_paused") and times(rig, "playback_paused")[0] < 3.2
+    assert ends(rig) == [(1, "interrupted"), (2, "completed")]
