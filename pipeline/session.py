@@ -383,18 +383,20 @@ class Session:
         machine, gate = self._intake.machine, self._intake.gate
         if machine.state is turns.State.IDLE or hearing.turn != machine.turn:
             return
+        is_news = hearing.until_s >= self._told_until_s and bool(heard.text.strip())  # else a later one was quicker
+        judged = bool(self._guarding.policy.transcript)  # nobody may know of words that were not judged
+        before = self._hypothesis
+        if is_news:
+            self._told_until_s = hearing.until_s
+            self._hypothesis = heard.text
+        if is_news and not judged and heard.text != before:
+            said = {"role": "user", "text": heard.text, "language": heard.language, "final": False}
+            self.send(self.event(TranscriptEvent, turn=machine.turn, revision=machine.revision, **said))
         covers = self._listener.covering(hearing.turn, gate.last_speech_s) is hearing
         if covers and not gate.hears_speech and self._weigh_words(hearing.turn, heard.text) is Verdict.GO_ON:
             return
-        if hearing.until_s < self._told_until_s or not heard.text.strip():
-            return  # a later one was quicker; or nothing was said
-        self._told_until_s = hearing.until_s
-        before, self._hypothesis = self._hypothesis, heard.text
-        if self._guarding.policy.transcript:
-            return  # nobody may know of words that were not judged
-        if heard.text != before:
-            said = {"role": "user", "text": heard.text, "language": heard.language, "final": False}
-            self.send(self.event(TranscriptEvent, turn=machine.turn, revision=machine.revision, **said))
+        if not is_news or judged:
+            return
         if machine.state is turns.State.SPEAKING:
             # In a silence this may be all; in mid-speech, the words that a later transcription hears otherwise are
             # evaluated in vain, at a few milliseconds each: waiting until two agree costs more words than it saves.

@@ -91,9 +91,9 @@ class LlamaCppOptions(EngineOptions):
     )
     tool_help: Literal["auto", "guided", "native", "none"] = option(
         "auto",
-        "guided: tools are chosen for the model, and their arguments written apart (docs/tool-calling.md). native: it "
-        "chooses itself; a grammar and repairs keep its calls valid. none: its calls as they come. auto: guided if it "
-        "has fewer than 3 billion parameters, else native.",
+        "How tools are called. `guided`: they are chosen for the model, and their arguments written apart. `native`: "
+        "it chooses itself; a grammar and repairs keep its calls valid. `none`: its calls as they come. `auto`: "
+        "`guided` if it has fewer than 3 billion parameters, else `native`.",
     )
     tool_threshold: float = option(
         6.25,

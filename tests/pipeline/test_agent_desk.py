@@ -307,7 +307,11 @@ def test_any_history_becomes_a_prompt_in_which_each_call_has_its_output(history:
         assert not seen & set(waiting), "no id twice"
         seen |= set(waiting)
     assert waiting == []
-    roles = [message.role for message in messages if message.role == "user" or message.content]
+    roles = [
+        message.role
+        for message in messages
+        if message.role in ("user", "tool") or message.content or message.tool_calls
+    ]
     assert all(pair != ("user", "user") for pair in itertools.pairwise(roles))
     assert sum(message.role == "tool" for message in messages) >= sum(m.role == "tool" for m in history)
 
