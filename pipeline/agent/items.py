@@ -58,16 +58,22 @@ class _Items:
     def _round(self, message: Message, outputs: Sequence[Message]) -> Iterator[TResponseInputItem]:
         if message.content:
             yield cast(TResponseInputItem, {"role": "assistant", "content": message.content})
-        given = {output.tool_call_id: output.content for output in outputs}
         ids = {call.id: self._free(call.id) for call in message.tool_calls}
+        given: dict[str, str] = {}
+        late: list[Message] = []
+        for output in outputs:
+            call_id = output.tool_call_id or ""
+            if call_id in ids and call_id not in given:
+                given[call_id] = output.content
+            else:  # of an earlier round, or a second one: a job's result behind what was said when it was begun
+                late.append(output)
         for call in message.tool_calls:
             self._calls[call.id] = call
             yield _call(ids[call.id], call.name, call.arguments)
         for call in message.tool_calls:
             yield _output(ids[call.id], given.get(call.id, NO_RESULT))
-        for output in outputs:
-            if output.tool_call_id not in ids:
-                yield from self._late(output)
+        for output in late:
+            yield from self._late(output)
 
     def _late(self, message: Message) -> Iterator[TResponseInputItem]:
         known = self._calls.get(message.tool_call_id or "")

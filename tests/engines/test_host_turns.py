@@ -135,7 +135,7 @@ def test_a_stream_that_is_given_up_on_the_way_frees_its_place() -> None:
                 await until(lambda: worker.queued == 2)
                 allow(counter, 3)
                 assert await asking == "a0"
-                await until(lambda: worker.queued == 2)  # "a" has had its turn, "b" waits for a permit
+                await until(lambda: counter.log.count("a") == 3)  # its turn is over: "b" waits for a permit
             allow(counter, 8)
             assert [len(items) for items in await asyncio.gather(*others)] == [4, 4]
             assert counter.log.count("a") == 3 and counter.closed[0] == "a"

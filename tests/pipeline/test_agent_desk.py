@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from agents import Agent, FunctionTool, function_tool
 from agents_kit import Turns, called, results, run, spoken
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from antiphon.engines.protocols import Message, ToolCall
@@ -294,6 +294,9 @@ any_message = st.one_of(
 
 
 @given(st.lists(any_message, max_size=12))
+@example(
+    [Message("assistant", "", tool_calls=(ToolCall("1", "a", "{}"),)), *[Message("tool", "x", tool_call_id="1")] * 2]
+)
 def test_any_history_becomes_a_prompt_in_which_each_call_has_its_output(history: list[Message]) -> None:
     messages = prompt_messages("S", input_items(history))
     seen: set[str] = set()
