@@ -23,8 +23,8 @@ from antiphon.benchmarks.clips import Clip, load_clips
 from antiphon.benchmarks.echo_room import RATE_HZ, Replies, Room, cleaned, erle_db, in_a_row, openings
 from antiphon.engines.audio import AudioFrame, Samples, resample
 from antiphon.engines.protocols import VAD
-from antiphon.pipeline.build import create_engine, engine_context
 from antiphon.pipeline.config import load_config
+from antiphon.pipeline.engine_making import create_engine, engine_context
 from antiphon.pipeline.frontend import AudioFrontEnd, FrontEndSettings
 
 SAID = (

@@ -26,11 +26,12 @@ from antiphon.engines.errors import (
 from antiphon.engines.host_process import Trial, try_in_child
 from antiphon.engines.models.store import ModelStore
 from antiphon.engines.registry import EngineSpec
-from antiphon.pipeline.build import load_user_object, make_store
 from antiphon.pipeline.config import Config, EngineBlock
+from antiphon.pipeline.engine_making import make_store
 from antiphon.pipeline.machine import Machine, disk_free_bytes, this_machine
 from antiphon.pipeline.needs import NeededModel, block_paths, needed_models
 from antiphon.pipeline.trial import AUDIO_DEVICES, TRY_BLOCK, Tried
+from antiphon.pipeline.user_code import load_user_object
 
 logger = logging.getLogger(__name__)
 

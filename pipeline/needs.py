@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from antiphon.engines.models.store import HubReference, ModelStore
-from antiphon.pipeline.build import make_store
 from antiphon.pipeline.config import Config, EngineBlock
+from antiphon.pipeline.engine_making import make_store
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ import numpy as np
 from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.engines.errors import EngineFailed
 from antiphon.engines.protocols import Finish, LLMOptions, Message, TextDelta, TTSOptions
-from antiphon.pipeline.build import create_engine, engine_context
 from antiphon.pipeline.config import EngineBlock, load_config
+from antiphon.pipeline.engine_making import create_engine, engine_context
 from antiphon.pipeline.needs import block_paths
 
 TRY_BLOCK = "antiphon.pipeline.trial:try_block"

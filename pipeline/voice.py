@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from antiphon.engines.audio import AudioFrame, to_pcm16
 from antiphon.engines.errors import AntiphonError
 from antiphon.engines.protocols import Stage, STTOptions, TTSOptions
-from antiphon.pipeline.build import Assembly, may_use_llm
+from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import SessionClosed, StageError
 from antiphon.pipeline.events import ErrorEvent, Event, Spoken, TranscriptEvent, TurnEnded, WarningEvent
 from antiphon.pipeline.transports.queued import QueuedTransport
 from antiphon.pipeline.transports.recording import recording_frames
+from antiphon.pipeline.user_code import may_use_llm
 from antiphon.pipeline.voice_types import (
     AudioInput,
     CallableSplitter,

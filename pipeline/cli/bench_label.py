@@ -18,9 +18,9 @@ from antiphon.benchmarks.clips import Clip
 from antiphon.benchmarks.label_folder import TO_REVIEW, Labelled, OnFile, convert, label_folder, open_index
 from antiphon.benchmarks.label_review import review
 from antiphon.benchmarks.label_transcribe import transcribe
-from antiphon.pipeline.build import engine_context, make_engine
 from antiphon.pipeline.cli.common import SetOption, explained
 from antiphon.pipeline.config import Config, load_config
+from antiphon.pipeline.engine_making import engine_context, make_engine
 
 
 @explained

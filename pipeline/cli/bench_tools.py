@@ -18,7 +18,7 @@ from antiphon.benchmarks import machine
 from antiphon.benchmarks.result import ResultError, now
 from antiphon.benchmarks.tools.measure import Outcome, Score, as_json, measure, score
 from antiphon.benchmarks.tools.requests import SPLITS, load_requests, load_tools, spread
-from antiphon.pipeline.build import engine_context, make_engine
+from antiphon.pipeline.engine_making import engine_context, make_engine
 from antiphon.pipeline.cli.common import SetOption, explained
 from antiphon.pipeline.config import Config, load_config
 

@@ -18,9 +18,9 @@ import typer
 from antiphon.engines.audio import Samples, to_pcm16
 from antiphon.engines.errors import EngineUnavailable
 from antiphon.engines.protocols import TTS, SpeechChunk, TTSOptions
-from antiphon.pipeline.build import engine_context, make_engine
 from antiphon.pipeline.cli.common import EXIT_FAILED, JsonOption, SetOption, explained, split_config
 from antiphon.pipeline.config import Config, load_config
+from antiphon.pipeline.engine_making import engine_context, make_engine
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.text import make_speakable
 from antiphon.pipeline.wav_out import new_wav

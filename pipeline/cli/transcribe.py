@@ -15,10 +15,10 @@ import typer
 from antiphon.engines.errors import AntiphonError
 from antiphon.engines.protocols import STT, STTOptions, Transcript
 from antiphon.pipeline.audio_file import read_audio_file
-from antiphon.pipeline.build import engine_context, make_engine
 from antiphon.pipeline.cli.common import EXIT_FAILED, SetOption, explained, split_config
 from antiphon.pipeline.cli.inputs import named_in
 from antiphon.pipeline.config import Config, load_config
+from antiphon.pipeline.engine_making import engine_context, make_engine
 from antiphon.pipeline.subtitles import SUFFIXES, render
 
 

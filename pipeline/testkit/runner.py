@@ -16,7 +16,7 @@ import numpy as np
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.protocols import LLM
 from antiphon.pipeline.audio_file import read_audio_file
-from antiphon.pipeline.build import Assembly, may_use_llm
+from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config, load_config, packaged_names
 from antiphon.pipeline.events import Event
 from antiphon.pipeline.testkit.judge import judge
@@ -24,6 +24,7 @@ from antiphon.pipeline.testkit.scenario import Scenario, TurnSpec
 from antiphon.pipeline.testkit.talk import TextTalk, add_call, add_output
 from antiphon.pipeline.testkit.turn import Turn, Unexpected
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
+from antiphon.pipeline.user_code import may_use_llm
 
 
 @dataclass(frozen=True, slots=True)

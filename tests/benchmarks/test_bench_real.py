@@ -14,8 +14,8 @@ from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.records import ConfigResult, TurnRecord
 from antiphon.benchmarks.run import Entry, Options, run_turn_about
 from antiphon.engines.audio import resample
-from antiphon.pipeline.build import engine_context, make_engine
 from antiphon.pipeline.config import load_config
+from antiphon.pipeline.engine_making import engine_context, make_engine
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 QUESTION = "Why is the sky blue?"

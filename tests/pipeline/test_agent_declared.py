@@ -25,9 +25,9 @@ from antiphon.pipeline.agent.mcp_servers import CLOSE_TIMEOUT_S
 from antiphon.pipeline.agent.runtime import AgentRuntime
 from antiphon.pipeline.agent.toolbox import calculate, current_time
 from antiphon.pipeline.agent.workflow import AgentWorkflow
-from antiphon.pipeline.build import load_user_object
 from antiphon.pipeline.config.model import WorkflowConfig
 from antiphon.pipeline.errors import WorkflowError
+from antiphon.pipeline.user_code import load_user_object
 
 pytestmark = pytest.mark.interop
 

@@ -17,8 +17,9 @@ from antiphon.engines.audio import AudioFrame, resample
 from antiphon.engines.host import EngineHost
 from antiphon.engines.registry import EngineContext
 from antiphon.pipeline.audio_file import read_audio
-from antiphon.pipeline.build import Assembly, make_store
+from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config, engine_block, load_config
+from antiphon.pipeline.engine_making import make_store
 from antiphon.pipeline.events import Event
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
 

@@ -1,0 +1,66 @@
+"""From blocks of a configuration to engines and chains of them, not yet entered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from antiphon.engines.fallback import FallbackEvent, FallbackLLM, FallbackSTT, FallbackTTS, Link
+from antiphon.engines.host import EngineHost
+from antiphon.engines.models.store import ModelStore, default_catalog
+from antiphon.engines.net import forbid_network
+from antiphon.engines.registry import EngineContext
+from antiphon.pipeline.config import Config, EngineBlock
+
+_CHAINS: dict[str, Callable[..., Any]] = {"stt": FallbackSTT, "llm": FallbackLLM, "tts": FallbackTTS}
+
+
+def make_store(config: Config) -> ModelStore:
+    """The model store that a configuration names."""
+    return ModelStore(config.models.store, default_catalog(config.models.catalogs))
+
+
+@asynccontextmanager
+async def engine_context(config: Config) -> AsyncIterator[EngineContext]:
+    """What a configuration's engines share, for use without a session: host, models, and the network shut if offline.
+
+    Leave the engines first.
+    """
+    async with AsyncExitStack() as stack:
+        if config.session.offline:
+            stack.enter_context(forbid_network())
+        host = EngineHost()
+        stack.push_async_callback(host.close)
+        yield EngineContext(host, make_store(config), offline=config.session.offline)
+
+
+def make_engine(
+    blocks: Sequence[EngineBlock],
+    context: EngineContext,
+    *,
+    default_deadline_s: float | None = None,
+    on_event: Callable[[FallbackEvent], None] | None = None,
+    recovery_s: float = 30.0,
+) -> Any:
+    """The engine of a stage, or the chain of them, not yet entered.
+
+    :param default_deadline_s: for the engines of a chain whose blocks name none; None: no limit.
+    :param recovery_s: how long a chain leaves an engine that failed alone.
+    """
+    if len(blocks) == 1:
+        return create_engine(blocks[0], context)
+    links = [
+        Link(f"{number}:{block.engine}", create_engine(block, context), block.deadline_s or default_deadline_s)
+        for number, block in enumerate(blocks, 1)
+    ]
+    return _CHAINS[blocks[0].stage](links, on_event=on_event, recovery_s=recovery_s)
+
+
+def create_engine(block: EngineBlock, context: EngineContext) -> Any:
+    """The engine of a block; the voices that `tts.voices` names are loaded with it."""
+    options = block.options
+    more = getattr(options, "more_voices", None)
+    if block.voices and more is not None:
+        options = options.model_copy(update={"more_voices": tuple(dict.fromkeys([*more, *block.voices.values()]))})
+    return block.spec.create(options, context)

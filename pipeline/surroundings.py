@@ -1,0 +1,115 @@
+"""What a configuration puts around its sessions: the record, the policy, and who is asked."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from typing import Any
+
+from antiphon.engines.protocols import LLM
+from antiphon.pipeline.agent.contracts import NobodyApproves
+from antiphon.pipeline.config import Config
+from antiphon.pipeline.conversation import Conversation, new_id
+from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.policy import ApprovalDesk, SessionApprovals
+from antiphon.pipeline.policy.make import make_approvals, make_desk, make_policy
+from antiphon.pipeline.session import Session
+from antiphon.pipeline.transcript.errors import TranscriptError
+from antiphon.pipeline.transcript.service import TranscriptService
+from antiphon.pipeline.user_code import load_user_object, unwrapped
+from antiphon.pipeline.workflow import Workflow
+
+
+class Surroundings:
+    """One for an assembly, shared by its sessions. An async context manager; leave it after the last session."""
+
+    def __init__(self, config: Config, llm: LLM | None) -> None:
+        """
+        :param llm: for checks that ask one.
+        :raises PolicyError: a check cannot be made.
+        """
+        self._config = config
+        self._policy = make_policy(config.policy, load_user_object)
+        self._policy.bind_llm(llm)
+        self._transcripts: TranscriptService | None = None
+        self._desk: ApprovalDesk | None = None
+        """Made with the first session that may have to ask somebody."""
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Surroundings:
+        """
+        :raises AntiphonError: the transcript store cannot be opened.
+        """
+        config = self._config
+        if config.transcript.store != "none":
+            service = TranscriptService(
+                config.transcript,
+                rate_hz=config.audio.output_hz,
+                version=version("antiphon"),
+                offline=config.session.offline,
+            )
+            self._transcripts = await self._stack.enter_async_context(service)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def recalled(self, session: str) -> Conversation:
+        """The conversation of an earlier session, for one that goes on with it.
+
+        :raises TranscriptError: no transcripts are kept, or there is no such session.
+        """
+        if self._transcripts is None:
+            raise TranscriptError("no transcripts are kept", hint="set transcript.store in the configuration")
+        return await self._transcripts.conversation(session)
+
+    def session(
+        self, arguments: dict[str, Any], ours: Workflow | None, *, person: str | None, resumed_from: str | None
+    ) -> Session:
+        """A session with the record and the policy of the configuration around it.
+
+        :param arguments: of the :class:`Session`, but for what is made here.
+        :param ours: a workflow that was made for this session, and ends with it.
+        """
+        name = arguments.setdefault("session_id", new_id("sess"))
+        warn, journal, closers = _Warnings(), None, []
+        if self._transcripts is not None:
+            begun = self._transcripts.begin(
+                name, arguments["transport"], person=person, resumed_from=resumed_from, warn=warn
+            )
+            arguments["transport"], journal = begun.transport, begun.recorder
+            arguments["sinks"] = [*arguments["sinks"], begun.recorder]
+            closers.append(begun.aclose)
+        workflow: Any = unwrapped(arguments["workflow"])
+        approvals = self._approvals(workflow)
+        if (close := getattr(ours, "aclose", None)) is not None:
+            closers.insert(0, close)
+        session = Session(**arguments, guarding=Guarding(journal, self._policy, approvals), closers=closers)
+        warn.session = session
+        if approvals is not None:
+            approvals.bind(session.interject, session.tell_approval)
+            if isinstance(getattr(workflow, "approver", None), NobodyApproves | SessionApprovals):
+                workflow.approver = approvals
+        if hasattr(workflow, "desk"):
+            workflow.desk.announcer = session.say
+        return session
+
+    def _approvals(self, workflow: Any) -> SessionApprovals | None:
+        """Where questions are decided; None where none can be asked."""
+        keys = self._config.approvals
+        if not self._policy and not hasattr(workflow, "approver"):
+            return None
+        if self._desk is None:
+            self._desk = make_desk(keys, load_user_object)
+            self._stack.callback(self._desk.close)
+        return make_approvals(keys, self._desk)
+
+
+class _Warnings:
+    """Hands warnings of what was made before the session to it."""
+
+    session: Session | None = None
+
+    def __call__(self, code: str, message: str) -> None:
+        if self.session is not None:
+            self.session.warn(code, message)
