@@ -88,17 +88,12 @@ class Interruption:
             return Verdict.WAIT
         return Verdict.STOP if settings.min_words <= 1 or len(text.split()) >= settings.min_words else Verdict.WAIT
 
-    def on_words(self, text: str, *, final: bool) -> Verdict:
-        """The speech so far was transcribed.
-
-        :param final: the user has stopped.
-        """
+    def on_words(self, text: str) -> Verdict:
+        """The user has stopped, for now, and this was said. Never :attr:`Verdict.WAIT`."""
         words = _plain(text).split()
-        if not words or self.is_backchannel(text):
-            return Verdict.GO_ON if final else Verdict.WAIT
-        if len(words) >= max(1, self.settings.min_words):
-            return Verdict.STOP if final else Verdict.WAIT
-        return Verdict.GO_ON if final else Verdict.WAIT
+        if not words or self.is_backchannel(text) or len(words) < self.settings.min_words:
+            return Verdict.GO_ON
+        return Verdict.STOP
 
     def is_backchannel(self, text: str) -> bool:
         """Whether it is made of back-channels only ("Yeah, okay.")."""

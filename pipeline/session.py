@@ -3,6 +3,11 @@
 Input half: frames -> resample -> gate -> turn machine -> actions. Output half: one *run* a turn: transcribe, ask the
 workflow, speak (:mod:`antiphon.pipeline.answering`). A run may begin before the turn is committed (speculation); until
 then its events are held back, it plays nothing and writes no history. Runs speak one after another.
+
+Here the parts are put together, and each action of the turn machine goes to the part that carries it out:
+:mod:`~antiphon.pipeline.ahead` (hearing the growing turn), :mod:`~antiphon.pipeline.attempts` (which answer counts),
+:mod:`~antiphon.pipeline.barge_in` (speech into a reply), :mod:`~antiphon.pipeline.detecting`,
+:mod:`~antiphon.pipeline.idle`, :mod:`~antiphon.pipeline.line` (who speaks next; all tasks).
 """
 
 from __future__ import annotations
@@ -11,55 +16,43 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.errors import AntiphonError
-from antiphon.engines.host import Priority, Ticket, current_ticket
 from antiphon.engines.protocols import EndpointPolicy, Transcript
 from antiphon.pipeline import turns
+from antiphon.pipeline.ahead import Ahead
 from antiphon.pipeline.answering import Answering, Outlook
-from antiphon.pipeline.conversation import Conversation, ItemError, new_id
+from antiphon.pipeline.attempts import Attempts
+from antiphon.pipeline.barge_in import BargeIn
+from antiphon.pipeline.conversation import Conversation, new_id
+from antiphon.pipeline.detecting import Detecting
 from antiphon.pipeline.events import (
     ApprovalEvent,
     AudioStarted,
-    Committed,
-    Dropped,
     ErrorEvent,
     Event,
     EventSink,
-    Interrupted,
-    PlaybackPaused,
-    PlaybackResumed,
-    Speculated,
     SpeechStarted,
     SpeechStopped,
-    TranscriptEvent,
     WarningEvent,
 )
 from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened
 from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.idle import IdleWatcher
 from antiphon.pipeline.intake import Intake
-from antiphon.pipeline.interruption import Interruption, Verdict
-from antiphon.pipeline.listening import Hearing, Listener
+from antiphon.pipeline.interruption import Verdict
+from antiphon.pipeline.line import Line
 from antiphon.pipeline.pauses import PauseHabit
-from antiphon.pipeline.policy import Approval, SessionApprovals
+from antiphon.pipeline.policy import Approval
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
-from antiphon.pipeline.speculation import Budget, Ledger, same_words, whole_words
+from antiphon.pipeline.telling import Teller
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.workflow import Workflow, WorkflowEvent, pieces
 
 logger = logging.getLogger(__name__)
-
-_KEEP_S = 0.4
-"""So much new sound may be a cough; after more of it, an answer that was begun before is taken for void."""
-
-
-_REMEMBERED_STOPS = 8
-"""Interrupted replies of which a client may still say how much was heard."""
 
 
 class Session:
@@ -92,11 +85,25 @@ class Session:
         self._transport = transport
         self._workflow = workflow
         self._text = text
-        self._sinks = list(sinks)
         self._guarding = guarding or Guarding()
         self._closers = tuple(closers)
         self._paced = transport.capabilities.paced
+        self._rearm = asyncio.Event()
+        self._over = asyncio.Event()
+        self._muted = False
+        self._running = False
         self._intake = self._make_intake()
+        self._teller = Teller(
+            self.id, sinks, audio_s=lambda: self._intake.audio_end_s, before=self._seal_what_cannot_be_taken_back
+        )
+        self._idle = IdleWatcher(
+            self.settings.idle,
+            busy=lambda: bool(self._line) or self._barge_in.held or self._intake.machine.state is not turns.State.IDLE,
+            turn=lambda: self._intake.machine.turn,
+            say=self.say,
+            end=self.end,
+        )
+        self._line = Line(on_leave=self._idle.stir)
         self._answering = Answering(
             self,
             session=self.id,
@@ -109,50 +116,35 @@ class Session:
             apology=apology,
             guarding=self._guarding,
         )
-        self._listener = Listener(
-            engines.stt,
-            self.settings.stt,
+        self._barge_in = BargeIn(
+            self.settings.interruption,
             session=self.id,
-            timeout_s=self.settings.stt_timeout_s,
-            spawn=self._spawn,
-            on_heard=self._tell_hypothesis,
+            enabled=self._paced,
+            intake=self._intake,
+            line=self._line,
+            transport=transport,
+            teller=self._teller,
+            conversation=self.conversation,
+            approvals=self._guarding.approvals,
+            feed=self._feed,
         )
-        may_hear_ahead = engines.stt_local or self.settings.speculate_in_cloud
-        self._speculates = self.settings.speculate and self._paced and may_hear_ahead and not self.settings.manual_turns
-        self._budget = Budget(self.settings.speculation_budget)
-        self._ledger = Ledger()
-        self._hypothesis = ""
-        """What the last transcription of the open turn heard."""
-        self._told_until_s = 0.0
-        """How far that one heard, on the stream clock."""
-        self._preparing: asyncio.Task[None] | None = None
-        self._rearm = asyncio.Event()
-        self._speculation: Run | None = None
-        """Begun for the open turn's current pause."""
-        self._parked: Run | None = None
-        """Begun for a pause that has just ended: if nothing but a cough came of it, its answer is still good."""
-        self._parked_s = 0.0
-        self._latest: Run | None = None
-        """The run that was committed last."""
-        self._paused_s = 0.0
-        self._interruption: Interruption | None = None
-        """The user has begun to speak into a reply; what that means is not known yet."""
-        self._stopped: dict[int, Run] = {}
-        """Replies that were interrupted lately, by turn."""
-        self._held = False
-        """Playback was paused by :meth:`pause`."""
-        self._over = asyncio.Event()
-        self._stirred_s = 0.0
-        """When somebody was last heard, on the event loop's clock."""
-        self._turn_when_asked = 0
-        self._muted = False
-        self._dismissing = ""
-        """Why the open turn is about to be thrown away."""
-        self._line: list[Run] = []
-        self._helpers: set[asyncio.Task[None]] = set()
-        self._runs: set[asyncio.Task[None]] = set()
-        self._group: asyncio.TaskGroup | None = None
-        self._running = False
+        self._ahead = self._make_ahead()
+        self._attempts = Attempts(
+            intake=self._intake,
+            ahead=self._ahead,
+            line=self._line,
+            transport=transport,
+            teller=self._teller,
+            answer=self._answering.answer,
+        )
+        self._detecting = Detecting(
+            engines.detector,
+            session=self.id,
+            timeout_s=self.settings.detector_timeout_s,
+            line=self._line,
+            teller=self._teller,
+            feed=self._feed,
+        )
 
     def _make_intake(self) -> Intake:
         settings, engines = self.settings, self._engines
@@ -170,9 +162,25 @@ class Session:
             on_action=self._act,
             on_speech=self._tell_speech,
             fading=settings.speculation_fading,
-            on_fade=self._hear_fading,
-            on_dip=self._hear_dip,
+            on_fade=lambda: self._ahead.hear_fading(),
+            on_dip=lambda: self._ahead.hear_dip(),
             on_failure=self._tell_vad_failure,
+        )
+
+    def _make_ahead(self) -> Ahead:
+        settings = self.settings
+        may_hear_ahead = self._engines.stt_local or settings.speculate_in_cloud
+        return Ahead(
+            session=self.id,
+            engines=self._engines,
+            settings=settings,
+            intake=self._intake,
+            line=self._line,
+            teller=self._teller,
+            enabled=settings.speculate and self._paced and may_hear_ahead and not settings.manual_turns,
+            tells=not self._guarding.policy.transcript,  # nobody may know of words that were not judged
+            prepare=self._answering.prepare,
+            weigh_words=self._barge_in.weigh_words,
         )
 
     # ------------------------------------------------------------------------ public
@@ -190,22 +198,23 @@ class Session:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            self._group = group
+            self._line.open(group)
             self._running = True
             watchers = [group.create_task(self._tick())] if self._paced else []
-            if self._paced and not math.isinf(self.settings.idle.after_s):
-                watchers.append(group.create_task(self._break_silence()))
+            if self._paced and self._idle.watches:
+                watchers.append(group.create_task(self._idle.watch()))
             try:
                 if self.settings.greeting and self._transport.capabilities.greets:
                     self._start_saying(_once(self.settings.greeting))
                 elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
                     self._start_saying(pieces(on_start, may_be_silent=True))
-                self._prepare("")
+                self._ahead.prepare("")
                 await self._listen_until_the_end(group)
             finally:
                 self._running = False
-                for task in [*self._runs, *self._helpers, *watchers]:
-                    task.cancel()
+                self._line.cancel()
+                for watcher in watchers:
+                    watcher.cancel()
 
     def commit(self) -> None:
         """End the user's turn now (push-to-talk, a client's commit). Nothing happens if no turn is open."""
@@ -235,20 +244,15 @@ class Session:
 
     def cancel(self) -> None:
         """Stop everything that is being said or about to be. Nothing happens if nothing is."""
-        self._stop_replies([run for run in self._line if run.committed.is_set() and not run.void])
+        self._barge_in.stop(self._line.committed())
 
     def pause(self) -> None:
         """Let playback stand still until :meth:`resume`, whatever the user does (a transport that can pause)."""
-        self._held = True
-        if self._transport.capabilities.pauses:
-            self._transport.pause()
+        self._barge_in.hold()
 
     def resume(self) -> None:
         """Go on at the sample where :meth:`pause` stopped."""
-        self._held = False
-        paused_for_voice = self._interruption is not None and self._interruption.paused
-        if self._transport.capabilities.pauses and not paused_for_voice:
-            self._transport.resume()
+        self._barge_in.let_go()
 
     @property
     def muted(self) -> bool:
@@ -264,15 +268,7 @@ class Session:
 
         If that reply was interrupted, what is remembered of it is corrected.
         """
-        run = self._stopped.get(turn)
-        if run is None or run.reply is None:
-            return
-        try:
-            item = self.conversation.truncate(run.item_id, run.reply.heard_chars(seconds))
-        except ItemError:
-            return  # somebody has deleted it since
-        fields = {"heard": item.text, "unheard": item.unheard, "acknowledged": True}
-        self.send(self.event(Interrupted, turn=turn, revision=run.revision, **fields))
+        self._barge_in.played(turn, seconds)
 
     @property
     def policy(self) -> EndpointPolicy:
@@ -298,7 +294,7 @@ class Session:
         if not listening.done():
             listening.cancel()
             self._feed(turns.Clear())
-            await self._settled()
+            await self._line.settled()
 
     async def _listen(self) -> None:
         async for frame in self._transport.frames():
@@ -306,136 +302,30 @@ class Session:
             self._intake.take(dataclasses.replace(frame, samples=frame.samples * 0) if self._muted else frame)
             self._rearm.set()
             if not self._paced:
-                await self._settled()  # on the stream clock, time stands still while we compute
+                await self._line.settled()  # on the stream clock, time stands still while we compute
             elif self._intake.machine.state is turns.State.SPEAKING:
-                if self._interruption is not None:
-                    self._weigh_speech(self._interruption)
-                if self._speculates:
-                    self._while_speaking(self._intake.audio_end_s - before_s)
+                self._barge_in.weigh_speech(self._ahead.hypothesis)
+                if self._ahead.enabled:
+                    self._attempts.goes_on()
+                    self._ahead.goes_on(self._intake.audio_end_s - before_s)
         self._intake.finish()
-        await self._settled()
-
-    async def _settled(self) -> None:
-        while pending := self._runs | self._helpers:
-            await asyncio.wait(pending)
-
-    def _while_speaking(self, seconds: float) -> None:
-        """The user goes on speaking: so much more audio came."""
-        self._budget.spoke(seconds)
-        now_s = self._intake.audio_end_s
-        if self._parked is not None and now_s - self._parked_s > _KEEP_S:
-            self._drop_parked()
-        last = self._listener.last
-        turn = self._intake.machine.turn
-        heard_until_s = last.until_s if last is not None and last.turn == turn else self._intake.turn_start_s
-        every_s = self.settings.speculation_rerun_ms / 1000
-        if every_s and now_s - heard_until_s >= every_s and self._engines.cores_free():
-            self._hear_ahead(Priority.RERUN)
-
-    def _affordable(self) -> bool:
-        """Whether the budget bears more work that may be for nothing."""
-        last = self._listener.last
-        pending = last.meter if last is not None and last.turn == self._intake.machine.turn else None
-        return self._budget.allows(self._ledger.cost_s(pending))
-
-    def _hear_fading(self) -> None:
-        """The voice may be dying away: if that is the end, its transcript is ready when silence says so."""
-        if self._engines.cores_free():
-            self._hear_ahead()
-
-    def _hear_dip(self) -> None:
-        """Silence, for the first time since speech: what was heard up to there may have been asked for already."""
-        if self._listener.covering(self._intake.machine.turn, self._intake.gate.last_speech_s) is None:
-            self._hear_ahead()
-
-    def _hear_ahead(self, priority: Priority = Priority.SPECULATION) -> None:
-        """Transcribe the open turn as it is; at the first silence this may be all that there is to hear."""
-        if self._speculates and not self._listener.busy and self._affordable():
-            self._hear(priority)
-
-    def _hear(self, priority: Priority) -> Hearing:
-        machine = self._intake.machine
-        audio = self._intake.snapshot()
-        hearing = self._listener.listen(
-            audio, turn=machine.turn, revision=machine.revision, until_s=self._intake.turn_end_s, priority=priority
-        )
-        self._ledger.hearings.append(hearing.meter)
-        return hearing
+        await self._line.settled()
 
     def _feed(self, event: turns.TurnInput) -> None:
         self._intake.feed(event)
         self._rearm.set()
 
     def _tell_speech(self, change: SpeechOpened | SpeechClosed) -> None:
-        self._stirred_s = asyncio.get_running_loop().time()
+        self._idle.stir()
         kind = SpeechStarted if isinstance(change, SpeechOpened) else SpeechStopped
         machine = self._intake.machine
-        self.send(self.event(kind, turn=machine.turn, revision=machine.revision, at_s=change.at_s))
+        self._teller.tell(kind, turn=machine.turn, revision=machine.revision, at_s=change.at_s)
 
     def _tell_vad_failure(self, error: Exception) -> None:
         logger.warning("the VAD failed", extra={"session": self.id, "code": type(error).__name__})
         machine = self._intake.machine
         fields = {"stage": "vad", "code": type(error).__name__, "message": str(error)}
-        self.send(self.event(ErrorEvent, turn=machine.turn, revision=machine.revision, **fields))
-
-    def _tell_hypothesis(self, hearing: Hearing, heard: Transcript) -> None:
-        """Show what is heard so far, and let the workflow prepare for what is sure of it."""
-        machine, gate = self._intake.machine, self._intake.gate
-        if machine.state is turns.State.IDLE or hearing.turn != machine.turn:
-            return
-        is_news = hearing.until_s >= self._told_until_s and bool(heard.text.strip())  # else a later one was quicker
-        judged = bool(self._guarding.policy.transcript)  # nobody may know of words that were not judged
-        before = self._hypothesis
-        if is_news:
-            self._told_until_s = hearing.until_s
-            self._hypothesis = heard.text
-        if is_news and not judged and heard.text != before:
-            said = {"role": "user", "text": heard.text, "language": heard.language, "final": False}
-            self.send(self.event(TranscriptEvent, turn=machine.turn, revision=machine.revision, **said))
-        covers = self._listener.covering(hearing.turn, gate.last_speech_s) is hearing
-        if covers and not gate.hears_speech and self._weigh_words(hearing.turn, heard.text) is Verdict.GO_ON:
-            return
-        if not is_news or judged:
-            return
-        if machine.state is turns.State.SPEAKING:
-            # In a silence this may be all; in mid-speech, the words that a later transcription hears otherwise are
-            # evaluated in vain, at a few milliseconds each: waiting until two agree costs more words than it saves.
-            likely = whole_words(heard.text) if gate.hears_speech else heard.text
-            if likely:
-                self._prepare(likely)
-
-    def _prepare(self, text: str) -> None:
-        """Let the workflow evaluate what its next prompt will begin with, if nothing of it can still change."""
-        busy = self._preparing is not None and not self._preparing.done()
-        if not self._speculates or not self.settings.prefill or busy or self._line or not self._affordable():
-            return
-        machine = self._intake.machine
-        ticket = Ticket(self.id, machine.turn, machine.revision, Priority.PREFILL, meter=self._ledger.ahead)
-        self._preparing = self._spawn(self._answering.prepare(machine.turn, machine.revision, text, ticket))
-
-    async def _break_silence(self) -> None:
-        """Speak to a user who says nothing; after the last prompt, end the conversation."""
-        loop, idle = asyncio.get_running_loop(), self.settings.idle
-        self._stirred_s = loop.time()
-        asked = 0
-        while True:
-            await asyncio.sleep(max(0.0, self._stirred_s + idle.after_s - loop.time()))
-            if self._line or self._held or self._intake.machine.state is not turns.State.IDLE:
-                self._stirred_s = loop.time()
-                continue
-            if loop.time() < self._stirred_s + idle.after_s - 1e-6:
-                continue
-            if self._intake.machine.turn != self._turn_when_asked:
-                self._turn_when_asked, asked = self._intake.machine.turn, 0
-            if asked < len(idle.prompts):
-                self._start_saying(_once(idle.prompts[asked]))
-                asked += 1
-                self._stirred_s = loop.time()
-                continue
-            if idle.goodbye:
-                self._start_saying(_once(idle.goodbye), interruptible=False)
-            self.end()
-            return
+        self._teller.tell(ErrorEvent, turn=machine.turn, revision=machine.revision, **fields)
 
     async def _tick(self) -> None:
         """Feed the turn machine the time when no audio does."""
@@ -452,330 +342,43 @@ class Session:
     def _act(self, action: turns.TurnAction) -> None:
         match action:
             case turns.OpenTurn():
-                self._budget.waste(self._ledger.cost_s())
-                self._ledger = Ledger()
-                self._hypothesis = ""
-                self._told_until_s = 0.0
-                self._prepare("")
-                self._begin_interruption(action)
+                self._ahead.open_turn()
+                self._barge_in.begin(action)
             case turns.DiscardTurn(turn):
-                self._drop_parked()
-                reason, self._dismissing = self._dismissing or "cleared", ""
-                if not self._drop(reason):
-                    revision = self._intake.machine.revision
-                    self.send(self.event(Dropped, turn=turn, revision=revision, reason=reason))
-                if self._interruption is not None and self._interruption.turn == turn:
-                    self._go_on("no_speech")
+                self._attempts.discard(turn, self._barge_in.why_discarded())
+                self._barge_in.discarded(turn)
             case turns.ResumeTurn():
-                self._park()
+                self._attempts.park()
             case turns.ReopenTurn(turn):
-                self._reopen(turn)
+                self._attempts.reopen(turn)
             case turns.AskDetector(turn, revision):
-                self._ask_detector(turn, revision)
+                self._detecting.ask(turn, revision, self._intake.snapshot(), self._ahead.hypothesis or None)
             case turns.PauseTurn(turn, revision, at_s):
-                self._paused_s = asyncio.get_running_loop().time()
-                if self._speculates and (self._affordable() or self._interruption is not None):
-                    self._speculation = self._start_run(turn, revision, at_s)
-                    self._ledger.started += 1
-                    self.send(self.event(Speculated, turn=turn, revision=revision))
-                elif self._interruption is not None and not self._listener.busy:
-                    self._hear(Priority.SPECULATION)  # whether it stops the reply cannot wait for the turn's end
+                # Whether it stops a reply cannot wait for the turn's end.
+                self._attempts.pause(turn, revision, at_s, pressing=self._barge_in.undecided)
             case turns.CommitTurn():
-                self._commit(action)
-
-    # ------------------------------------------------------------------------ turns
-
-    def _start_run(self, turn: int, revision: int, speech_end_s: float | None) -> Run:
-        """
-        :param speech_end_s: the last speech sample on the stream clock; None: the user has not stopped.
-        """
-        run = Run(turn, revision, self._ledger)
-        run.begun_before_commit = self._intake.machine.state is turns.State.PAUSED if self._speculates else None
-        run.earlier, self._parked = self._parked, None
-        run.hearing = None if speech_end_s is None else self._listener.covering(turn, speech_end_s)
-        if run.hearing is None:
-            run.hearing = self._hear(Priority.SPECULATION if run.begun_before_commit else Priority.COMMITTED)
-        now_s = asyncio.get_running_loop().time()
-        ended_s = self._intake.gate.last_speech_s if speech_end_s is None else speech_end_s
-        run.speech_end_s = now_s - (self._intake.now_s() - ended_s)
-        run.vad_stop_s = max(run.speech_end_s, self._paused_s) if not self._intake.gate.speaking else now_s
-        run.task = self._join_line(run, self._answering.answer(run))
-        return run
-
-    def _commit(self, action: turns.CommitTurn) -> None:
-        run, self._speculation = self._speculation, None
-        still_speaking = action.reason == "max_turn" and self._intake.gate.speaking
-        if run is None or still_speaking:
-            self._speculation = run
-            self._drop("resumed")
-            run = self._start_run(action.turn, action.revision, None if still_speaking else self._ended_s())
-        run.commit_s = asyncio.get_running_loop().time()
-        self._latest = run
-        fields = {"reason": action.reason, "end_probability": action.end_probability}
-        self.send(self.event(Committed, turn=action.turn, revision=action.revision, **fields))
-        self._release(run)
-
-    def _ended_s(self) -> float:
-        """The last speech sample of a turn that is over; with one that was ended in mid-speech, its last sample."""
-        gate = self._intake.gate
-        return self._intake.turn_end_s if gate.hears_speech else gate.last_speech_s
-
-    def _release(self, run: Run) -> None:
-        """Open the gate: the turn is committed."""
-        run.committed.set()
-        run.ledger.used = run.hearing.meter if run.hearing is not None else None
-        for event in run.outbox:
-            self.send(event)
-        run.outbox.clear()
-
-    def _reopen(self, turn: int) -> None:
-        """The user went on just after the commit: the answer never was."""
-        run = self._latest
-        if run is None or run.turn != turn or run.task is None or run.task.done():
-            return
-        run.void = True
-        if run.earlier is not None:
-            self._give_up(run.earlier, "reopened")
-            run.earlier = None
-        run.task.cancel()
-        if run.floor.is_set():
-            self._transport.clear()
-        run.ledger.used = None
-        self._waste(run)
-        self.send(self.event(Dropped, turn=turn, revision=run.revision, reason="reopened"))
-
-    def _park(self) -> None:
-        """Sound after a pause: wait a moment with dropping the answer that was begun."""
-        run, self._speculation = self._speculation, None
-        if run is None:
-            return
-        if run.text is None or not run.text.strip():  # nothing was begun yet but the transcription
-            self._give_up(run, "resumed")
-        else:
-            self._parked, self._parked_s = run, self._intake.audio_end_s
-
-    def _drop_parked(self) -> None:
-        run, self._parked = self._parked, None
-        if run is not None:
-            self._give_up(run, "resumed")
-
-    def _drop(self, reason: str) -> bool:
-        """Give up the speculation. Returns whether there was one."""
-        run, self._speculation = self._speculation, None
-        if run is not None:
-            self._give_up(run, reason)
-        return run is not None
-
-    def _give_up(self, run: Run, reason: str) -> None:
-        if run.earlier is not None:
-            self._give_up(run.earlier, reason)
-            run.earlier = None
-        assert run.task is not None
-        run.task.cancel()
-        self._waste(run)
-        self.send(self.event(Dropped, turn=run.turn, revision=run.revision, reason=reason))
-
-    def _waste(self, run: Run) -> None:
-        run.ledger.dropped += 1
-        run.ledger.wasted.append(run.meter)
-
-    def _advance_line(self) -> None:
-        """Who is first in line has the floor."""
-        if self._line:
-            self._line[0].floor.set()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a helping task."""
-        assert self._group is not None
-        task = self._group.create_task(work)
-        self._helpers.add(task)
-        task.add_done_callback(self._helpers.discard)
-        return task
-
-    def _join_line(self, run: Run, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a run's work behind those before it. It leaves the line however its task ends, even unstarted."""
-        assert self._group is not None
-        self._line.append(run)
-        self._advance_line()
-        task = self._group.create_task(work, name=f"turn-{run.turn}.{run.revision}")
-        self._runs.add(task)
-        task.add_done_callback(self._runs.discard)
-        task.add_done_callback(lambda _: self._leave_line(run))
-        return task
-
-    def _leave_line(self, run: Run) -> None:
-        self._stirred_s = asyncio.get_running_loop().time()
-        self._line.remove(run)
-        self._advance_line()
-
-    def _ask_detector(self, turn: int, revision: int) -> None:
-        detector = self._engines.detector
-        if detector is None:
-            return
-        audio, text = self._intake.snapshot(), self._hypothesis or None
-
-        async def ask() -> None:
-            probability: float | None = None
-            current_ticket.set(Ticket(self.id, turn, revision, Priority.COMMITTED, self.settings.detector_timeout_s))
-            try:
-                async with asyncio.timeout(self.settings.detector_timeout_s):
-                    probability = float(await detector.end_probability(audio, text))
-            except TimeoutError:
-                self._warn_detector(turn, revision, "it gave no answer in time")
-            except AntiphonError as error:
-                self._warn_detector(turn, revision, error.message)
-            except Exception as error:
-                logger.exception("turn detector broke")
-                self._warn_detector(turn, revision, type(error).__name__)
-            self._feed(turns.EndEstimated(turn, revision, probability))
-
-        self._spawn(ask())
-
-    def _warn_detector(self, turn: int, revision: int, why: str) -> None:
-        message = f"the turn detector failed ({why}); silence alone ends this turn"
-        self.send(self.event(WarningEvent, turn=turn, revision=revision, code="turn_detector_failed", message=message))
+                self._attempts.commit(action)
 
     def _start_saying(self, source: AsyncIterator[str | WorkflowEvent], *, interruptible: bool = True) -> None:
         """Say something that answers no turn."""
         run = Run(0, 0, interruptible=interruptible)
         run.committed.set()
-        run.task = self._join_line(run, self._answering.say(run, source))
-
-    # ------------------------------------------------------------------------ the user speaks into a reply
-
-    def _begin_interruption(self, turn: turns.OpenTurn) -> None:
-        settings = self.settings.interruption
-        runs = [run for run in self._replies() if run.interruptible]
-        approvals = self._guarding.approvals
-        if not settings.enabled or not self._paced or not runs or self._interruption is not None:
-            return
-        if not self._transport.capabilities.clears or (approvals is not None and approvals.awaits_voice):
-            return
-        since_s = min((run.audible_s for run in runs if run.audible_s is not None), default=None)
-        now_s = asyncio.get_running_loop().time()
-        audible = since_s is not None and since_s <= now_s
-        if since_s is not None and audible and now_s < since_s + settings.mute_ms / 1000:
-            return
-        self._interruption = Interruption(settings, turn.turn, turn.at_s, audible)
-        if audible:
-            self._pause_for(self._interruption, runs[0])
-
-    def _pause_for(self, interruption: Interruption, run: Run) -> None:
-        if self._transport.capabilities.pauses:
-            interruption.paused = True
-            self._transport.pause()
-            self.send(self.event(PlaybackPaused, turn=run.turn, revision=run.revision))
-
-    def _replies(self) -> list[Run]:
-        """What is being said, or will be."""
-        return [run for run in self._line if run.committed.is_set() and not run.void and not run.interrupted]
-
-    def _weigh_speech(self, interruption: Interruption) -> None:
-        if not interruption.audible:
-            now_s = asyncio.get_running_loop().time()
-            runs = [run for run in self._replies() if run.interruptible and run.turn < interruption.turn]
-            if sounding := [run for run in runs if run.audible_s is not None and run.audible_s <= now_s]:
-                interruption.audible = True  # it has begun into the user's words
-                self._pause_for(interruption, sounding[0])
-        speech_ms = 1000 * (self._intake.gate.last_speech_s - interruption.began_s)
-        if interruption.on_speech(speech_ms, self._hypothesis) is Verdict.STOP:
-            self._stop_for_user()
-
-    def _weigh_words(self, turn: int, text: str) -> Verdict:
-        """The user has stopped, for now, and this was said."""
-        interruption = self._interruption
-        if interruption is None or interruption.turn != turn:
-            return Verdict.WAIT
-        verdict = interruption.on_words(text, final=True)
-        if verdict is Verdict.STOP:
-            self._stop_for_user()
-        elif verdict is Verdict.GO_ON:
-            reason = "no_speech" if not text.strip() else "too_short"
-            self._go_on("backchannel" if interruption.is_backchannel(text) else reason)
-            machine = self._intake.machine
-            ends_by_itself = not math.isinf(self.policy.max_silence_ms)  # else the user says when a turn is over
-            if machine.turn == turn and machine.state is not turns.State.IDLE and ends_by_itself:
-                self._dismissing = "backchannel"
-                self._feed(turns.Clear())
-        return verdict
-
-    def _stop_for_user(self) -> None:
-        interruption, self._interruption = self._interruption, None
-        assert interruption is not None
-        self._stop_replies([run for run in self._replies() if run.interruptible and run.turn < interruption.turn])
-        if interruption.paused and not self._held:
-            self._transport.resume()
-
-    def _stop_replies(self, runs: Sequence[Run]) -> None:
-        """What was heard of them is all that was said."""
-        for run in runs:
-            run.interrupted = True
-            if run.turn:
-                self._stopped[run.turn] = run
-                if self._guarding.approvals is not None:
-                    self._guarding.approvals.forget(run.turn)
-                    self._spawn(self._withdraw(self._guarding.approvals, run.turn))
-            if run.task is not None and (run.text is not None or run.failed or not run.turn):
-                run.task.cancel()  # else what the user said is not known yet: it ends itself once that is
-        if any(run.floor.is_set() for run in runs):
-            self._transport.clear()  # what sounds is theirs
-        while len(self._stopped) > _REMEMBERED_STOPS:
-            del self._stopped[next(iter(self._stopped))]
-
-    async def _withdraw(self, approvals: SessionApprovals, turn: int) -> None:
-        try:
-            await approvals.interrupted(turn, self.id)
-        except Exception:
-            logger.exception("the questions of an interrupted turn could not be withdrawn")
-
-    def _go_on(self, reason: str) -> None:
-        interruption, self._interruption = self._interruption, None
-        machine = self._intake.machine
-        if interruption is not None and machine.turn > interruption.turn and machine.state is not turns.State.IDLE:
-            # Meanwhile the user has begun to say something else: the reply waits for that, too.
-            self._interruption = dataclasses.replace(interruption, turn=machine.turn, began_s=self._intake.turn_start_s)
-            return
-        if interruption is not None and interruption.paused:
-            if not self._held:
-                self._transport.resume()
-            replies = self._replies()
-            turn = replies[0].turn if replies else 0
-            self.send(self.event(PlaybackResumed, turn=turn, revision=0, reason=reason))
+        run.task = self._line.join(run, self._answering.say(run, source))
 
     # ------------------------------------------------------------------------ what answers need (Owner)
 
     def heard(self, run: Run, transcript: Transcript) -> Outlook:
-        if self._weigh_words(run.turn, transcript.text) is Verdict.GO_ON:
+        if self._barge_in.weigh_words(run.turn, transcript.text) is Verdict.GO_ON:
             run.dismissed = "backchannel" if transcript.text.strip() else "no_speech"
             return "dismiss" if run.committed.is_set() else "needless"
-        needless = self._kept_instead(run, transcript.text)
+        needless = self._attempts.kept_instead(run, transcript.text)
         cue = self._text.cue(transcript.text, transcript.language)
         self._feed(turns.TextJudged(run.turn, run.revision, cue))  # last: it may commit the turn
         return "needless" if needless else "answer"
 
-    def _kept_instead(self, run: Run, text: str) -> bool:
-        """Whether the answer that was begun before the last pause does for this run too; else that is given up."""
-        earlier, run.earlier = run.earlier, None
-        if earlier is None:
-            return False
-        if earlier.text is None or not same_words(earlier.text, text):
-            self._give_up(earlier, "resumed")
-            return False
-        earlier.take_over(run)
-        if run is self._speculation:
-            self._speculation = earlier
-        if run is self._latest:
-            self._latest = earlier
-        if run.committed.is_set():
-            self._release(earlier)
-        return True
-
     def heard_nothing(self, run: Run) -> None:
-        earlier, run.earlier = run.earlier, None
-        if earlier is not None:
-            self._give_up(earlier, "resumed")
-        if self._interruption is not None and self._interruption.turn == run.turn:
-            self._stop_for_user()  # what was said is not known; that something was said, is
+        self._attempts.forget_earlier(run, "resumed")
+        self._barge_in.words_unknown(run.turn)
 
     def tell_approval(self, approval: Approval) -> None:
         """A question was asked, or settled."""
@@ -788,29 +391,24 @@ class Session:
             "arguments": approval.arguments,
             "by": approval.decided_by or "",
         }
-        self.send(self.event(ApprovalEvent, turn=approval.turn, revision=0, **fields))
+        self._teller.tell(ApprovalEvent, turn=approval.turn, revision=0, **fields)
 
     def warn(self, code: str, message: str) -> None:
         """Tell whoever watches the session of something that ends no turn."""
-        self.send(self.event(WarningEvent, turn=self._intake.machine.turn, revision=0, code=code, message=message))
+        self._teller.tell(WarningEvent, turn=self._intake.machine.turn, revision=0, code=code, message=message)
 
     def seal(self, turn: int) -> None:
         self._feed(turns.Sealed(turn))
 
     def event(self, kind: type[Event], *, turn: int, revision: int, **fields: Any) -> Event:
-        t_s = fields.pop("t_s", None)
-        if t_s is None:
-            t_s = asyncio.get_running_loop().time()
-        return kind(t_s=t_s, audio_s=self._intake.audio_end_s, session=self.id, turn=turn, revision=revision, **fields)
+        return self._teller.event(kind, turn=turn, revision=revision, **fields)
 
     def send(self, event: Event) -> None:
+        self._teller.send(event)
+
+    def _seal_what_cannot_be_taken_back(self, event: Event) -> None:
         if isinstance(event, AudioStarted) and not self._transport.capabilities.clears:
-            self.seal(event.turn)  # what was handed over cannot be taken back
-        for sink in self._sinks:
-            try:
-                sink(event)
-            except Exception:
-                logger.exception("an event sink failed", extra={"event_type": event.type})
+            self.seal(event.turn)
 
 
 def _habit(policy: EndpointPolicy) -> PauseHabit | None:

@@ -8,7 +8,7 @@ from antiphon.pipeline.policy.approval import Approval
 from antiphon.pipeline.policy.asking import SessionApprovals
 from antiphon.pipeline.policy.checks import BoundCheck, Check, as_check
 from antiphon.pipeline.policy.desk import ApprovalDesk
-from antiphon.pipeline.policy.guard import TurnGuard, current_guard, told_to_agent
+from antiphon.pipeline.policy.guard import TurnGuard, told_to_agent
 from antiphon.pipeline.policy.policy import Asker, Policy
 from antiphon.pipeline.policy.verdicts import (
     Allow,
@@ -43,6 +43,5 @@ __all__ = [
     "TurnGuard",
     "Verdict",
     "as_check",
-    "current_guard",
     "told_to_agent",
 ]

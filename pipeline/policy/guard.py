@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
 from antiphon.engines.protocols import Message
@@ -11,9 +10,6 @@ from antiphon.pipeline.policy.policy import Asker, OnDecision, Policy
 from antiphon.pipeline.policy.speech import filter_speech
 from antiphon.pipeline.policy.verdicts import ApprovalRequest, Decision, Outcome, Subject
 from antiphon.pipeline.workflow import WorkflowEvent
-
-current_guard: ContextVar[TurnGuard | None] = ContextVar("antiphon_turn_guard", default=None)
-"""The guard of the turn that is being answered, for what runs the agent's tools; None: nothing is checked."""
 
 
 def told_to_agent(outcome: Outcome) -> str:

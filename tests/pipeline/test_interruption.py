@@ -15,21 +15,17 @@ def heard(audible: bool = True, **settings: object) -> Interruption:
 
 @pytest.mark.parametrize("text", ["Uh-huh.", "uh huh", "Yeah, okay.", "I see!", "Mm-hmm, right.", "Mhm"])
 def test_backchannels_let_the_reply_go_on(text: str) -> None:
-    assert heard().on_words(text, final=True) is Verdict.GO_ON
+    assert heard().on_words(text) is Verdict.GO_ON
 
 
 @pytest.mark.parametrize("text", ["", "  ", "..."])
 def test_nothing_said_lets_the_reply_go_on(text: str) -> None:
-    assert heard().on_words(text, final=True) is Verdict.GO_ON
+    assert heard().on_words(text) is Verdict.GO_ON
 
 
 @pytest.mark.parametrize("text", ["Stop.", "No, wait.", "Yeah, but what about Monday?", "Okay stop", "Seeing is right"])
 def test_words_stop_the_reply(text: str) -> None:
-    assert heard().on_words(text, final=True) is Verdict.STOP
-
-
-def test_nothing_is_decided_by_words_while_they_come() -> None:
-    assert heard().on_words("Stop", final=False) is Verdict.WAIT
+    assert heard().on_words(text) is Verdict.STOP
 
 
 def test_long_speech_stops_whatever_it_is() -> None:
@@ -41,8 +37,8 @@ def test_where_words_are_asked_for_sound_alone_stops_nothing() -> None:
     two = heard(min_words=2)
     assert two.on_speech(5000, "") is Verdict.WAIT
     assert two.on_speech(5000, "no wait") is Verdict.STOP
-    assert two.on_words("Stop.", final=True) is Verdict.GO_ON
-    assert two.on_words("No, wait.", final=True) is Verdict.STOP
+    assert two.on_words("Stop.") is Verdict.GO_ON
+    assert two.on_words("No, wait.") is Verdict.STOP
 
 
 def test_a_reply_that_nobody_heard_yet_has_a_threshold_of_its_own() -> None:
@@ -53,10 +49,10 @@ def test_a_reply_that_nobody_heard_yet_has_a_threshold_of_its_own() -> None:
 
 def test_the_list_of_backchannels_is_the_users() -> None:
     german = heard(backchannels=("ja", "genau", "ach so"))
-    assert german.on_words("Ja, ach so.", final=True) is Verdict.GO_ON
-    assert german.on_words("Yeah.", final=True) is Verdict.STOP
-    assert heard(backchannels=()).on_words("Uh-huh.", final=True) is Verdict.STOP
-    assert heard(backchannels=("", "-")).on_words("Yes", final=True) is Verdict.STOP, "an empty one matches nothing"
+    assert german.on_words("Ja, ach so.") is Verdict.GO_ON
+    assert german.on_words("Yeah.") is Verdict.STOP
+    assert heard(backchannels=()).on_words("Uh-huh.") is Verdict.STOP
+    assert heard(backchannels=("", "-")).on_words("Yes") is Verdict.STOP, "an empty one matches nothing"
 
 
 @given(st.lists(st.sampled_from(BACKCHANNELS), min_size=1, max_size=6), st.sampled_from([", ", " ", "... ", "! "]))
@@ -66,4 +62,4 @@ def test_any_row_of_backchannels_is_one(words: list[str], between: str) -> None:
 
 @given(st.text(max_size=40), st.booleans(), st.integers(1, 4))
 def test_a_final_text_is_always_decided(text: str, audible: bool, min_words: int) -> None:
-    assert heard(audible, min_words=min_words).on_words(text, final=True) is not Verdict.WAIT
+    assert heard(audible, min_words=min_words).on_words(text) is not Verdict.WAIT

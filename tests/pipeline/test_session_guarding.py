@@ -143,7 +143,7 @@ def test_a_tool_runs_with_what_the_policy_made_of_its_arguments_or_not_at_all() 
         return Rewrite('{"on": false}')
 
     def never(subject: Subject) -> Any:
-        return Block("The lamp is not yours.")
+        return Block("The lamp is not yours.", reason="rule 7")
 
     tool = Tool(Pen())
     session(guarding=Guarding(policy=policy(tool_call=dim)), workflow=tool)
@@ -151,6 +151,7 @@ def test_a_tool_runs_with_what_the_policy_made_of_its_arguments_or_not_at_all() 
     tool = Tool(Pen())
     rig = session(guarding=Guarding(policy=policy(tool_call=never)), workflow=tool)
     assert not tool.ran and "The lamp is not yours." in tool.refused[0]
+    assert "rule 7" not in tool.refused[0], "why, the agent need not know"
     assert rig.said == ["It stays off."]
 
 

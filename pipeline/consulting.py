@@ -1,0 +1,179 @@
+"""Asks the workflow for an answer: nothing is done before it is on record, nothing passes that the policy forbids."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from antiphon.engines.protocols import ToolCall, Transcript
+from antiphon.pipeline.conversation import Conversation
+from antiphon.pipeline.events import PolicyEvent, ToolCallEvent, TranscriptEvent
+from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.policy import Outcome, PolicyDecision, TurnGuard, told_to_agent
+from antiphon.pipeline.reply import Emit
+from antiphon.pipeline.run import Run
+from antiphon.pipeline.session_settings import SessionSettings
+from antiphon.pipeline.workflow import CallPermit, TurnContext, Workflow, WorkflowEvent, pieces
+
+
+class Consulting:
+    """One per session.
+
+    :param seal: told of a turn that can no longer be taken back.
+    """
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        guarding: Guarding,
+        *,
+        session: str,
+        settings: SessionSettings,
+        conversation: Conversation,
+        seal: Callable[[int], None],
+    ) -> None:
+        self._workflow = workflow
+        self._guarding = guarding
+        self._session = session
+        self._settings = settings
+        self._conversation = conversation
+        self._seal = seal
+
+    def context(
+        self,
+        turn: int,
+        revision: int,
+        text: str,
+        *,
+        language: str | None = None,
+        committed: asyncio.Event | None = None,
+        on_committed: Callable[[], None] = lambda: None,
+    ) -> TurnContext:
+        """What a workflow is told of a turn."""
+        settings = self._settings
+        history = self._conversation.messages(max_turns=settings.history_turns, max_tokens=settings.history_tokens)
+        return TurnContext(
+            self._session, turn, revision, text, history, language, committed or asyncio.Event(), on_committed
+        )
+
+    def guard(self, run: Run, emit: Emit, language: str | None) -> TurnGuard:
+        """The policy at work on one run."""
+        guarding = self._guarding
+
+        def decided(decision: PolicyDecision) -> None:
+            emit(
+                PolicyEvent,
+                gate=decision.gate,
+                check=decision.check,
+                decision=decision.verdict,
+                reason=decision.reason,
+                tool=decision.tool,
+                took_ms=decision.took_ms,
+                approval_id=decision.approval_id,
+            )
+
+        async def committed() -> None:
+            await run.committed.wait()
+            self._at_barrier(run)
+            await self.settled()
+
+        return TurnGuard(
+            guarding.policy,
+            self._session,
+            run.turn,
+            decided,
+            asker=guarding.approvals,
+            committed=committed,
+            language=language,
+        )
+
+    async def judge_words(self, run: Run, heard: Transcript, guard: TurnGuard) -> Outcome:
+        """What was said, before anybody else knows of it."""
+        outcome = await guard.transcript(heard.text)
+        run.said = outcome.text if outcome.allowed else ""
+        return outcome
+
+    async def answer(
+        self, run: Run, heard: Transcript, guard: TurnGuard, emit: Emit
+    ) -> AsyncIterator[str | WorkflowEvent]:
+        """What the workflow answers to what the policy lets it hear, as far as the policy lets it be said."""
+        said = heard.text
+        if self._guarding.policy.transcript:
+            judging = asyncio.create_task(self.judge_words(run, heard, guard))
+            async for sign in _signs_of_life(judging):
+                yield sign
+            outcome = judging.result()
+            said = run.said or ""
+            emit(TranscriptEvent, role="user", text=said, language=heard.language, final=True)
+            run.told = True
+            if not outcome.allowed:
+                yield outcome.line
+                return
+        else:
+            guard.user_text = said
+        context = replace(
+            self.context(
+                run.turn,
+                run.revision,
+                said,
+                language=heard.language,
+                committed=run.committed,
+                on_committed=partial(self._at_barrier, run),
+            ),
+            _recorded=self.settled,
+            _before_call=partial(self._before_call, guard, emit),
+        )
+        guard.history = context.history
+        if not self._workflow.speculative:
+            await self.settled()  # what it does is not ours to know
+        async with aclosing(guard.speech(pieces(lambda: self._workflow.respond(context)))) as answer:  # type: ignore[type-var]
+            async for piece in answer:
+                yield piece
+
+    async def settled(self) -> None:
+        """Wait until all that was noted is on record.
+
+        :raises AntiphonError: it cannot be put there.
+        """
+        if self._guarding.journal is not None:
+            await self._guarding.journal.settled()
+
+    async def before_sound(self, run: Run, text: str, *, filler: bool) -> None:
+        """This is about to be heard: it is put on record first."""
+        if self._guarding.journal is not None:
+            self._guarding.journal.note_speaking(text, turn=run.turn, filler=filler)
+            await self.settled()
+
+    async def _before_call(self, guard: TurnGuard, emit: Emit, call: ToolCall) -> CallPermit:
+        """A tool is about to run: first the record, then the policy."""
+        emit(ToolCallEvent, call_id=call.id, name=call.name, arguments=call.arguments)
+        await self.settled()
+        outcome = await guard.tool_call(call.name, call.arguments, call.id)
+        if outcome.allowed:
+            return CallPermit(True, outcome.text)
+        return CallPermit(False, call.arguments, told_to_agent(outcome))
+
+    def _at_barrier(self, run: Run) -> None:
+        """The workflow is about to have an effect: from now on the turn cannot be reopened.
+
+        :raises asyncio.CancelledError: it just was, and the cancellation has not reached the workflow yet.
+        """
+        if run.void:
+            raise asyncio.CancelledError
+        self._seal(run.turn)
+
+
+_SIGN_S = 5.0
+
+
+async def _signs_of_life(work: asyncio.Task[Any]) -> AsyncIterator[str]:
+    """No text, now and then, until the work is done: whoever waits for text knows that somebody is at work."""
+    try:
+        while not (await asyncio.wait((work,), timeout=_SIGN_S))[0]:
+            yield ""
+    finally:
+        work.cancel()

@@ -1,0 +1,78 @@
+"""Who speaks next: runs stand in line for the floor, first come, first heard. Holds the tasks of one session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from antiphon.pipeline.run import Run
+
+
+class Line:
+    """One per session.
+
+    :param on_leave: told whenever a run has left the line.
+    """
+
+    def __init__(self, on_leave: Callable[[], None]) -> None:
+        self._on_leave = on_leave
+        self._runs: list[Run] = []
+        self._working: set[asyncio.Task[None]] = set()
+        self._helpers: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anybody stands in it."""
+        return bool(self._runs)
+
+    def open(self, group: asyncio.TaskGroup) -> None:
+        """From now on tasks are started, in this group."""
+        self._group = group
+
+    def join(self, run: Run, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a run's work behind those before it. It leaves the line however its task ends, even unstarted."""
+        assert self._group is not None
+        self._runs.append(run)
+        self._advance()
+        task = self._group.create_task(work, name=f"turn-{run.turn}.{run.revision}")
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        task.add_done_callback(lambda _: self._leave(run))
+        return task
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a helping task."""
+        assert self._group is not None
+        task = self._group.create_task(work)
+        self._helpers.add(task)
+        task.add_done_callback(self._helpers.discard)
+        return task
+
+    def committed(self) -> list[Run]:
+        """What is being said, or will be."""
+        return [run for run in self._runs if run.committed.is_set() and not run.void]
+
+    def replies(self) -> list[Run]:
+        """The same, without what was stopped."""
+        return [run for run in self.committed() if not run.interrupted]
+
+    async def settled(self) -> None:
+        """Wait until no run and no helping task is left."""
+        while pending := self._working | self._helpers:
+            await asyncio.wait(pending)
+
+    def cancel(self) -> None:
+        """Cancel every task."""
+        for task in [*self._working, *self._helpers]:
+            task.cancel()
+
+    def _leave(self, run: Run) -> None:
+        self._on_leave()
+        self._runs.remove(run)
+        self._advance()
+
+    def _advance(self) -> None:
+        """Who is first in line has the floor."""
+        if self._runs:
+            self._runs[0].floor.set()
