@@ -53,14 +53,14 @@ bench: setup-dev
 	@$(BIN)/antiphon models pull --all
 	@test -n "$(CLIPS)" || { echo "bench: give a folder of clips with index.tsv: make bench CLIPS=folder"; exit 2; }
 	@$(BIN)/antiphon bench run configs/tiny.yaml configs/local.yaml configs/webrtcvad.yaml --clips "$(CLIPS)" \
-		--where lang=en --where "speech_end_s=?*" --limit 20 --starts 2 --out out/bench --force
+		--where lang=en --where "speech_end_s=?*" --limit 20 --starts 3 --barge-in 6 --out out/bench --force
 
 bench-peers: setup-dev
 	@$(BIN)/antiphon models pull --all
 	@test -n "$(CLIPS)" || { echo "bench-peers: give a folder of clips with index.tsv: make bench-peers CLIPS=folder"; exit 2; }
 	@$(BIN)/antiphon bench peers install
 	@$(BIN)/antiphon bench run configs/tiny.yaml configs/local.yaml configs/webrtcvad.yaml --clips "$(CLIPS)" \
-		--where lang=en --where "speech_end_s=?*" --limit 20 --starts 2 --out out/bench-peers --force \
+		--where lang=en --where "speech_end_s=?*" --limit 20 --starts 3 --barge-in 6 --out out/bench-peers --force \
 		--peer pipecat --peer livekit --peer agents.voice
 
 bench-components: setup-dev

@@ -34,7 +34,7 @@ class Lever:
 LEVERS = (
     Lever("speculation", "the answer is begun at the first silence", "speculation.enabled", "false"),
     Lever("hearing_ahead", "speech is transcribed while it goes on", "speculation.rerun_ms", "0", speculates=True),
-    Lever("prefill", "sure words are evaluated by the LLM ahead", "speculation.prefill", "false", speculates=True),
+    Lever("prefill", "likely words are evaluated by the LLM ahead", "speculation.prefill", "false", speculates=True),
     Lever("window", "Whisper's encoder sees 8 s, not 30", "stt.window_floor_s", "30"),
     Lever("slices", "the voice's graph is cut, and decoded in slices", "tts.slice_frames", "[4000]"),
     Lever("first_clause", "the first clause is spoken, not the first sentence", "text.first_clause", "false"),

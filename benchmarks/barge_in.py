@@ -1,31 +1,23 @@
 """How soon a reply falls silent when somebody speaks into it, and what noise does to it.
 
-    python -m antiphon.benchmarks.barge_in --config tiny.yaml --clips DIR [--where lang=en] [--limit N]
-
-Each clip of `DIR` (an `index.tsv` as for `antiphon bench run`) is played into a long reply, in real time, with the
-configured VAD, turn detector, STT and TTS. Time zero is the first speech sample of the clip, by ground truth; the end
-is the last audible sample of the reply. A clip without speech must stop nothing: its reply has to go on to its end,
-every sample of it. The room has no echo here: see docs/echo.md for that.
+A clip is played into a long reply, in real time, with the configured VAD, turn detector, STT and TTS. Time zero is the
+first speech sample of the clip, by ground truth; the end is the last audible sample of the reply. A clip without speech
+must stop nothing: its reply has to go on to its end. The room has no echo here: see docs/echo.md for that.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
-from antiphon.benchmarks.clips import RATE_HZ, Clip, load_clips
-from antiphon.benchmarks.records import Summary
-from antiphon.benchmarks.stats import summary
+from antiphon.benchmarks.clips import RATE_HZ, Clip
+from antiphon.benchmarks.records import BargeInRecord
 from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.pipeline.build import Assembly
-from antiphon.pipeline.config import load_config
 from antiphon.pipeline.events import Event, Interrupted, PlaybackPaused, PlaybackResumed, TranscriptEvent
 from antiphon.pipeline.reply import AUDIBLE
 from antiphon.pipeline.transports.recording import PlayedFrame, RecordingTransport
@@ -37,54 +29,65 @@ LONG = (
 )
 INTO_S = 1.5
 """So far into the reply the clip begins."""
+TOO_EARLY = "the reply ended before the clip began"
+PATIENCE_S = 30.0
+"""How long the reply may go on after the clip."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    clip: str
-    speech: bool
-    stop_ms: float | None
-    """From the first speech sample to the last audible sample before the silence; None: it never fell silent."""
-    decided_ms: float | None
-    """From the first speech sample to the decision that it is an interruption; None: there was none."""
-    resumed: bool
-    whole: bool
-    """The reply was heard to its end."""
+async def barge_in(assembly: Assembly, clip: Clip) -> BargeInRecord:
+    """Play one clip into a reply, in a session of its own.
 
-    @property
-    def right(self) -> bool:
-        """Speech stopped the reply; noise did not."""
-        return (self.decided_ms is not None) if self.speech else self.whole
-
-
-async def measure(assembly: Assembly, clip: Clip) -> Outcome:
-    """Play one clip into a reply."""
+    :raises ClipError: the clip cannot be read.
+    """
     samples = clip.samples()
-    loop = asyncio.get_running_loop()
-    events: list[Event] = []
-    reply_began = asyncio.Event()
+    listener = _Listener()
+    transport = RecordingTransport(listener.frames(samples), paced=True)
+    transport.capabilities = replace(transport.capabilities, greets=False)
+    session = assembly.session(transport, workflow=as_workflow(_nothing), sinks=[listener.watch])
+    running = asyncio.create_task(session.run())
+    try:
+        await asyncio.sleep(0.1)
+        session.say(LONG)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(INTO_S + len(samples) / RATE_HZ + PATIENCE_S):
+                over = asyncio.ensure_future(listener.reply_over.wait())
+                await asyncio.wait({over, running}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()  # raises what ended the session
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+    if listener.clip_began_s is None:
+        return BargeInRecord(clip=clip.name, speech=clip.has_speech, right=False, why=TOO_EARLY)
+    return _judged(clip, listener.events, transport.played, listener.clip_began_s)
 
-    reply_over = asyncio.Event()
 
-    def watch(event: Event) -> None:
-        events.append(event)
+class _Listener:
+    """Watches the reply, and speaks into it."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.reply_over = asyncio.Event()
+        self.clip_began_s: float | None = None
+        """On the stream clock."""
+        self._due_s: float | None = None
+
+    def watch(self, event: Event) -> None:
+        self.events.append(event)
         if event.type == "audio_started":
-            reply_began.set()
+            self._due_s = event.t_s + INTO_S
         elif isinstance(event, Interrupted) or (isinstance(event, TranscriptEvent) and event.turn == 0):
-            reply_over.set()
+            self.reply_over.set()
 
-    began_s: list[float] = []
-
-    async def frames() -> AsyncIterator[AudioFrame]:
-        # Silence until the reply has played for a while, then the clip, then silence until the session is stopped.
-        origin_s = loop.time()
-        position = 0
+    async def frames(self, clip: Samples) -> AsyncIterator[AudioFrame]:
+        """Silence until the reply has played for a while, then the clip, then silence for ever; paced."""
+        loop = asyncio.get_running_loop()
+        origin_s, position, size = loop.time(), 0, RATE_HZ // 50
         left: Samples = np.empty(0, dtype=np.float32)
-        size = RATE_HZ // 50
         while True:
-            if not began_s and reply_began.is_set() and loop.time() >= due_s():
-                began_s.append(position / RATE_HZ)
-                left = samples
+            if self.clip_began_s is None and self._due_s is not None and loop.time() >= self._due_s:
+                self.clip_began_s = position / RATE_HZ
+                left = clip
             block = np.zeros(size, dtype=np.float32)
             block[: len(left[:size])] = left[:size]
             left = left[size:]
@@ -92,45 +95,24 @@ async def measure(assembly: Assembly, clip: Clip) -> Outcome:
             await asyncio.sleep(max(0.0, origin_s + position / RATE_HZ - loop.time()))
             yield AudioFrame(block, RATE_HZ, (position - size) / RATE_HZ)
 
-    def due_s() -> float:
-        return next(event.t_s for event in events if event.type == "audio_started") + INTO_S
 
-    async def nothing(text: str) -> str:
-        return "Yes?"
-
-    transport = RecordingTransport(frames(), paced=True)
-    session = assembly.session(transport, workflow=as_workflow(nothing), sinks=[watch])
-    running = asyncio.create_task(session.run())
-    await asyncio.sleep(0.1)
-    session.say(LONG)
-    await reply_began.wait()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(INTO_S + len(samples) / RATE_HZ + 30.0):
-            await reply_over.wait()
-    running.cancel()
-    await asyncio.wait({running})
-    if not began_s:
-        raise SystemExit(f"{clip.name}: the reply ended before the clip began")
-    return _judged(clip, events, transport, began_s[0])
+async def _nothing(text: str) -> str:
+    return "Yes?"
 
 
-def _judged(clip: Clip, events: Sequence[Event], transport: RecordingTransport, began_s: float) -> Outcome:
+def _judged(clip: Clip, events: Sequence[Event], played: Sequence[PlayedFrame], began_s: float) -> BargeInRecord:
     first_s = began_s + (clip.speech_start_s or 0.0)
-    paused = next((event for event in events if isinstance(event, PlaybackPaused)), None)
-    stopped = next((event for event in events if isinstance(event, Interrupted)), None)
+    paused = any(isinstance(event, PlaybackPaused) for event in events)
     resumed = any(isinstance(event, PlaybackResumed) for event in events)
-    silent_s = None
-    if stopped is not None:
-        silent_s = _last_audible_s([piece for piece in transport.played if piece.mark == 0])
-    decided_s = None if stopped is None else stopped.audio_s
-    whole = paused is None or (stopped is None and resumed)
-    return Outcome(
-        clip.name,
-        clip.has_speech,
-        None if silent_s is None else 1000 * (silent_s - first_s),
-        None if decided_s is None else 1000 * (decided_s - first_s),
-        resumed,
-        whole and stopped is None,
+    stopped = next((event for event in events if isinstance(event, Interrupted)), None)
+    silent_s = None if stopped is None else _last_audible_s([piece for piece in played if piece.mark == 0])
+    whole = stopped is None and (resumed or not paused)
+    return BargeInRecord(
+        clip=clip.name,
+        speech=clip.has_speech,
+        stop_ms=None if silent_s is None else round(1000 * (silent_s - first_s), 1),
+        decided_ms=None if stopped is None else round(1000 * (stopped.audio_s - first_s), 1),
+        right=stopped is not None if clip.has_speech else whole,
     )
 
 
@@ -140,51 +122,3 @@ def _last_audible_s(pieces: Sequence[PlayedFrame]) -> float | None:
         if len(loud):
             return piece.start_s + float(loud[-1] + 1) / piece.frame.rate_hz
     return None
-
-
-def report(outcomes: Sequence[Outcome]) -> list[str]:
-    """The table's lines."""
-    speech = [one for one in outcomes if one.speech]
-    noise = [one for one in outcomes if not one.speech]
-
-    def line(name: str, values: Summary) -> str:
-        p50, p95, most = (0.0 if value is None else value for value in (values.p50, values.p95, values.max))
-        return f"{name:36} n {values.n:3}  p50 {p50:6.0f}  p95 {p95:6.0f}  max {most:6.0f} ms"
-
-    lines = [
-        line("first speech sample -> silence", summary(one.stop_ms for one in speech)),
-        line("first speech sample -> decided", summary(one.decided_ms for one in speech)),
-        f"interruptions found                  {sum(one.right for one in speech)} of {len(speech)}",
-    ]
-    if noise:
-        stopped = sum(not one.right for one in noise)
-        lines.append(f"replies that noise stopped           {stopped} of {len(noise)}")
-    return lines
-
-
-async def run(config: str, clips: Sequence[Clip]) -> list[Outcome]:
-    loaded = load_config(config, overrides=["session.greeting=null"])
-    outcomes = []
-    async with Assembly(loaded, needs_llm=False) as assembly:
-        for clip in clips:
-            outcomes.append(outcome := await measure(assembly, clip))
-            stop = "-" if outcome.stop_ms is None else f"{outcome.stop_ms:.0f} ms"
-            sys.stderr.write(f"{clip.name:50} {stop:>8} {'' if outcome.right else 'WRONG'}\n")
-    return outcomes
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--config", default="tiny.yaml", help="a YAML file, or the name of a packaged one")
-    parser.add_argument("--clips", type=Path, required=True, help="a folder of 16 kHz WAVs with index.tsv")
-    parser.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE")
-    parser.add_argument("--limit", type=int, default=None, metavar="N", help="at most N clips, spread over the index")
-    arguments = parser.parse_args()
-    clips = load_clips(arguments.clips, where=arguments.where)
-    if arguments.limit is not None and len(clips) > arguments.limit:
-        clips = [clips[round(at * (len(clips) - 1) / max(1, arguments.limit - 1))] for at in range(arguments.limit)]
-    sys.stdout.write("\n".join(report(asyncio.run(run(arguments.config, clips)))) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from antiphon.benchmarks.records import ConfigResult, StageTimes, TurnRecord
+from antiphon.benchmarks.records import BargeInRecord, ConfigResult, StageTimes, TurnRecord
 from antiphon.benchmarks.stats import ratio_of_sums, summary
 
 _OUTCOMES = ("answered", "cutoff", "missed", "failed")
@@ -24,6 +24,7 @@ def summarise(
     ready_s: float | None = None,
     one_breath: Iterable[str] = (),
     notes: Sequence[str] = (),
+    barge_ins: Sequence[BargeInRecord] = (),
 ) -> ConfigResult:
     """Cold turns are in `ttfa_cold_ms` and in the records, and count nowhere else.
 
@@ -38,6 +39,8 @@ def summarise(
     costs = [record.cpu_s for record in turns if record.cpu_s is not None]
     wasted = [record.wasted_s for record in turns if record.wasted_s is not None]
     scored = [record for record in turns if record.words is not None]
+    spoken_into = [record for record in barge_ins if record.speech]
+    noise_into = [record for record in barge_ins if not record.speech]
     return ConfigResult(
         config=config,
         settings=dict(settings or {}),
@@ -67,10 +70,14 @@ def summarise(
         cpu_s_per_turn=_per_turn(cpu_s, costs, turns),
         peak_rss_mb=None if peak_rss_mb is None else round(peak_rss_mb, 1),
         underruns=sum(record.underruns for record in warm),
+        barge_in_stop_ms=summary(record.stop_ms for record in spoken_into) if spoken_into else None,
+        missed_interruption_rate=_rate(sum(not record.right for record in spoken_into), spoken_into),
+        false_interruption_rate=_rate(sum(not record.right for record in noise_into), noise_into),
         ready_s=None if ready_s is None else round(ready_s, 3),
         stages_p50_ms=_stages([record for record in turns if record.outcome == "answered"]),
         notes=tuple(notes),
         turn_records=tuple(records),
+        barge_in_records=tuple(barge_ins),
     )
 
 
@@ -83,7 +90,7 @@ def _cold_over_warm(records: Sequence[TurnRecord], warm: Sequence[TurnRecord]) -
     return round(statistics.median(ratios), 3) if ratios else None
 
 
-def _rate(count: int, of: Sequence[TurnRecord]) -> float | None:
+def _rate(count: int, of: Sequence[object]) -> float | None:
     return round(count / len(of), 6) if of else None
 
 

@@ -91,8 +91,23 @@ class TurnRecord:
     underrun_ms: float = 0.0
     cached_tokens: int | None = None
     prompt_tokens: int | None = None
-    barge_in_stop_ms: float | None = None
-    false_interruption: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BargeInRecord:
+    """One clip that was played into a long reply."""
+
+    clip: str
+    speech: bool
+    """Somebody speaks in it; a clip without speech must stop nothing."""
+    stop_ms: float | None = None
+    """From the first speech sample to the last audible sample of the reply; None: it went on to its end."""
+    decided_ms: float | None = None
+    """From the first speech sample to the decision that it is an interruption; None: there was none."""
+    right: bool
+    """Speech stopped the reply; noise left every sample of it to be heard."""
+    why: str = ""
+    """What went wrong, where nothing could be measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +162,17 @@ class ConfigResult:
     peak_rss_mb: float | None = None
     underruns: int = 0
     barge_in_stop_ms: Summary | None = None
+    """From the first speech sample of clips played into replies to silence; None: not measured (`--barge-in`)."""
+    missed_interruption_rate: float | None = None
+    """Of clips with speech that were played into replies: the reply went on."""
     false_interruption_rate: float | None = None
+    """Of clips without speech that were played into replies: the reply was ended."""
     ready_s: float | None = None
     """From start to ready for the first turn."""
     stages_p50_ms: StageTimes = field(default_factory=StageTimes)
     notes: tuple[str, ...] = ()
     turn_records: tuple[TurnRecord, ...] = ()
+    barge_in_records: tuple[BargeInRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from antiphon.benchmarks.barge_in import barge_in
 from antiphon.benchmarks.clips import Clip
 from antiphon.benchmarks.drive import Observation, Patience, play_clips
 from antiphon.benchmarks.feed import Track
@@ -15,7 +16,7 @@ from antiphon.benchmarks.judge import judge
 from antiphon.benchmarks.meter import Meter
 from antiphon.benchmarks.metrics import summarise
 from antiphon.benchmarks.own import AntiphonSubject
-from antiphon.benchmarks.records import ConfigResult, TurnRecord
+from antiphon.benchmarks.records import BargeInRecord, ConfigResult, TurnRecord
 from antiphon.benchmarks.subject import Subject
 from antiphon.benchmarks.words import prepare
 from antiphon.engines.testing import run_virtual
@@ -36,7 +37,8 @@ class Options:
     warmup: int = 1
     """Turns played first, which do not count; the very first is the cold one. With 0 the first clip is cold."""
     starts: int = 1
-    """How often a subject is started and loaded: each start gives one cold turn, on a clip of its own."""
+    """How often a subject is started and loaded: each start gives one cold turn, on a clip of its own. Those after the
+    first are in processes of their own, where the subject can be started in one (:attr:`Entry.fresh`)."""
     concurrency: tuple[int, ...] = (1,)
     """Numbers of sessions at the same time; each gives a result of its own."""
     stagger_s: float = 0.7
@@ -48,16 +50,20 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One clip has been judged."""
+    """One clip has been judged, as a turn or as a word into a reply."""
 
     subject: str
     concurrency: int
     done: int
     total: int
-    record: TurnRecord
+    record: TurnRecord | BargeInRecord
 
 
 OnProgress = Callable[[Progress], None]
+
+
+StartAfresh = Callable[[Sequence[Clip], Patience], Awaitable[TurnRecord]]
+"""Starts a subject in a new process; what its first turn, on the last of the clips, was like."""
 
 
 @dataclass(slots=True)
@@ -66,6 +72,8 @@ class Entry:
 
     subject: Subject
     settings: dict[str, Any] = field(default_factory=dict)
+    fresh: StartAfresh | None = None
+    """None: it is entered again, which starts peers' processes anew."""
     records: dict[int, list[TurnRecord]] = field(default_factory=dict)
     """By concurrency."""
     cold: list[TurnRecord] = field(default_factory=list)
@@ -75,9 +83,10 @@ class Entry:
     """Of all turns together, by concurrency."""
     notes: list[str] = field(default_factory=list)
     late_s: float = 0.0
+    barge_ins: list[BargeInRecord] = field(default_factory=list)
 
     def results(self, clips: Sequence[Clip]) -> list[ConfigResult]:
-        """One for each concurrency that has turns; the cold turns are with the lowest."""
+        """One for each concurrency that has turns; the cold turns and the barge-ins are with the lowest."""
         notes = list(self.notes)
         if self.late_s > LATE_S:
             notes.append(f"input came up to {self.late_s * 1000:.0f} ms late: the machine was busy")
@@ -92,6 +101,7 @@ class Entry:
                 ready_s=self.ready_s,
                 one_breath=[clip.name for clip in clips if clip.has_speech and not clip.pauses_ms],
                 notes=notes,
+                barge_ins=self.barge_ins if number == min(self.records) else (),
             )
             for number, records in sorted(self.records.items())
             if records or self.cold
@@ -131,11 +141,15 @@ async def run_turn_about(
     clips: Sequence[Clip],
     options: Options | None = None,
     on_progress: OnProgress | None = None,
+    *,
+    into_replies: Sequence[Clip] = (),
 ) -> None:
     """Play each clip to every subject in turn before the next clip; what was measured stands in the entries.
 
     So whatever else goes on in the machine meets all of them alike. If it is cancelled, the entries hold what was
     measured until then.
+
+    :param into_replies: clips that are played into long replies afterwards, to subjects that can be asked for one.
     """
     options = options or Options()
     prepare(clip.lang for clip in clips if clip.transcript)
@@ -156,11 +170,16 @@ async def run_turn_about(
             else:
                 for entry in entries:
                     await _side_by_side(entry, groups, number, options, on_progress)
+        await _into_replies(entries, into_replies, on_progress)
     for number in range(1, options.starts if spoken else 0):
+        track = spoken[-1 - number % len(spoken)]
         async with AsyncExitStack() as stack:
             for entry in entries:
-                await stack.enter_async_context(entry.subject)
-                await _cold_turn(entry, spoken[-1 - number % len(spoken)], options, on_progress)
+                if entry.fresh is not None:
+                    _keep_cold(entry, await entry.fresh([track.clip], options.patience), options, on_progress)
+                else:
+                    await stack.enter_async_context(entry.subject)
+                    await _cold_turn(entry, track, options, on_progress)
 
 
 def dialogues(clips: Sequence[Clip]) -> list[list[Clip]]:
@@ -230,10 +249,23 @@ async def _cold_turn(
     entry: Entry, track: Track, options: Options, on_progress: OnProgress | None, meter: Meter | None = None
 ) -> None:
     for seen in await play_clips(entry.subject, [track], options.patience, meter):
-        record = judge(seen, run=0, cold=True)
-        entry.cold.append(record)
-        if on_progress:
-            on_progress(Progress(entry.subject.name, 1, len(entry.cold), options.starts, record))
+        _keep_cold(entry, judge(seen, run=0, cold=True), options, on_progress)
+
+
+def _keep_cold(entry: Entry, record: TurnRecord, options: Options, on_progress: OnProgress | None) -> None:
+    entry.cold.append(record)
+    if on_progress:
+        on_progress(Progress(entry.subject.name, 1, len(entry.cold), options.starts, record))
+
+
+async def _into_replies(entries: Sequence[Entry], clips: Sequence[Clip], on_progress: OnProgress | None) -> None:
+    for clip in clips:
+        for entry in entries:
+            if isinstance(entry.subject, AntiphonSubject) and not entry.subject.finished_recording:
+                record = await barge_in(entry.subject.assembly, clip)
+                entry.barge_ins.append(record)
+                if on_progress:
+                    on_progress(Progress(entry.subject.name, 1, len(entry.barge_ins), len(clips), record))
 
 
 async def _one_by_one(

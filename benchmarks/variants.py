@@ -21,7 +21,7 @@ from antiphon.benchmarks.run import Entry, OnProgress, Options, run_turn_about
 from antiphon.benchmarks.shared_host import SharedHost
 from antiphon.engines.errors import AntiphonError
 from antiphon.engines.host import EngineHost
-from antiphon.pipeline.config import Config
+from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.machine import this_machine
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,17 @@ def without_replays(config: Config) -> list[str]:
         for number, block in enumerate(config.tts)
         if getattr(block.options, "cache_mb", 0)
     ]
+
+
+def load_without_replays(source: str, overrides: Sequence[str] = ()) -> Config:
+    """A configuration whose TTS does not play again what it has spoken before: clips that get the same answer, and the
+    runs after the first, would seem faster than they are.
+
+    :raises ConfigError: it is not valid.
+    """
+    config = load_config(source, overrides=overrides)
+    more = without_replays(config)
+    return load_config(source, overrides=[*overrides, *more]) if more else config
 
 
 def fixed_settings(overrides: Sequence[str]) -> dict[str, str]:

@@ -144,7 +144,7 @@ def _rss(result: ConfigResult) -> Child:
     return texts.NONE if result.peak_rss_mb is None else f"{texts.plain(result.peak_rss_mb)}{NBSP}MB"
 
 
-NO_BARGE_IN = "not measured: this version has no barge-in"
+NO_BARGE_IN = "not measured: antiphon bench run --barge-in N plays clips into replies"
 GROUPS: Sequence[tuple[str, Sequence[Line]]] = (
     (
         "Turns",
@@ -204,6 +204,8 @@ GROUPS: Sequence[tuple[str, Sequence[Line]]] = (
         "Barge-in",
         (
             Line("stop time p50", _of("p50", "barge_in_stop_ms"), NO_BARGE_IN),
+            Line("stop time p95", _of("p95", "barge_in_stop_ms"), NO_BARGE_IN),
+            Line("missed interruptions", lambda result: texts.rate(result.missed_interruption_rate), NO_BARGE_IN),
             Line("false interruptions", lambda result: texts.rate(result.false_interruption_rate), NO_BARGE_IN),
         ),
     ),

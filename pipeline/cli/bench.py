@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 
 from antiphon.benchmarks.clips import Clip, load_clips
+from antiphon.benchmarks.fresh import FreshStart
 from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.run import Entry, Options, run_turn_about, spread
-from antiphon.benchmarks.variants import without_replays
+from antiphon.benchmarks.variants import load_without_replays
 from antiphon.engines.errors import AntiphonError
 from antiphon.pipeline.cli import bench_peers
 from antiphon.pipeline.cli.bench_ablate import ablate
@@ -42,7 +43,6 @@ from antiphon.pipeline.cli.bench_show import Reporter
 from antiphon.pipeline.cli.bench_sweep import sweep
 from antiphon.pipeline.cli.bench_tools import tools
 from antiphon.pipeline.cli.common import SetOption, explained
-from antiphon.pipeline.config import Config, load_config
 
 app = typer.Typer(help="Measure how fast, how accurate, and at what cost.", no_args_is_help=True)
 
@@ -66,6 +66,14 @@ def run(
     concurrency: Annotated[
         str, typer.Option(metavar="N,N,...", help="Sessions at the same time; each number is measured by itself.")
     ] = "1",
+    barge_in: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Afterwards, play N clips with speech (and all those of the folder without) into long replies.",
+            min=0,
+        ),
+    ] = 0,
     overrides: SetOption = None,
     peer: bench_peers.PeerOption = None,
     peer_models: bench_peers.PeerModelsOption = None,
@@ -84,7 +92,11 @@ def run(
     chosen = spread(load_clips(clips, where=where or ()), limit)
     settings = dict(part.split("=", 1) for part in overrides or () if "=" in part)
     entries = [
-        Entry(AntiphonSubject(name, _load(source, overrides or ())), settings)
+        Entry(
+            AntiphonSubject(name, load_without_replays(source, overrides or ())),
+            settings,
+            fresh=FreshStart(name, source, tuple(overrides or ())),
+        )
         for source, name in zip(configs, distinct_names(configs), strict=True)
     ]
     peers: list[Entry] = []
@@ -97,25 +109,28 @@ def run(
         groups[0] += more + peers
         entries += more
     refuse_to_overwrite(out, force=force)
-    frame = result_frame("run", configs, clips, chosen, where=where or (), overrides=overrides or (), options=options)
+    frame = result_frame(
+        "run", configs, clips, chosen, where=where or (), overrides=overrides or (), options=options, barge_in=barge_in
+    )
+    into_replies = spread([clip for clip in chosen if clip.has_speech], barge_in)
+    if barge_in:
+        into_replies += [clip for clip in load_clips(clips) if not clip.has_speech]
     frame = replace(frame, command=" ".join([frame.command, *bench_peers.peer_words(peer or (), peer_models)]))
     console = Console(highlight=False)
-    stopped = measure(groups, chosen, options, console)
+    stopped = measure(groups, chosen, options, console, into_replies)
     results, beside = (
         tuple(result for entry in those for result in entry.results(chosen)) for those in (entries, peers)
     )
     finish(replace(frame, configs=results, peers=beside), out, console, stopped)
 
 
-def _load(source: str, overrides: Sequence[str]) -> Config:
-    """A configuration whose TTS does not play again what it has spoken before: clips that get the same answer, and the
-    runs after the first, would seem faster than they are."""
-    config = load_config(source, overrides=overrides)
-    more = without_replays(config)
-    return load_config(source, overrides=[*overrides, *more]) if more else config
-
-
-def measure(groups: Sequence[Sequence[Entry]], chosen: Sequence[Clip], options: Options, console: Console) -> Stopped:
+def measure(
+    groups: Sequence[Sequence[Entry]],
+    chosen: Sequence[Clip],
+    options: Options,
+    console: Console,
+    into_replies: Sequence[Clip],
+) -> Stopped:
     """Measure groups one after the other; the subjects of one group are played to turn about.
 
     :returns: what ended it early (an engine that cannot be loaded, Ctrl-C), for :func:`finish`; the entries hold what
@@ -125,7 +140,7 @@ def measure(groups: Sequence[Sequence[Entry]], chosen: Sequence[Clip], options: 
     async def all_groups() -> None:
         with Reporter(console) as reporter:
             for group in groups:
-                await run_turn_about(group, chosen, options, reporter.on_progress)
+                await run_turn_about(group, chosen, options, reporter.on_progress, into_replies=into_replies)
 
     try:
         asyncio.run(all_groups())

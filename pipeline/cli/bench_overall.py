@@ -17,6 +17,7 @@ from antiphon.benchmarks.records import ConfigResult, Summary, TurnRecord
 from antiphon.benchmarks.run import Progress as Turn
 from antiphon.engines.errors import AntiphonError
 from antiphon.pipeline.cli.bench_parts import Stopped
+from antiphon.pipeline.cli.bench_show import told
 
 
 def until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> Stopped:
@@ -61,7 +62,8 @@ class Overall:
 
     def on_turn(self, turn: Turn) -> None:
         """A turn of a variant has been judged."""
-        self.tell(turn.subject, turn.record.clip, told(turn.record), counts=not turn.record.cold)
+        record = turn.record
+        self.tell(turn.subject, record.clip, told(record), counts=not (isinstance(record, TurnRecord) and record.cold))
 
     def tell(self, who: str, clip: str, what: str, *, counts: bool = True) -> None:
         self._done += counts
@@ -71,12 +73,6 @@ class Overall:
             self._console.print(Text("  ".join(filter(None, (count, who, clip, what)))), soft_wrap=True)
         else:
             self._bar.update(self._task, completed=self._done, description="  ".join(filter(None, (who, clip, what))))
-
-
-def told(record: TurnRecord) -> str:
-    if record.ttfa_ms is not None:
-        return f"{record.ttfa_ms:.0f} ms"
-    return record.outcome.replace("_", " ") + (f": {record.why}" if record.why else "")
 
 
 def new_table(*columns: str, left: int = 1) -> Table:

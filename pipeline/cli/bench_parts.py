@@ -41,7 +41,12 @@ WarmupOption = Annotated[
 ]
 StartsOption = Annotated[
     int,
-    typer.Option("--starts", metavar="N", help="How often the engines are loaded; each load gives a cold turn.", min=1),
+    typer.Option(
+        "--starts",
+        metavar="N",
+        help="How often the engines are loaded, after the first time in new processes; each load gives a cold turn.",
+        min=1,
+    ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the result of another run.")]
 
@@ -55,6 +60,7 @@ def result_frame(
     where: Sequence[str] = (),
     overrides: Sequence[str] = (),
     options: Options | None = None,
+    barge_in: int = 0,
 ) -> BenchResult:
     """A result without numbers: when, where, with what. Folders stand in it by their names alone."""
     options = options or Options()
@@ -67,6 +73,7 @@ def result_frame(
         ("--warmup", options.warmup, 1),
         ("--starts", options.starts, 1),
         ("--concurrency", ",".join(map(str, options.concurrency)), "1"),
+        ("--barge-in", barge_in, 0),
     ):
         words += [] if value == default else [name, str(value)]
     return BenchResult(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from antiphon.benchmarks.fresh import FreshStart
 from antiphon.benchmarks.own import AntiphonSubject
 from antiphon.benchmarks.peers.address import shown_url
 from antiphon.benchmarks.peers.catalog import PEERS, PeerSpec, default_folder, find_peer
@@ -80,7 +82,8 @@ def add_peers(
     if any(peer.finished_recording for peer in peers) and isinstance(subject, AntiphonSubject):
         # Engines of its own: those of the live one would know the prompt of the clip that it has just heard.
         given = AntiphonSubject(subject.name, subject.config, finished_recording=True)
-        more.append(Entry(given, dict(first.settings)))
+        start = replace(first.fresh, finished_recording=True) if isinstance(first.fresh, FreshStart) else None
+        more.append(Entry(given, dict(first.settings), fresh=start))
     return more, [Entry(peer, peer.settings) for peer in peers]
 
 

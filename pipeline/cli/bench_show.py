@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from antiphon.benchmarks.records import ConfigResult, Summary, TurnRecord
+from antiphon.benchmarks.records import BargeInRecord, ConfigResult, Summary, TurnRecord
 from antiphon.benchmarks.run import Progress as Step
 
 _STYLES = {
@@ -54,23 +54,40 @@ class Reporter:
             self._bars.stop()
 
     def on_progress(self, step: Step) -> None:
+        record = step.record
+        cold = isinstance(record, TurnRecord) and record.cold
         name = step.subject + (f" x{step.concurrency}" if step.concurrency > 1 else "")
+        if isinstance(record, BargeInRecord):
+            name += " barge-in"
         if self._bars is None:
-            count = "cold" if step.record.cold else f"{step.done}/{step.total}"
-            self._console.print(Text(f"{name}  {count}  {step.record.clip}  {_told(step.record)}"), soft_wrap=True)
+            count = "cold" if cold else f"{step.done}/{step.total}"
+            self._console.print(Text(f"{name}  {count}  {record.clip}  {told(record)}"), soft_wrap=True)
             return
-        key = (step.subject, step.concurrency)
+        key = (name, step.concurrency)
         if key not in self._tasks:
             self._tasks[key] = self._bars.add_task(name, total=step.total, last="")
-        last = f"[{_STYLES[step.record.outcome]}]{escape(_told(step.record))}[/]"
-        if step.record.cold:
+        last = f"[{_style(record)}]{escape(told(record))}[/]"
+        if cold:
             self._bars.update(self._tasks[key], last=f"cold: {last}")
         else:
             self._bars.update(self._tasks[key], total=step.total, completed=step.done, last=last)
         self._bars.refresh()
 
 
-def _told(record: TurnRecord) -> str:
+def _style(record: TurnRecord | BargeInRecord) -> str:
+    if isinstance(record, BargeInRecord):
+        return "green" if record.right else "red"
+    return _STYLES[record.outcome]
+
+
+def told(record: TurnRecord | BargeInRecord) -> str:
+    """What a clip came to, in words."""
+    if isinstance(record, BargeInRecord):
+        if record.why:
+            return record.why
+        if record.stop_ms is not None:
+            return f"{record.stop_ms:.0f} ms" + ("" if record.right else ": noise ended the reply")
+        return "went on" + ("" if record.right else ": speech did not stop the reply")
     if record.ttfa_ms is not None:
         return f"{record.ttfa_ms:.0f} ms"
     return record.outcome.replace("_", " ") + (f": {record.why}" if record.why else "")
@@ -93,7 +110,8 @@ def table(results: Sequence[ConfigResult]) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("", no_wrap=True)
     for name in ("turns", "TTFA p50", "p95", "cold", "commit p50", "p95", "compute p50", "p95", "cut off", "missed",
-                 "false starts", "WER", "spec. hits", "CPU s/turn", "RSS MB", "gaps"):  # fmt: skip
+                 "false starts", "barge-in p50", "p95", "false", "WER", "spec. hits", "CPU s/turn", "RSS MB",
+                 "gaps"):  # fmt: skip
         shown.add_column(name, justify="right")
     for one in results:
         shown.add_row(
@@ -109,6 +127,9 @@ def table(results: Sequence[ConfigResult]) -> Table:
             _percent(one.false_cutoff_rate),
             _percent(one.missed_rate),
             f"{round((one.false_start_rate or 0) * one.noise_clips)}/{one.noise_clips}" if one.noise_clips else "-",
+            _number(one.barge_in_stop_ms.p50 if one.barge_in_stop_ms else None),
+            _number(one.barge_in_stop_ms.p95 if one.barge_in_stop_ms else None),
+            _percent(one.false_interruption_rate),
             _percent(one.wer),
             _percent(one.speculation_hit_rate),
             "-" if one.cpu_s_per_turn is None else f"{one.cpu_s_per_turn:.2f}",
@@ -118,7 +139,10 @@ def table(results: Sequence[ConfigResult]) -> Table:
     return shown
 
 
-_CAPTION = "times in ms from the last speech sample; [..] 95 % interval; cut off and missed: share of turns"
+_CAPTION = (
+    "times in ms from the last speech sample; [..] 95 % interval; cut off and missed: share of turns; "
+    "barge-in: from the first speech sample into a reply to silence; false: share of noises that ended a reply"
+)
 
 
 def _name(one: ConfigResult) -> str:

@@ -14,6 +14,7 @@ from antiphon.engines.fallback import FallbackEvent
 from antiphon.pipeline.events import (
     ErrorEvent,
     Event,
+    Interrupted,
     ToolCallEvent,
     TranscriptEvent,
     TurnEnded,
@@ -30,6 +31,8 @@ class TurnRecord:
     user: str = ""
     assistant: str = ""
     status: str = ""
+    unheard: str = ""
+    """Of an interrupted reply: what was not heard."""
     error: str = ""
     timings: dict[str, float | None] = dataclasses.field(default_factory=dict)
 
@@ -40,6 +43,7 @@ class TurnRecord:
             "status": self.status,
             "user": self.user,
             "assistant": self.assistant,
+            "unheard": self.unheard,
             "error": self.error,
             "waterfall_ms": {
                 step.name: {"done": round(step.done_ms, 1), "part": round(step.part_ms, 1)}
@@ -68,11 +72,21 @@ class Conversation:
                 self._print("Antiphon", text, "bold green")
             case ToolCallEvent(name=name, arguments=arguments):
                 self._print("tool", f"{name} {arguments}", "magenta")
+            case Interrupted(heard=heard, unheard=unheard, acknowledged=acknowledged):
+                record.assistant, record.unheard = heard, unheard
+                if not acknowledged:
+                    self._print(
+                        "",
+                        f"(interrupted; not heard: {unheard.strip()})" if unheard.strip() else "(interrupted)",
+                        "dim",
+                    )
             case WarningEvent(message=message):
                 self._print("warning", message, "yellow")
             case ErrorEvent(stage=stage, message=message):
                 record.error = f"{stage}: {message}"
                 self._print("error", record.error, "red")
+            case TurnEnded(status="dismissed"):
+                self._print("", "(not taken as a turn: said into the reply)", "dim")
             case TurnEnded() if event.status != "no_speech":
                 record.status = event.status
                 record.timings = dataclasses.asdict(event.timings)

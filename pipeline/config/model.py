@@ -132,6 +132,11 @@ class WorkflowKeys(Section):
         unit="tokens",
         ge=0,
     )
+    compaction: bool = option(
+        True,
+        "Summarise the oldest turns with the LLM, in the background while nobody speaks, when the history passes three "
+        "quarters of `history_turns` or `max_history_tokens`; false: what is too old is left out.",
+    )
     options: dict[str, Any] = option(
         {}, "Keyword arguments for the class that a dotted path in `kind` names; unused by `chat`."
     )
@@ -309,8 +314,8 @@ class SpeculationConfig(Section):
     )
     prefill: bool = option(
         True,
-        "Evaluate the instructions, the history and the words that are sure so far into the LLM's cache while the user "
-        "speaks.",
+        "Evaluate the instructions, the history and the words that are likely so far into the LLM's cache while the "
+        "user speaks.",
     )
     reopen_ms: float = option(
         300.0,

@@ -90,6 +90,19 @@ def test_a_run_writes_its_result_a_report_and_a_table(config: Path, clips: Path,
     assert f"wrote {out / 'result.json'}" in result.output
 
 
+def test_every_further_start_is_a_process_of_its_own(config: Path, clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    chosen = ("--where", "lang=en", "--where", "kind!=noise", "--limit", "1")
+    result = bench(config, "--clips", clips, "--out", out, *chosen, "--starts", "2")
+    assert result.exit_code == 0, result.output
+    data = written(out)
+    (measured,) = data["configs"]
+    assert [record["cold"] for record in measured["turn_records"]] == [True, True, False]
+    assert [record["outcome"] for record in measured["turn_records"]] == ["answered"] * 3
+    assert data["command"].endswith("--starts 2")
+    assert sum(line.startswith("scripted.yaml  cold  ") for line in result.output.splitlines()) == 2
+
+
 def test_noise_is_played_too_and_each_number_of_sessions_has_its_line(
     config: Path, clips: Path, tmp_path: Path
 ) -> None:

@@ -209,7 +209,7 @@ def test_no_ttfa_stands_without_false_cutoffs_wer_and_misses(full: Node) -> None
 def test_what_nobody_measured_is_a_dash_with_a_reason(full: Node) -> None:
     rows = {row.all("th")[0].text: row for row in section(full, "summary").all("tr") if row.all("td")}
     assert [cell.text for cell in rows["stop time p50"].all("td")] == ["–"] * 6
-    assert "this version has no barge-in" in section(full, "summary").text
+    assert "antiphon bench run --barge-in N plays clips into replies" in section(full, "summary").text
     assert [cell.text for cell in rows["commit delay p50"].all("td")][3:] == ["–"] * 3
 
 
