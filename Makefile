@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CLIPS ?= $(wildcard ../shared/audio)
+TEST_WORKERS ?= 2
 DEMO_QUESTION ?= What is the capital of France?
 
 .DEFAULT_GOAL := help
@@ -41,7 +42,7 @@ demo:
 
 test: setup-dev
 	@$(BIN)/antiphon models pull --all
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 lint: setup-dev
 	@$(BIN)/ruff check .

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -33,16 +32,14 @@ def clips() -> Path:
     return folder
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report = yield
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Sort out who skipped, and why. (With several workers this is called where all reports come together, too.)"""
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if NEEDS_CLIPS in reason:
-            _clip_skips.append(f"{item.nodeid}: {reason}")
+            _clip_skips.append(f"{report.nodeid}: {reason}")
         else:
-            (_server_skips if NEEDS_POSTGRES in reason else _other_skips).append(f"{item.nodeid}: {reason}")
-    return report
+            (_server_skips if NEEDS_POSTGRES in reason else _other_skips).append(f"{report.nodeid}: {reason}")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
