@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, Protocol
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.errors import AntiphonError
+from antiphon.engines.errors import AntiphonError, EngineOverloaded
 from antiphon.engines.host import Priority, Ticket, current_ticket
 from antiphon.engines.protocols import TTS, Transcript, TTSOptions
 from antiphon.pipeline.consulting import Consulting
@@ -26,9 +26,10 @@ from antiphon.pipeline.events import (
     TurnStatus,
     WarningEvent,
 )
-from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.guarding import Guarding, Unfinished
+from antiphon.pipeline.patience import within
 from antiphon.pipeline.remembering import Remembering
-from antiphon.pipeline.reply import Emit, Reply
+from antiphon.pipeline.reply import Emit, Reply, TransportBroken
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.transports.base import Transport
@@ -56,6 +57,18 @@ class Owner(Protocol):
         """The conversation is over once everything that is being said has been heard."""
         ...
 
+    def turn_failed(self) -> bool:
+        """A turn has failed. Returns whether that was one too many: then the session ends with its words for that."""
+        ...
+
+    def turn_worked(self) -> None:
+        """A turn was answered."""
+        ...
+
+    def give_up(self) -> None:
+        """Too many turns have failed, and that was told: the session ends."""
+        ...
+
     def seal(self, turn: int) -> None:
         """The answer to this turn has had an effect: it can no longer be taken back."""
         ...
@@ -79,9 +92,12 @@ class Answering:
         text: TextTools,
         settings: SessionSettings,
         conversation: Conversation,
-        apology: Sequence[AudioFrame],
+        prepared: Mapping[str, Sequence[AudioFrame]],
         guarding: Guarding,
     ) -> None:
+        """
+        :param prepared: lines as audio that was made beforehand, so that they can be said when the TTS is what broke.
+        """
         self._guarding = guarding
         self._speaking: Reply | None = None
         """The answer to a turn that has the floor."""
@@ -92,7 +108,7 @@ class Answering:
         self._workflow = workflow
         self._text = text
         self._settings = settings
-        self._apology = tuple(apology)
+        self._prepared = dict(prepared)
         self._consulting = Consulting(
             workflow, guarding, session=session, settings=settings, conversation=conversation, seal=owner.seal
         )
@@ -106,13 +122,20 @@ class Answering:
         try:
             try:
                 await self._answer_in_order(run, emit)
-            except StageError as error:
+            except TransportBroken:
+                raise
+            except Exception as raised:
+                error = _as_stage_error(raised)
                 self._owner.heard_nothing(run)
                 await run.committed.wait()
                 if run.interrupted:
                     emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
                     run.failed = True
+                    too_many = self._owner.turn_failed()
                     self._cut_short(run, emit)
+                    if too_many:
+                        await self.say_line(run, self._settings.errors_goodbye)
+                        self._owner.give_up()
                     return
                 await run.floor.wait()
                 await self._apologise(run, emit, error)
@@ -128,10 +151,35 @@ class Answering:
         try:
             await run.floor.wait()
             await reply.speak(source)
-        except StageError as error:
+        except TransportBroken:
+            raise
+        except Exception as raised:
+            error = _as_stage_error(raised)
             emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
         finally:
             self._remembering.said(run, reply, emit)
+
+    async def go_on(self, run: Run, unfinished: Unfinished) -> None:
+        """Answer what an earlier session has left open."""
+        emit = self.emitter(run)
+        guard = self._consulting.guard(run, emit, None)
+        reply = self._reply(run, emit, None)
+        self._speaking = reply
+        try:
+            await run.floor.wait()
+            await reply.speak(self._consulting.go_on(run, unfinished, guard, emit))
+        except StageError as error:
+            emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
+        except asyncio.CancelledError:
+            if run.interrupted:
+                await unfinished.withdraw()
+            raise
+        finally:
+            self._speaking = None
+            if self._guarding.policy.turn and reply.text:
+                heard = reply.text[: reply.heard_chars()] if run.interrupted else reply.text
+                run.judged = await guard.finished(heard)
+            self._remembering.turn(run, reply, emit)
 
     async def prepare(self, turn: int, revision: int, text: str, ticket: Ticket) -> None:
         """Tell the workflow how the turn begins, if it wants to know. A hint: its failure is no news."""
@@ -140,7 +188,8 @@ class Answering:
             return
         current_ticket.set(ticket)
         try:
-            await prepare(self._consulting.context(turn, revision, text))
+            limit_s = self._settings.reply.workflow_timeout_s
+            await within(limit_s, _awaited(prepare(self._consulting.context(turn, revision, text))))
         except Exception as error:
             logger.info("the workflow could not prepare", extra={"code": type(error).__name__})
 
@@ -211,11 +260,12 @@ class Answering:
         try:
             await reply.speak(self._consulting.answer(run, heard, guard, emit))
             if run.committed.is_set() and not run.void and self._guarding.policy.turn:
-                guard.asker = None  # the answer has been heard: nobody can be asked about it within it
                 run.judged = await guard.finished(reply.text)
         finally:
             self._speaking = None
             if run.committed.is_set() and not run.void:
+                if run.interrupted and self._guarding.policy.turn:
+                    run.judged = await guard.finished(reply.text[: reply.heard_chars()])
                 self._remembering.turn(run, reply, emit)
                 if run.interrupted:
                     self._end(run, emit, "interrupted", reply)
@@ -286,6 +336,8 @@ class Answering:
     def _end(self, run: Run, emit: Emit, status: TurnStatus, reply: Reply | None) -> None:
         run.ended = True
         self._owner.seal(run.turn)
+        if status in ("completed", "text_only"):
+            self._owner.turn_worked()
         if reply is not None:
             usage = reply.usage
             logger.info(
@@ -319,22 +371,55 @@ class Answering:
         if cause is not None and not isinstance(cause, AntiphonError):
             logger.debug("cause of the failed turn", exc_info=cause)
         emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
-        try:
-            for frame in self._apology:
-                at_s = await self._transport.play(frame, run.turn)
-                run.audible_s = at_s if run.audible_s is None else run.audible_s
-            await self._transport.drain()
-            if self._settings.on_error and not self._apology:
-                reply = self._reply(run, self.emitter(run, quiet=True), None)
-                await reply.speak(_once(self._settings.on_error))
-        except StageError:
-            logger.warning("the apology could not be spoken", extra={"session": self._session, "turn": run.turn})
+        too_many = self._owner.turn_failed()
+        settings = self._settings
+        line = settings.on_error
+        if isinstance(cause, EngineOverloaded) and settings.on_overload:
+            line = settings.on_overload
+        await self.say_line(run, (too_many and settings.errors_goodbye) or line)
         self._end(run, emit, "failed", None)
+        if too_many:
+            self._owner.give_up()
+
+    async def say_line(self, run: Run, line: str) -> None:
+        """Say one of the session's own lines, which are no part of the conversation; from its audio, if there is some.
+
+        Where it has to be synthesised and that fails, there is nothing more to say.
+        """
+        await run.floor.wait()
+        frames = self._prepared.get(line, ())
+        for frame in frames:
+            at_s = await self._transport.play(frame, run.turn)
+            run.audible_s = at_s if run.audible_s is None else run.audible_s
+        await self._transport.drain()
+        if not line or frames:
+            return
+        reply = self._reply(run, self.emitter(run, quiet=True), None)
+        reply.before_sound = None  # it may be said off the record: the record may be what failed
+        try:
+            await reply.speak(_once(line))
+        except TransportBroken:
+            raise
+        except Exception as error:
+            about = {"session": self._session, "turn": run.turn, "code": type(error).__name__}
+            logger.warning("a line of the session's own could not be spoken", extra=about)
 
     def _take_ticket(self, run: Run, *, foremost: bool = False) -> None:
         priority = Priority.COMMITTED if run.committed.is_set() else Priority.SPECULATION
         ticket = Ticket(self._session, run.turn, run.revision, priority, meter=run.meter, foremost=foremost)
         current_ticket.set(ticket)
+
+
+def _as_stage_error(error: Exception) -> StageError:
+    """What ends a turn, and never the session: also what nobody foresaw."""
+    if isinstance(error, StageError):
+        return error
+    logger.error("a turn failed unexpectedly", extra={"code": type(error).__name__}, exc_info=error)
+    return StageError(getattr(error, "stage", "") or "session", error)
+
+
+async def _awaited(hint: Any) -> None:
+    await hint
 
 
 def _note_sound(run: Run, at_s: float) -> None:

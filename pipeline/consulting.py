@@ -9,10 +9,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from antiphon.engines.errors import EngineTimeout
 from antiphon.engines.protocols import ToolCall, Transcript
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.events import PolicyEvent, ToolCallEvent, TranscriptEvent
-from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.guarding import Guarding, Unfinished
+from antiphon.pipeline.patience import within
 from antiphon.pipeline.policy import Outcome, PolicyDecision, TurnGuard, told_to_agent
 from antiphon.pipeline.reply import Emit
 from antiphon.pipeline.run import Run
@@ -115,12 +117,31 @@ class Consulting:
                 return
         else:
             guard.user_text = said
+        context = self._guarded_context(run, guard, emit, said, heard.language)
+        if not self._workflow.speculative:
+            await self.settled()  # what it does is not ours to know
+        async with aclosing(guard.speech(pieces(lambda: self._workflow.respond(context)))) as answer:  # type: ignore[type-var]
+            async for piece in answer:
+                yield piece
+
+    async def go_on(
+        self, run: Run, unfinished: Unfinished, guard: TurnGuard, emit: Emit
+    ) -> AsyncIterator[str | WorkflowEvent]:
+        """The answer to what an earlier session has left open, as far as the policy lets it be said."""
+        await self.settled()
+        left = unfinished.pieces(lambda: self._guarded_context(run, guard, emit, "", None))
+        async with aclosing(guard.speech(left)) as answer:  # type: ignore[type-var]
+            async for piece in answer:
+                yield piece
+
+    def _guarded_context(self, run: Run, guard: TurnGuard, emit: Emit, said: str, language: str | None) -> TurnContext:
+        """What the workflow is told of a run: what it does is on record before, and allowed."""
         context = replace(
             self.context(
                 run.turn,
                 run.revision,
                 said,
-                language=heard.language,
+                language=language,
                 committed=run.committed,
                 on_committed=partial(self._at_barrier, run),
             ),
@@ -128,19 +149,20 @@ class Consulting:
             _before_call=partial(self._before_call, guard, emit),
         )
         guard.history = context.history
-        if not self._workflow.speculative:
-            await self.settled()  # what it does is not ours to know
-        async with aclosing(guard.speech(pieces(lambda: self._workflow.respond(context)))) as answer:  # type: ignore[type-var]
-            async for piece in answer:
-                yield piece
+        return context
 
     async def settled(self) -> None:
         """Wait until all that was noted is on record.
 
-        :raises AntiphonError: it cannot be put there.
+        :raises AntiphonError: it cannot be put there, or not in time.
         """
-        if self._guarding.journal is not None:
-            await self._guarding.journal.settled()
+        if self._guarding.journal is None:
+            return
+        timeout_s = self._settings.record_timeout_s
+        try:
+            await within(timeout_s, self._guarding.journal.settled())
+        except TimeoutError:
+            raise EngineTimeout(f"what was said is not on record after {timeout_s:g} s", stage="transcript") from None
 
     async def before_sound(self, run: Run, text: str, *, filler: bool) -> None:
         """This is about to be heard: it is put on record first."""

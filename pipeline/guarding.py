@@ -5,10 +5,13 @@ A session without either pays nothing for them.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from antiphon.pipeline.policy import Policy, SessionApprovals
+from antiphon.pipeline.upkeep import Upkeep
+from antiphon.pipeline.workflow import TurnContext, WorkflowEvent
 
 
 class Journal(Protocol):
@@ -26,6 +29,18 @@ class Journal(Protocol):
         ...
 
 
+class Unfinished(Protocol):
+    """Such as :class:`antiphon.pipeline.unfinished.Unfinished`."""
+
+    def pieces(self, context: Callable[[], TurnContext]) -> AsyncIterator[str | WorkflowEvent]:
+        """An answer to what was left, as a workflow gives it; nothing if nothing was."""
+        ...
+
+    async def withdraw(self) -> None:
+        """The user has interrupted it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Guarding:
     """Everything optional around answers."""
@@ -34,3 +49,7 @@ class Guarding:
     policy: Policy = field(default_factory=Policy)
     approvals: SessionApprovals | None = None
     """None: what somebody would have to decide is refused."""
+    unfinished: Unfinished | None = None
+    """What earlier sessions have left waiting for a yes; None: this session goes on with none."""
+    upkeep: Upkeep | None = None
+    """Done where nobody waits for anything; None: nothing is."""

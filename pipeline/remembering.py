@@ -48,11 +48,12 @@ class Remembering:
         if run.interrupted:
             said = reply.text[: reply.heard_chars()]
         unheard = reply.text[len(said) :]
+        broke_off = run.interrupted and bool(unheard.strip())
         shown = said
         if run.judged is not None:
             shown, unheard = (run.judged.text if run.judged.allowed else run.judged.line), ""
-        elif run.interrupted and self._policy.turn:
-            shown, unheard = "", ""  # the gate after the turn has not seen it, and nobody waits for it here
+        elif run.turn and self._policy.turn and run.interrupted:
+            shown, unheard = "", ""  # the session ends: the gate after the turn has not seen it
         if reply.text.strip():
             run.item_id = new_id()
             self._conversation.add(
@@ -61,16 +62,17 @@ class Remembering:
                     role="assistant",
                     text=shown,
                     unheard=unheard,
-                    interrupted=run.interrupted and bool(unheard.strip()),
+                    interrupted=broke_off,
                     turn=run.turn,
                 )
             )
             if shown.strip():
                 emit(TranscriptEvent, role="assistant", text=shown, final=True)
         if run.interrupted:
-            run.reply = reply
-            emit(Interrupted, heard=said, unheard=unheard)
-            self._tell_workflow(said, unheard)
+            # A client may tell later how much was heard; of a text that was judged, parts are not for history.
+            run.reply = reply if run.judged is None else None
+            emit(Interrupted, heard=shown, unheard=unheard)
+            self._tell_workflow(shown, unheard)
 
     def unanswered(self, run: Run, emit: Emit) -> None:
         """A turn that was cut short before anything of its answer was heard: what was said first stays."""

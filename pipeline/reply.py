@@ -8,20 +8,24 @@ failure comes out of :meth:`Reply.speak`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
-from antiphon.engines.errors import AntiphonError, EngineTimeout
+from antiphon.engines.errors import EngineFailed, EngineTimeout
 from antiphon.engines.protocols import TTS, SpeechChunk, ToolCall, TTSOptions, Usage
 from antiphon.pipeline.errors import StageError, WorkflowError
 from antiphon.pipeline.events import AudioStarted, Spoken, TextDeltaEvent, ToolCallEvent, ToolResultEvent
 from antiphon.pipeline.heard import HeardText
+from antiphon.pipeline.patience import GRACE_S, end_tasks
+from antiphon.pipeline.speech_check import ChunkCheck
+from antiphon.pipeline.text.encodable import encodable
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.workflow import EndCall, Filler, ToolResult, WorkflowEvent
 
@@ -29,6 +33,13 @@ logger = logging.getLogger(__name__)
 
 AUDIBLE = 0.01
 """A sample above this (of full scale 1.0) can be heard: the rule of the latency clock."""
+
+
+class TransportBroken(ExceptionGroup[Exception]):
+    """Raised when the transport failed: nothing more can be heard, and the session ends. Holds what it raised."""
+
+    def derive(self, excs: Sequence[Exception], /) -> TransportBroken:  # type: ignore[override]
+        return TransportBroken(self.message, excs)
 
 
 class Splitter(Protocol):
@@ -94,9 +105,11 @@ class ReplySettings:
     """Said where the workflow keeps the user waiting; "" for nothing."""
     filler_after_s: float = math.inf
     """So long after the commit, with no text yet."""
-    workflow_timeout_s: float = 30.0
-    """Longest pause of the workflow: until its first text, and between two pieces."""
-    tts_timeout_s: float = 30.0
+    workflow_timeout_s: float = 20.0
+    """Longest wait for the workflow's first text."""
+    workflow_gap_s: float = 20.0
+    """Longest pause between two of its pieces."""
+    tts_timeout_s: float = 10.0
     """Until the first audio of a piece, and between two chunks."""
 
 
@@ -114,6 +127,8 @@ class _Piece:
     """What the voice is given for it."""
     filler: bool = False
     """It bridges a wait, and is no part of the answer."""
+    said: asyncio.Event | None = field(default=None, compare=False)
+    """Set when all of its audio has gone to the sink."""
 
 
 class _End:
@@ -172,27 +187,30 @@ class Reply:
         """Take the whole answer in and play it; returns when the last sample has been heard.
 
         :raises StageError: the workflow or the TTS failed; what came before has been played.
+        :raises TransportBroken: the transport failed.
         """
         texts: asyncio.Queue[str | WorkflowEvent | _Failure | _End] = asyncio.Queue(64)
         pieces: asyncio.Queue[_Piece | _Failure | _End] = asyncio.Queue(self.settings.look_ahead)
-        chunks: asyncio.Queue[_Piece | SpeechChunk | _Failure | _End] = asyncio.Queue(16 * self.settings.look_ahead)
+        chunks: asyncio.Queue[_Piece | SpeechChunk | asyncio.Event | _Failure | _End] = asyncio.Queue(
+            16 * self.settings.look_ahead
+        )
         self._pieces = pieces
-        async with asyncio.TaskGroup() as group:
-            upstream = [
-                group.create_task(_guarded("workflow", self._pull(source, texts), texts)),
-                group.create_task(_guarded("workflow", self._split(texts, pieces), pieces)),
-                group.create_task(_guarded("tts", self._synthesize(pieces, chunks), chunks)),
-            ]
-            if self.settings.filler and not math.isinf(self.settings.filler_after_s):
-                upstream.append(group.create_task(self._bridge(pieces)))
-            try:
-                failure = await self._play(chunks)
-            except StageError as error:  # of the caller's own code on the way out; a transport's failure is none
-                failure = _Failure(error)
-            for task in upstream:
-                task.cancel()
+        upstream = [
+            asyncio.create_task(_guarded("workflow", self._pull(source, texts), texts)),
+            asyncio.create_task(_guarded("workflow", self._split(texts, pieces), pieces)),
+            asyncio.create_task(_guarded("tts", self._synthesize(pieces, chunks), chunks)),
+        ]
+        if self.settings.filler and not math.isinf(self.settings.filler_after_s):
+            upstream.append(asyncio.create_task(self._bridge(pieces)))
+        try:
+            failure = await self._play(chunks)
+        except StageError as error:  # of the caller's own code on the way out; a transport's failure is none
+            failure = _Failure(error)
+        finally:
+            await end_tasks(upstream)
         self._pieces = None  # too late for interjections
-        await self.transport.drain()
+        with _ends_session():
+            await self.transport.drain()
         if failure is not None:
             raise failure.error
 
@@ -211,9 +229,15 @@ class Reply:
                 await close()
 
     async def interject(self, text: str) -> None:
-        """Say something between the pieces of the answer that is no part of it (a question to the user)."""
+        """Say something between the pieces of the answer that is no part of it (a question to the user).
+
+        Returns when its audio has gone to the sink; when the answer ends before that, it waits for ever: end it with
+        the answer.
+        """
         if self._pieces is not None:
-            await self._pieces.put(_Piece(text, filler=True))
+            said = asyncio.Event()
+            await self._pieces.put(_Piece(text, filler=True, said=said))
+            await said.wait()
 
     async def _bridge(self, pieces: asyncio.Queue[Any]) -> None:
         """Say something where the workflow lets the user wait, once."""
@@ -226,7 +250,8 @@ class Reply:
         stalled = False
         while True:
             patient = not self.text or stalled
-            wait_s = self.settings.workflow_timeout_s if patient else self.settings.stall_s
+            longest_s = self.settings.workflow_gap_s if self.text else self.settings.workflow_timeout_s
+            wait_s = longest_s if patient else self.settings.stall_s
             try:
                 async with asyncio.timeout(wait_s):
                     item = await texts.get()
@@ -267,6 +292,7 @@ class Reply:
     def _take_text(self, text: str) -> None:
         if not text:
             return
+        text = encodable(text)
         if self.times.first_token_s is None:
             self.times.first_token_s = asyncio.get_running_loop().time()
         self.text += text
@@ -304,27 +330,46 @@ class Reply:
             words = self.speakable(piece.text)
             await out.put(replace(piece, spoken=words))
             if self.tts is None or not words.strip():
+                if piece.said is not None:
+                    await out.put(piece.said)
                 continue
             self.before_call(foremost=self.times.first_audio_s is None)
-            stream = self.tts.synthesize(words, self.voice)
-            try:
-                timeout_s = self.settings.tts_timeout_s
-                while True:
-                    try:
-                        async with asyncio.timeout(timeout_s):
-                            chunk = await anext(stream, None)
-                    except TimeoutError:
-                        raise EngineTimeout(f"no audio within {timeout_s:g} s", stage="tts") from None
-                    if chunk is None:
-                        break
-                    _check_chunk(chunk)
-                    if self.times.first_audio_s is None and not piece.filler:
-                        self.times.first_audio_s = asyncio.get_running_loop().time()
-                    await out.put(chunk)
-            finally:
-                close = getattr(stream, "aclose", None)
-                if close is not None:
-                    await close()
+            await self._synthesize_piece(self.tts, piece, words, out)
+            if piece.said is not None:
+                await out.put(piece.said)
+
+    async def _synthesize_piece(self, tts: TTS, piece: _Piece, words: str, out: asyncio.Queue[Any]) -> None:
+        check = ChunkCheck(words)
+        stream = tts.synthesize(words, self.voice)
+        try:
+            while (chunk := await self._next_chunk(stream, out)) is not None:
+                chunk = check(chunk)
+                if self.times.first_audio_s is None and not piece.filler:
+                    self.times.first_audio_s = asyncio.get_running_loop().time()
+                await out.put(chunk)
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _next_chunk(self, stream: AsyncIterator[Any], out: asyncio.Queue[Any]) -> Any:
+        """The voice's next chunk; None at its end.
+
+        :raises EngineTimeout: it did not come in time. A voice that hangs even when it is told to stop does not get as
+            far: then whoever plays is told beside it.
+        """
+        timeout_s = self.settings.tts_timeout_s
+        late = EngineTimeout(f"no audio within {timeout_s:g} s", stage="tts")
+        hangs = asyncio.get_running_loop().call_later(
+            timeout_s + GRACE_S, _put_if_room, out, _Failure(StageError("tts", late))
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await anext(stream, None)
+        except TimeoutError:
+            raise late from None
+        finally:
+            hangs.cancel()
 
     # ------------------------------------------------------------------------ chunks -> transport
 
@@ -332,7 +377,7 @@ class Reply:
         await self.committed.wait()
         resampler: StreamResampler | None = None
         waiting: _Piece | None = None
-        filler = False
+        filler = has_words = False
         while True:
             item = await chunks.get()
             if isinstance(item, SpeechChunk):
@@ -351,13 +396,17 @@ class Reply:
                 await self._to_sink(resampler.push(np.empty(0, dtype=np.float32), last=True), filler=filler)
             if isinstance(item, _Failure):
                 return item
+            if isinstance(item, asyncio.Event):
+                item.set()
+                continue
             if waiting is not None and not waiting.filler:
                 self.spoken += waiting.text  # a piece without sound (a dash, an emoji): said as far as it can be
             waiting = None
             if isinstance(item, _End):
                 self._heard.finish()
-                return None
+                return None if self._handed_s or not has_words else _silent()
             waiting, filler = item, item.filler
+            has_words = has_words or (self.tts is not None and any(map(str.isalnum, item.spoken)))
             if not filler:
                 self._heard.piece(item.text, item.spoken)
 
@@ -365,7 +414,7 @@ class Reply:
         assert self.before_sound is not None
         try:
             await self.before_sound(piece.text, filler=piece.filler)
-        except AntiphonError as error:
+        except Exception as error:
             raise StageError("transcript", error) from error
 
     def _has_spoken(self, piece: _Piece) -> None:
@@ -376,10 +425,11 @@ class Reply:
     async def _to_sink(self, samples: Samples, *, filler: bool) -> None:
         if not len(samples):
             return
-        if self._before_s is None:
-            self._before_s = self.transport.heard_s(self.mark)
-        self._handed_s += len(samples) / self.settings.output_hz
-        start_s = await self.transport.play(AudioFrame(samples, self.settings.output_hz), self.mark)
+        with _ends_session():
+            if self._before_s is None:
+                self._before_s = self.transport.heard_s(self.mark)
+            self._handed_s += len(samples) / self.settings.output_hz
+            start_s = await self.transport.play(AudioFrame(samples, self.settings.output_hz), self.mark)
         if (self.times.audible_s is None and not filler) or not self._sounded:
             loud = np.flatnonzero(np.abs(samples) > AUDIBLE)
             if len(loud) and not self._sounded:
@@ -391,12 +441,26 @@ class Reply:
                 self.emit(AudioStarted, t_s=self.times.audible_s)
 
 
-def _check_chunk(chunk: Any) -> None:
-    """:raises TypeError: a TTS engine gave something else than speech."""
-    if not isinstance(chunk, SpeechChunk):
-        raise TypeError(f"the TTS engine gave a {type(chunk).__name__}, not a SpeechChunk")
-    if chunk.frame.samples.dtype != np.float32 or chunk.frame.samples.ndim != 1:
-        raise TypeError("the TTS engine gave samples that are not mono float32")
+@contextlib.contextmanager
+def _ends_session() -> Iterator[None]:
+    """Around what a transport does.
+
+    :raises TransportBroken: it failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise TransportBroken("the transport failed", [error]) from error
+
+
+def _silent() -> _Failure:
+    return _Failure(StageError("tts", EngineFailed("the voice gave no audio for the whole answer", stage="tts")))
+
+
+def _put_if_room(out: asyncio.Queue[Any], item: Any) -> None:
+    """Without room there is still something to be heard, and nobody waits in silence."""
+    with contextlib.suppress(asyncio.QueueFull):
+        out.put_nowait(item)
 
 
 async def _guarded(stage: str, work: Coroutine[Any, Any, None], out: asyncio.Queue[Any]) -> None:

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from antiphon.engines.audio import AudioFrame
@@ -38,8 +38,9 @@ from antiphon.pipeline.events import (
     SpeechStopped,
     WarningEvent,
 )
-from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened
-from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.errors import TooManyErrors
+from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened, VADBroken
+from antiphon.pipeline.guarding import Guarding, Unfinished
 from antiphon.pipeline.idle import IdleWatcher
 from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.interruption import Verdict
@@ -50,6 +51,7 @@ from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.telling import Teller
 from antiphon.pipeline.transports.base import Transport
+from antiphon.pipeline.upkeep import Housekeeping
 from antiphon.pipeline.workflow import Workflow, WorkflowEvent, pieces
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Session:
         conversation: Conversation | None = None,
         session_id: str | None = None,
         apology: Sequence[AudioFrame] = (),
+        prepared: Mapping[str, Sequence[AudioFrame]] | None = None,
         guarding: Guarding | None = None,
         closers: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
@@ -77,6 +80,7 @@ class Session:
         :param guarding: the record and the policy around answers; None: neither.
         :param closers: awaited at the end of :meth:`run`, however it ends.
         :param apology: `settings.on_error` as audio made beforehand, so that it can be said when the TTS is what broke.
+        :param prepared: other lines (`on_overload`, `errors_goodbye`) as audio, by their text.
         """
         self.id = session_id or new_id("sess")
         self.conversation = conversation if conversation is not None else Conversation()
@@ -92,6 +96,11 @@ class Session:
         self._over = asyncio.Event()
         self._muted = False
         self._running = False
+        self._failures = 0
+        """Turns in a row that have failed."""
+        self.end_reason = ""
+        """Why the session ends, once it does: "input_ended", "ended" (by the agent, or by :meth:`end`), "idle" (nobody
+        spoke), "errors" (`max_errors`) or "vad_failed"."""
         self._intake = self._make_intake()
         self._teller = Teller(
             self.id, sinks, audio_s=lambda: self._intake.audio_end_s, before=self._seal_what_cannot_be_taken_back
@@ -101,9 +110,10 @@ class Session:
             busy=lambda: bool(self._line) or self._barge_in.held or self._intake.machine.state is not turns.State.IDLE,
             turn=lambda: self._intake.machine.turn,
             say=self.say,
-            end=self.end,
+            end=lambda: self.end("idle"),
         )
-        self._line = Line(on_leave=self._idle.stir)
+        self._line = Line(on_leave=self._idle.stir, on_empty=self._keep_house)
+        self._housekeeping = Housekeeping(self._guarding.upkeep, on_done=lambda: self._ahead.prepare(""))
         self._answering = Answering(
             self,
             session=self.id,
@@ -113,7 +123,7 @@ class Session:
             text=text,
             settings=self.settings,
             conversation=self.conversation,
-            apology=apology,
+            prepared={**(prepared or {}), **({self.settings.on_error: apology} if len(apology) else {})},
             guarding=self._guarding,
         )
         self._barge_in = BargeIn(
@@ -208,10 +218,14 @@ class Session:
                     self._start_saying(_once(self.settings.greeting))
                 elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
                     self._start_saying(pieces(on_start, may_be_silent=True))
+                if self._guarding.unfinished is not None:
+                    self._go_on_with(self._guarding.unfinished)
                 self._ahead.prepare("")
+                self._keep_house()
                 await self._listen_until_the_end(group)
             finally:
                 self._running = False
+                self._housekeeping.stop()
                 self._line.cancel()
                 for watcher in watchers:
                     watcher.cancel()
@@ -230,8 +244,9 @@ class Session:
         """Say something within the answer that is being given: a question that it waits for."""
         await self._answering.interject(text)
 
-    def end(self) -> None:
+    def end(self, reason: str = "ended") -> None:
         """End the conversation: nothing more is listened to, what is being said is heard, then :meth:`run` returns."""
+        self.end_reason = self.end_reason or reason
         self._over.set()
 
     def say(self, text: str, *, interruptible: bool = True) -> None:
@@ -294,22 +309,51 @@ class Session:
         if not listening.done():
             listening.cancel()
             self._feed(turns.Clear())
-            await self._line.settled()
+            await self._finish()
 
     async def _listen(self) -> None:
+        try:
+            await self._take_frames()
+        except VADBroken as error:
+            self.end_reason = self.end_reason or "vad_failed"
+            self._tell_end("vad", error)
+            self._start_line(self.settings.errors_goodbye)
+            await self._finish()
+            raise
+        self._intake.finish()
+        self.end_reason = self.end_reason or "input_ended"
+        await self._finish()
+
+    async def _take_frames(self) -> None:
         async for frame in self._transport.frames():
             before_s = self._intake.audio_end_s
             self._intake.take(dataclasses.replace(frame, samples=frame.samples * 0) if self._muted else frame)
             self._rearm.set()
             if not self._paced:
-                await self._line.settled()  # on the stream clock, time stands still while we compute
+                await self._catch_up()  # on the stream clock, time stands still while we compute
             elif self._intake.machine.state is turns.State.SPEAKING:
                 self._barge_in.weigh_speech(self._ahead.hypothesis)
                 if self._ahead.enabled:
                     self._attempts.goes_on()
                     self._ahead.goes_on(self._intake.audio_end_s - before_s)
-        self._intake.finish()
+
+    async def _catch_up(self) -> None:
+        """Until all is done that can be done without more input: an answer may wait for the user's yes."""
+        await self._line.settled(self._guarding.approvals)
+        if self._housekeeping.task is not None:
+            await asyncio.wait({self._housekeeping.task})
+
+    async def _finish(self) -> None:
+        """The user says no more: what only the user's voice could decide is refused once all that was said is heard."""
+        if (approvals := self._guarding.approvals) is not None:
+            await self._line.settled(approvals)
+            await approvals.no_more_voice()
         await self._line.settled()
+
+    def _keep_house(self) -> None:
+        """Nobody waits for an answer: if nobody speaks, there is time for the session's memory."""
+        if self._running and self._intake.machine.state is turns.State.IDLE:
+            self._housekeeping.quiet(self._line.group)
 
     def _feed(self, event: turns.TurnInput) -> None:
         self._intake.feed(event)
@@ -342,6 +386,7 @@ class Session:
     def _act(self, action: turns.TurnAction) -> None:
         match action:
             case turns.OpenTurn():
+                self._housekeeping.disturb()
                 self._ahead.open_turn()
                 self._barge_in.begin(action)
             case turns.DiscardTurn(turn):
@@ -365,6 +410,12 @@ class Session:
         run.committed.set()
         run.task = self._line.join(run, self._answering.say(run, source))
 
+    def _go_on_with(self, unfinished: Unfinished) -> None:
+        """Answer what an earlier session has left open, before anything that is said now."""
+        run = Run(0, 0)
+        run.committed.set()
+        run.task = self._line.join(run, self._answering.go_on(run, unfinished))
+
     # ------------------------------------------------------------------------ what answers need (Owner)
 
     def heard(self, run: Run, transcript: Transcript) -> Outlook:
@@ -379,6 +430,28 @@ class Session:
     def heard_nothing(self, run: Run) -> None:
         self._attempts.forget_earlier(run, "resumed")
         self._barge_in.words_unknown(run.turn)
+
+    def turn_failed(self) -> bool:
+        self._failures += 1
+        return self._failures == self.settings.max_errors
+
+    def turn_worked(self) -> None:
+        self._failures = 0
+
+    def give_up(self) -> None:
+        self._tell_end("session", TooManyErrors(f"{self._failures} turns in a row have failed"))
+        self.end("errors")
+
+    def _tell_end(self, stage: str, error: Exception) -> None:
+        logger.error("the session ends", extra={"session": self.id, "stage": stage, "code": type(error).__name__})
+        fields = {"stage": stage, "code": type(error).__name__, "message": str(error), "fatal": True}
+        self._teller.tell(ErrorEvent, turn=self._intake.machine.turn, revision=0, **fields)
+
+    def _start_line(self, line: str) -> None:
+        """Say one of the session's own lines."""
+        run = Run(0, 0, interruptible=False)
+        run.committed.set()
+        run.task = self._line.join(run, self._answering.say_line(run, line))
 
     def tell_approval(self, approval: Approval) -> None:
         """A question was asked, or settled."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -14,8 +16,11 @@ from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.policy import ApprovalDesk, SessionApprovals
 from antiphon.pipeline.policy.make import make_approvals, make_desk, make_policy
 from antiphon.pipeline.session import Session
+from antiphon.pipeline.session_settings import SessionSettings
+from antiphon.pipeline.transcript import Compactor, Recorder, llm_summariser
 from antiphon.pipeline.transcript.errors import TranscriptError
 from antiphon.pipeline.transcript.service import TranscriptService
+from antiphon.pipeline.unfinished import Unfinished
 from antiphon.pipeline.user_code import load_user_object, unwrapped
 from antiphon.pipeline.workflow import Workflow
 
@@ -25,10 +30,11 @@ class Surroundings:
 
     def __init__(self, config: Config, llm: LLM | None) -> None:
         """
-        :param llm: for checks that ask one.
+        :param llm: for checks that ask one, and for summaries.
         :raises PolicyError: a check cannot be made.
         """
         self._config = config
+        self._llm = llm
         self._policy = make_policy(config.policy, load_user_object)
         self._policy.bind_llm(llm)
         self._transcripts: TranscriptService | None = None
@@ -84,7 +90,16 @@ class Surroundings:
         approvals = self._approvals(workflow)
         if (close := getattr(ours, "aclose", None)) is not None:
             closers.insert(0, close)
-        session = Session(**arguments, guarding=Guarding(journal, self._policy, approvals), closers=closers)
+        if arguments.get("conversation") is None:
+            arguments["conversation"] = Conversation()
+        guarding = Guarding(
+            journal,
+            self._policy,
+            approvals,
+            self._unfinished(approvals, workflow, arguments["conversation"], resumed_from, warn),
+            self._compactor(name, arguments["conversation"], arguments["settings"], journal),
+        )
+        session = Session(**arguments, guarding=guarding, closers=closers)
         warn.session = session
         if approvals is not None:
             approvals.bind(session.interject, session.tell_approval)
@@ -93,6 +108,34 @@ class Surroundings:
         if hasattr(workflow, "desk"):
             workflow.desk.announcer = session.say
         return session
+
+    def _unfinished(
+        self,
+        approvals: SessionApprovals | None,
+        workflow: Any,
+        conversation: Conversation,
+        resumed_from: str | None,
+        warn: Callable[[str, str], None],
+    ) -> Unfinished | None:
+        """What the sessions before this one have left waiting for a yes."""
+        if approvals is None or self._desk is None or self._transcripts is None or resumed_from is None:
+            return None
+        chain = partial(self._transcripts.chain, resumed_from)
+        return Unfinished(approvals, self._desk, workflow, conversation, chain, warn)
+
+    def _compactor(
+        self, name: str, conversation: Conversation, settings: SessionSettings, journal: Recorder | None
+    ) -> Compactor | None:
+        """Shortens the session's history; None where it is left out instead, or no LLM can do it."""
+        if self._llm is None or not self._config.workflow.compaction:
+            return None
+        return Compactor(
+            conversation,
+            llm_summariser(self._llm, name),
+            max_turns=settings.history_turns,
+            max_tokens=settings.history_tokens,
+            recorder=journal,
+        )
 
     def _approvals(self, workflow: Any) -> SessionApprovals | None:
         """Where questions are decided; None where none can be asked."""

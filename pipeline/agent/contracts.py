@@ -48,3 +48,6 @@ class NobodyApproves:
 
 NOT_APPROVED = "This was not approved, so it was not done. Tell the user so."
 """What the model is told of a call that was refused."""
+
+NOT_IN_TIME = "Nobody approved this in time, so it was not done. Tell the user so."
+"""What the model is told of a call that nobody decided on."""

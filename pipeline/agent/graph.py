@@ -131,6 +131,10 @@ class Graph:
         self._tools[tool.name] = ours
         return ours
 
+    def tool(self, name: str) -> FunctionTool | None:
+        """A tool of any of the agents, with the rules around it."""
+        return self._tools.get(name)
+
     def error_text(self, given: ToolErrorFormatterArgs[Any]) -> str | None:
         """What the model is told of a call that was not done; for the SDK's run configuration."""
         if given.kind == "approval_rejected":

@@ -18,19 +18,21 @@ from agents.exceptions import (
     ToolOutputGuardrailTripwireTriggered,
 )
 from agents.items import ToolApprovalItem, TResponseInputItem
+from agents.tool_context import ToolContext
 
-from antiphon.engines.protocols import LLM, Message
+from antiphon.engines.protocols import LLM, Message, ToolCall
 from antiphon.pipeline.agent.answer import SIGN_OF_LIFE, Answer
-from antiphon.pipeline.agent.barrier import Objection, TurnState
+from antiphon.pipeline.agent.barrier import Objection, TurnState, current_turn
 from antiphon.pipeline.agent.contracts import NOT_APPROVED, Announcer, ApprovalNeeded, Approver, NobodyApproves
-from antiphon.pipeline.agent.desk import ToolDesk
+from antiphon.pipeline.agent.desk import ToolDesk, as_text, failure_text
 from antiphon.pipeline.agent.graph import Graph, make_graph
 from antiphon.pipeline.agent.items import input_items, prompt_messages
 from antiphon.pipeline.agent.model import tool_specs
 from antiphon.pipeline.agent.rules import ToolRules
 from antiphon.pipeline.agent.running import END_PATIENCE_S, SIGN_OF_LIFE_S, asked, run_events, start_run
+from antiphon.pipeline.agents_sdk import SessionLLM, session_llm
 from antiphon.pipeline.errors import WorkflowError
-from antiphon.pipeline.workflow import TurnContext, WorkflowEvent
+from antiphon.pipeline.workflow import ToolResult, TurnContext, WorkflowEvent
 
 logger = logging.getLogger(__name__)
 
@@ -167,11 +169,55 @@ class AgentWorkflow:
             async for piece in pieces:
                 yield piece
 
+    async def finish_call(
+        self, turn: TurnContext, call: ToolCall, refused: str = ""
+    ) -> AsyncIterator[str | WorkflowEvent]:
+        """Do a call that waited for a yes when its process died, and answer; yields as :meth:`respond` does, but for
+        the call itself.
+
+        :param turn: the answer that it becomes; must be sure. Its history ends before the call.
+        :param refused: what the agent is told instead of the tool's output; "": the tool runs, past `turn.before_call`.
+        :raises WorkflowError: as :meth:`respond`.
+        """
+        graph = await self._ready()
+        state = TurnState(turn, self._max_steps)
+        output = refused
+        if not refused:
+            working = asyncio.create_task(self._do(graph, state, call))
+            try:
+                while not (await asyncio.wait((working,), timeout=SIGN_OF_LIFE_S))[0]:
+                    yield SIGN_OF_LIFE
+                output = working.result()
+            finally:
+                working.cancel()
+                await asyncio.wait((working,), timeout=END_PATIENCE_S)
+        yield ToolResult(call.id, call.name, output)
+        told = [Message("assistant", tool_calls=(call,)), Message("tool", output, tool_call_id=call.id, name=call.name)]
+        async with contextlib.aclosing(self._answered(state, input_items([*turn.history, *told]))) as pieces:
+            async for piece in pieces:
+                yield piece
+
     async def aclose(self) -> None:
         """The session is over: tools in the background get a few seconds to finish, then they are cancelled."""
         await self.desk.close()
 
     # ------------------------------------------------------------------------ inside
+
+    async def _do(self, graph: Graph, state: TurnState, call: ToolCall) -> str:
+        """Run one tool outside of any run of the SDK."""
+        tool = graph.tool(call.name)
+        if tool is None:
+            return f"There is no {call.name} any more, so it was not done. Tell the user so."
+        current_turn.set(state)  # of this task alone
+        session_llm.set(SessionLLM(self._required_llm(), f"{state.turn.session}-tools"))
+        context: ToolContext[Any] = ToolContext(
+            self._context, tool_name=call.name, tool_call_id=call.id, tool_arguments=call.arguments
+        )
+        try:
+            return as_text(await tool.on_invoke_tool(context, call.arguments))
+        except Exception as error:
+            logger.warning("a tool failed", extra={"tool": call.name, "code": type(error).__name__})
+            return failure_text(call.name, error)
 
     async def _answered(
         self,

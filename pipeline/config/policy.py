@@ -273,6 +273,16 @@ class PolicyKeys(PolicySection):
         "I'm sorry, I can't talk about that.", "Said where a check blocks and names no line of its own."
     )
 
+    @field_validator("turn")
+    @classmethod
+    def _asks_nobody(cls, turn: tuple[CheckConfig, ...]) -> tuple[CheckConfig, ...]:
+        if any(check.check == "approve" for check in turn):
+            raise ValueError(
+                "`approve` cannot be used here: after the answer was given there is nothing to hold back; write it "
+                "under policy.speech.checks, with `hold: full` for the whole answer"
+            )
+        return turn
+
 
 class ApprovalKeys(PolicySection):
     """How questions are decided that policy or a tool asks."""

@@ -40,7 +40,7 @@ class Approval:
     """A name given at the desk, "voice", "callback", "timeout", or why it was cancelled."""
     note: str = ""
     claimed_s: float | None = None
-    """When somebody began to act on the yes."""
+    """When somebody began to act on the decision; None: whoever asked may not know of it."""
 
     @property
     def decision(self) -> Decision | None:

@@ -191,12 +191,14 @@ class ApprovalStore:
             ).rowcount
 
     def claim(self, approval_id: str) -> bool:
-        """Take a yes, to act on it now. True exactly once for each yes, whoever asks, also after a restart."""
+        """Take a decision, to act on it now. True exactly once for each, whoever asks, also after a restart."""
         with self._transaction() as connection:
             claimed = connection.execute(
                 update(_approvals)
                 .where(
-                    _approvals.c.id == approval_id, _approvals.c.state == "granted", _approvals.c.claimed_s.is_(None)
+                    _approvals.c.id == approval_id,
+                    _approvals.c.state.in_(("granted", "refused")),
+                    _approvals.c.claimed_s.is_(None),
                 )
                 .values(claimed_s=self._clock())
             ).rowcount

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from antiphon.pipeline.policy.verdicts import ApprovalRequest, Decision
 logger = logging.getLogger(__name__)
 
 Speak = Callable[[str], Awaitable[None]]
-"""Says a sentence as part of the turn that is being answered."""
+"""Says a sentence as part of the turn that is being answered; returns when it was said."""
 
 ReadAnswer = Callable[[str, str | None], SpokenAnswer]
 """(text, language) -> what it means"""
@@ -86,8 +86,11 @@ class SessionApprovals:
         self._read = read
         self._on_change = on_change
         self._spoken: _Spoken | None = None
+        self._saying: set[asyncio.Future[None]] = set()
         self._aloud = asyncio.Lock()
         """One spoken question at a time: a yes must not be taken for another."""
+        self._vouched: list[Approval] = []
+        """Yeses that were taken before a restart, for a call that is gone on with now."""
 
     def bind(self, speak: Speak | None, on_change: OnChange) -> None:
         """Give it the session's voice, and who is told of its questions."""
@@ -98,6 +101,17 @@ class SessionApprovals:
         """Whether the user's next words may be an answer: they interrupt nothing then."""
         return self._spoken is not None
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether a question was said, all of it, and the user's answer is waited for."""
+        return self._spoken is not None and not self._saying
+
+    async def no_more_voice(self) -> None:
+        """The user will say nothing more: what only the user could decide is refused."""
+        spoken = self._spoken
+        if spoken is not None and spoken.approval.decides == "voice":
+            await self._decide(spoken.approval, False, "the user has gone")
+
     # ------------------------------------------------------------------------ asking
 
     async def ask(self, request: ApprovalRequest) -> Decision:
@@ -105,9 +119,16 @@ class SessionApprovals:
 
         :raises ApprovalError: the desk's file cannot be used.
         """
+        for before in self._vouched:
+            if request.call_id and _is_the_same(before, request):
+                return Decision(True, before.decided_by, before.note, before.id)
         approval = await self._desk.open(request)
         self._on_change(approval)
         return await self._settle(approval)
+
+    def vouch(self, approvals: Sequence[Approval]) -> None:
+        """These questions have their yes already, and it was taken: a call that is gone on with need not ask again."""
+        self._vouched = [one for one in approvals if one.state == "granted" and one.claimed_s is not None]
 
     async def resume(self, approval_id: str) -> Decision:
         """Go on waiting for a question that was asked before a restart, or take the yes that came meanwhile.
@@ -140,18 +161,27 @@ class SessionApprovals:
 
     async def _at_desk(self, approval: Approval) -> Decision:
         if self._speak is not None and self._waiting_line and approval.state == "pending":
-            await self._speak(self._waiting_line)
+            self._say(self._waiting_line)
         return await self._desk.settled(approval.id)
 
     async def _aloud_settled(self, approval: Approval) -> Decision:
         assert self._speak is not None
         async with self._aloud:
             self._spoken = _Spoken(approval)
+            saying = self._say(approval.question)
             try:
-                await self._speak(approval.question)
                 return await self._desk.settled(approval.id)
             finally:
                 self._spoken = None
+                saying.cancel()
+
+    def _say(self, text: str) -> asyncio.Future[None]:
+        """Say something while the decision is waited for: it may come before all of that was said."""
+        assert self._speak is not None
+        task = asyncio.ensure_future(self._speak(text))
+        self._saying.add(task)
+        task.add_done_callback(self._saying.discard)
+        return task
 
     # ------------------------------------------------------------------------ the user's answer
 
@@ -169,7 +199,7 @@ class SessionApprovals:
             return await self._decide(spoken.approval, answer == "yes", "")
         if not spoken.asked_again and self._speak is not None:
             spoken.asked_again = True
-            await self._speak(self._unclear_line)
+            self._say(self._unclear_line)
             return True
         if spoken.approval.decides == "voice":
             await self._decide(spoken.approval, False, "the answer was unclear")
@@ -193,6 +223,11 @@ class SessionApprovals:
         A session that merely ends does not call this: its questions stay open for :meth:`ApprovalDesk.unfinished`.
         """
         await self._desk.cancel_turn(session, turn, by=by)
+
+
+def _is_the_same(approval: Approval, request: ApprovalRequest) -> bool:
+    same = (approval.call_id, approval.tool, approval.question) == (request.call_id, request.tool, request.question)
+    return same and approval.arguments == request.arguments
 
 
 def _run_state(call: ToolCallToApprove) -> str:

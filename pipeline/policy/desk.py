@@ -98,17 +98,17 @@ class ApprovalDesk:
         return await self.settled(approval.id)
 
     async def settled(self, approval_id: str) -> Decision:
-        """Wait for the decision, and take it. Of all that wait for one yes, in any process, one gets it.
+        """Wait for the decision, and take it. Of all that wait for one decision, in any process, one gets it.
 
         :raises ApprovalError: there is none of that id, or the file cannot be used.
         """
         approval = await self.wait(approval_id)
         decision = approval.decision
         assert decision is not None
-        if decision.granted and not await asyncio.to_thread(lambda: self._store.claim(approval_id)):
+        if not await asyncio.to_thread(lambda: self._store.claim(approval_id)):
             state = (await self.get(approval_id)).state
             note = "the approval was withdrawn" if state == "cancelled" else "somebody else acts on it"
-            return Decision(False, decision.by, note, approval_id)
+            return Decision(False, decision.by, note, approval_id, ours=False)
         return decision
 
     async def wait(self, approval_id: str) -> Approval:
@@ -192,6 +192,13 @@ class ApprovalDesk:
             for approval_id in waiting:
                 self._tell(approval_id)
 
+    async def withdraw(self, approval_id: str, *, by: str) -> bool:
+        """Withdraw one question, or a yes that nobody has taken. Returns whether there was anything to withdraw."""
+        try:
+            return bool(await asyncio.to_thread(lambda: self._store.cancel(by=by, approval_id=approval_id)))
+        finally:
+            self._tell(approval_id)
+
     # ------------------------------------------------------------------------ looking
 
     async def get(self, approval_id: str) -> Approval:
@@ -203,8 +210,8 @@ class ApprovalDesk:
         return await asyncio.to_thread(lambda: self._store.find(states=states, session=session))
 
     async def unfinished(self, session: str) -> list[Approval]:
-        """What a session that was cut off has to go on with: open questions, and yeses that nobody has taken."""
-        found = await self.find(states=("pending", "granted"), session=session)
+        """What a session that was cut off has to go on with: open questions, and decisions that nobody has taken."""
+        found = await self.find(states=("pending", "granted", "refused"), session=session)
         return [approval for approval in found if approval.claimed_s is None]
 
     # ------------------------------------------------------------------------ inside

@@ -61,8 +61,8 @@ class TurnGuard:
 
     async def finished(self, text: str) -> Outcome:
         """The whole answer, after it was given: `outcome.text` is what history is to keep; of one that is not allowed,
-        only `outcome.line`."""
-        return await self._judge(Subject("turn", text))
+        only `outcome.line`. Nobody is asked: what was heard cannot be held back any more."""
+        return await self.policy.judge(self._of_turn(Subject("turn", text)), asker=None, on_decision=self.on_decision)
 
     async def _judge(self, subject: Subject) -> Outcome:
         asker = None if self.asker is None else _OnceCommitted(self.asker, self.committed)

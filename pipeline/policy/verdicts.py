@@ -142,3 +142,5 @@ class Decision:
     """Who: "voice", "timeout", "callback", or the name that somebody gave at the desk."""
     note: str = ""
     approval_id: str = ""
+    ours: bool = True
+    """False: the question was withdrawn, or somebody else acts on its decision. Then nothing is to be done or said."""

@@ -83,6 +83,33 @@ def session(connection: sa.Connection, session: str) -> SessionInfo:
     return info
 
 
+def chain(connection: sa.Connection, session_id: str) -> list[str]:
+    """A session and those that it continues, oldest first; one that was erased or pruned ends it.
+
+    :raises UnknownSession: there is none of that id.
+    """
+    found = [session_id]
+    earlier = session(connection, session_id).resumed_from
+    while earlier is not None and earlier not in found:
+        if (info := known(connection, earlier)) is None:
+            break  # what is left is what is known
+        found.insert(0, earlier)
+        earlier = info.resumed_from
+    return found
+
+
+def continuations(connection: sa.Connection, session_id: str) -> list[str]:
+    """The sessions that go on with this one, and those that go on with them."""
+    found: list[str] = []
+    waiting = [session_id]
+    while waiting:
+        query = sa.select(Session.id).where(Session.resumed_from == waiting.pop())
+        new = [one for one in connection.execute(query).scalars() if one not in found and one != session_id]
+        found += new
+        waiting += new
+    return found
+
+
 def find(connection: sa.Connection, beginning: str) -> SessionInfo:
     """:raises UnknownSession: none begins so, or several do."""
     if beginning == "last":

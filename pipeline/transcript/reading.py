@@ -196,8 +196,9 @@ def conversation(
     :param compacted: where a summary was made of old turns, it stands for them.
     """
     result = Conversation()
-    for session, records in sessions:
+    for index, (session, records) in enumerate(sessions):
         views = turns(records, session)
+        finished = finished_later(records_of_later for _, records_of_later in sessions[index + 1 :])
         summary = next((r for r in reversed(records) if r.kind == COMPACTED), None) if compacted else None
         if summary is not None:
             views = views[_covered(views, int(summary.data.get("through_turn", 0))) :]
@@ -207,9 +208,21 @@ def conversation(
         for view in views:
             if view.aside:
                 continue
-            for item in _items(view, session, in_doubt):
+            kept = tuple(call for call in view.calls if not (call.in_doubt and what_was_called(call) in finished))
+            for item in _items(replace(view, calls=kept), session, in_doubt):
                 result.add(item)
     return result
+
+
+def finished_later(later: Iterable[Sequence[Record]]) -> frozenset[tuple[str, str, str]]:
+    """What was called, of calls that sessions which went on with an earlier one have finished for it."""
+    found = (call for records in later for call in calls(records, "") if call.turn == 0 and not call.in_doubt)
+    return frozenset(what_was_called(call) for call in found)
+
+
+def what_was_called(call: Call) -> tuple[str, str, str]:
+    """By which a call and the one that finished it are known as the same."""
+    return call.call_id, call.name, call.arguments
 
 
 def _covered(views: Sequence[TurnView], through_turn: int) -> int:

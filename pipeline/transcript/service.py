@@ -164,6 +164,15 @@ class TranscriptService:
             raise TranscriptError("no transcripts are kept", hint="set transcript.store in the configuration")
         return await asyncio.to_thread(self.store.conversation, session)
 
+    async def chain(self, session: str) -> list[str]:
+        """A session and those that it continues, oldest first.
+
+        :raises TranscriptError: there is no store, or no such session.
+        """
+        if self.store is None:
+            raise TranscriptError("no transcripts are kept", hint="set transcript.store in the configuration")
+        return await asyncio.to_thread(self.store.chain, session)
+
     # ------------------------------------------------------------------------ retention
 
     async def _prune_for_ever(self) -> None:

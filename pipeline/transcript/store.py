@@ -157,10 +157,15 @@ class TranscriptStore:
         """
         from antiphon.pipeline.transcript import queries
 
+        found: list[Call] = []
         with self.database.reading() as connection:
             ids = queries.with_open_calls(connection) if session is None else [session]
-            found = [reading.calls(queries.records(connection, one), one) for one in ids]
-        return sorted((call for calls in found for call in calls if call.in_doubt), key=lambda call: call.at)
+            for one in ids:
+                calls = [call for call in reading.calls(queries.records(connection, one), one) if call.in_doubt]
+                later = (queries.records(connection, other) for other in queries.continuations(connection, one))
+                finished = reading.finished_later(later) if calls else frozenset()
+                found += [call for call in calls if reading.what_was_called(call) not in finished]
+        return sorted(found, key=lambda call: call.at)
 
     def conversation(self, session: str, *, compacted: bool = True) -> Conversation:
         """What an agent that goes on with a session is to know, from the earlier sessions that it continues on.
@@ -171,15 +176,18 @@ class TranscriptStore:
         from antiphon.pipeline.transcript import queries
 
         with self.database.reading() as connection:
-            chain = [queries.session(connection, session)]
-            seen = {session}
-            while (earlier := chain[0].resumed_from) is not None and earlier not in seen:
-                seen.add(earlier)
-                if (info := queries.known(connection, earlier)) is None:
-                    break  # erased or pruned: what is left is what is known
-                chain.insert(0, info)
-            parts = [(info.id, queries.records(connection, info.id)) for info in chain]
+            parts = [(one, queries.records(connection, one)) for one in queries.chain(connection, session)]
         return reading.conversation(parts, compacted=compacted)
+
+    def chain(self, session: str) -> list[str]:
+        """A session and those that it continues, oldest first.
+
+        :raises UnknownSession: there is none of that id.
+        """
+        from antiphon.pipeline.transcript import queries
+
+        with self.database.reading() as connection:
+            return queries.chain(connection, session)
 
     # ------------------------------------------------------------------------ erasing
 

@@ -133,6 +133,7 @@ def test_an_unclear_answer_is_asked_about_once(play: Any) -> None:
         asking = asyncio.create_task(scene.approvals.ask(request("voice")))
         await scene.said(1)
         assert await scene.approvals.hear("What's the time?")
+        await scene.said(2)
         assert scene.spoken == ["Shall I pay?", "Yes or no?"]
         assert not await scene.approvals.hear("What's the time?")  # a turn like any other
         decision = await asking
