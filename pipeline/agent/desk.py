@@ -7,8 +7,9 @@ here from the start. What such a call gives is kept until a turn has taken it in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,15 @@ class ToolDesk:
         """Whether an answer waits for a tool."""
         return self._awaited > 0
 
+    @contextlib.contextmanager
+    def occupied(self) -> Iterator[None]:
+        """An answer waits for something that has to come before a tool: a record, a check, somebody's yes."""
+        self._awaited += 1
+        try:
+            yield
+        finally:
+            self._awaited -= 1
+
     def taken(self, results: Sequence[ToolResult]) -> None:
         """A turn that is sure has taken these in."""
         self._late = [result for result in self._late if result not in results]
@@ -78,17 +88,15 @@ class ToolDesk:
         if rules.background:
             self._leave_to_itself(task, Running(call, rules))
             return STARTED
-        self._awaited += 1
         try:
-            return await asyncio.shield(task)
+            with self.occupied():
+                return await asyncio.shield(task)
         except asyncio.CancelledError:
             if rules.on_interrupt == "finish" and not task.done():
                 self._leave_to_itself(task, Running(call, rules))
             else:
                 await _cancelled(task, call)
             raise
-        finally:
-            self._awaited -= 1
 
     async def close(self, *, grace_s: float = 5.0) -> None:
         """Let what is under way finish for a while; cancel the rest."""

@@ -113,7 +113,8 @@ class Graph:
                 return problem
             call = ToolCall(context.tool_call_id, tool.name, arguments)
             if (state := current_turn.get()) is not None:
-                permit = await state.turn.before_call(call)
+                with self._desk.occupied():
+                    permit = await state.turn.before_call(call)
                 if not permit.allowed:
                     return permit.reason or NOT_APPROVED
                 call = dataclasses.replace(call, arguments=permit.arguments)

@@ -85,7 +85,7 @@ def answered(call: Any) -> Reply:
     """An agent that transfers when it is asked to, and says what came of it."""
     last = call.messages[-1]
     if last.role == "tool":
-        return Reply.of(f"I was told: {last.content}")
+        return Reply.of(last.content)
     return Reply(tool_calls=[CALL]) if "transfer" in last.content.lower() else Reply.of("What can I do for you?")
 
 
@@ -126,4 +126,4 @@ async def talk(folder: Path, kind: str, session: str, resumed: str | None) -> di
 
 if __name__ == "__main__":
     place, how, name, *more = sys.argv[1:]
-    print(json.dumps(asyncio.run(talk(Path(place), how, name, more[0] if more else None))), flush=True)
+    sys.stdout.write(json.dumps(asyncio.run(talk(Path(place), how, name, more[0] if more else None))) + "\n")
