@@ -40,16 +40,21 @@ def to_mono_float32(samples: AnySamples, channels: int = 1) -> Samples:
     Non-finite floats become silence and out-of-range floats are clipped, so that one bad block cannot poison a
     recursive filter further on.
 
-    :raises ValueError: the sample type is neither int16 nor floating point, or the length is no multiple of `channels`.
+    :raises ValueError: the sample type is neither int16 nor floating point, the length is no multiple of `channels`, or
+        there is no channel.
     """
     array = np.asarray(samples)
     if array.dtype == np.int16:
         mono = array.astype(np.float32) / np.float32(32768.0)
     elif np.issubdtype(array.dtype, np.floating):
-        mono = np.clip(np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # float64 beyond float32 becomes infinite, and is clipped
+            narrow = array.astype(np.float32)
+        mono = np.clip(np.nan_to_num(narrow, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
     else:
         raise ValueError(f"audio samples must be int16 or float32, not {array.dtype}")
     if mono.ndim == 2:
+        if not mono.shape[1]:
+            raise ValueError(f"audio samples of shape {mono.shape} have no channel")
         return np.ascontiguousarray(mono.mean(axis=1, dtype=np.float32))
     if channels > 1:
         if len(mono) % channels:

@@ -68,6 +68,7 @@ def read_audio_file(path: str | Path, rate_hz: int = 16_000, *, max_s: float = M
         warnings: list[str] = []
         pieces = list(_blocks(path, file, rate_hz, max_s, warnings))
         samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+        np.clip(samples, -1.0, 1.0, out=samples)  # a resampler rings beyond full scale
         if not len(samples):
             raise AudioInputError(
                 f"{path}: the recording holds no samples", hint="the file ends after its header; record it again"
@@ -85,6 +86,10 @@ def _size(path: Path) -> int:
         size = path.stat().st_size
         if path.is_dir():
             raise AudioInputError(f"{path}: this is a folder, not a recording", hint="name the files in it")
+        if not path.is_file():  # opening a pipe would wait for its writer, for ever if there is none
+            raise AudioInputError(
+                f"{path}: this is a pipe or a device, not a file", hint="write the recording into a file first"
+            )
         with path.open("rb"):
             pass
     except FileNotFoundError:

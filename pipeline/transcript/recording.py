@@ -313,7 +313,9 @@ def _read_plain(path: Path) -> RecordedAudio:
     blocks: list[Any] = [np.empty((0, 2), dtype=np.float32)]
     with soundfile.SoundFile(path) as file:
         if file.channels != 2:
-            raise RecordingDamaged(f"{path}: {file.channels} channels are no recording: the user and the assistant are two")
+            raise RecordingDamaged(
+                f"{path}: {file.channels} channels are no recording: the user and the assistant are two"
+            )
         finished = file.frames < _UNKNOWN_FRAMES
         try:
             while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
