@@ -12,6 +12,7 @@ from antiphon.pipeline.cli.chat import chat
 from antiphon.pipeline.cli.doctor import doctor
 from antiphon.pipeline.cli.run import run
 from antiphon.pipeline.cli.say import say
+from antiphon.pipeline.cli.serve import serve
 from antiphon.pipeline.cli.test import test
 from antiphon.pipeline.cli.transcribe import transcribe
 
@@ -28,6 +29,7 @@ app.command()(chat)
 app.command()(say)
 app.command()(transcribe)
 app.command()(test)
+app.command()(serve)
 app.command()(doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(engines.app, name="engines")

@@ -17,6 +17,7 @@ from antiphon.engines.registry import EngineSpec, find
 from antiphon.pipeline.config.errors import nearest
 from antiphon.pipeline.config.frontend import FrontEndKeys
 from antiphon.pipeline.config.policy import ApprovalKeys, PolicyKeys
+from antiphon.pipeline.config.serving import ServerKeys
 from antiphon.pipeline.config.tools import AgentKeys
 from antiphon.pipeline.config.transcript import TranscriptKeys
 from antiphon.pipeline.config.wake import WakeWordKeys
@@ -331,6 +332,10 @@ class TranscriptConfig(Section, TranscriptKeys):
     """What is kept of conversations."""
 
 
+class ServerConfig(Section, ServerKeys):
+    """Where `antiphon serve` listens, and its limits."""
+
+
 class PolicyConfig(PolicyKeys, Section):
     """What may be heard, done and said: four gates, each a list of checks."""
 
@@ -389,6 +394,7 @@ class Config(Section):
     policy: PolicyConfig = PolicyConfig()
     approvals: ApprovalsConfig = ApprovalsConfig()
     transcript: TranscriptConfig = TranscriptConfig()
+    server: ServerConfig = ServerConfig()
 
     def blocks(self) -> tuple[EngineBlock, ...]:
         """Every engine block, in the order in which audio passes."""

@@ -115,7 +115,7 @@ def test_the_dump_is_whole_and_in_the_order_of_the_audio() -> None:
     assert list(data) == [
         "audio", "vad", "turn", "stt", "llm", "tts",
         "wake_word", "workflow", "session", "gate", "text", "models", "speculation", "interruption",
-        "policy", "approvals", "transcript",
+        "policy", "approvals", "transcript", "server",
     ]  # fmt: skip
     assert data["stt"]["engine"] == TOY
     assert data["stt"]["size"] == 3

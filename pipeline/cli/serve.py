@@ -1,0 +1,54 @@
+"""`antiphon serve`: a configuration as a service for other programs."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from antiphon.engines.errors import EngineUnavailable
+from antiphon.pipeline.cli.common import ConfigArgument, SetOption, explained
+from antiphon.pipeline.config import load_config
+
+
+@explained
+def serve(
+    config: ConfigArgument = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Listen there; default: server.host, 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", help="Listen at that port; default: server.port, 8080.", min=0, max=65535)
+    ] = None,
+    overrides: SetOption = None,
+) -> None:
+    """Answer other programs: plain audio over a WebSocket (`/v1/stream`), `/healthz`, `/readyz`.
+
+    Ends in order with Ctrl-C or SIGTERM: what is being said is said to its end.
+    """
+    more = [f"server.{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
+    name = config or "local.yaml"
+    loaded = load_config(name, overrides=[*(overrides or ()), *more])
+    for package in ("starlette", "uvicorn", "websockets"):
+        if importlib.util.find_spec(package) is None:
+            raise EngineUnavailable(
+                f"antiphon serve needs the package {package}", hint='pip install "antiphon[server]"'
+            )
+    from antiphon.server.serving import listen
+    from antiphon.server.serving import serve as serve_until_told
+
+    console = Console(highlight=False)
+    listener = listen(loaded.server)
+    address = "http://{}:{}".format(*listener.getsockname()[:2])
+    shown = Path(name).name
+    console.print(Text(f"{address} loading {shown}", "dim"), soft_wrap=True)
+
+    def ready(service: Any) -> None:
+        console.print(Text(f"ready: {address} ({shown}); Ctrl-C ends it"), soft_wrap=True)
+
+    asyncio.run(serve_until_told(loaded, listener, on_ready=ready))

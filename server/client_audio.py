@@ -1,0 +1,196 @@
+"""The audio of a client on the other end of a connection, as a transport of the pipeline.
+
+The client plays what it is sent as soon as it comes, and can be told to drop what it has not played yet. That is enough
+for a pause, too: it is told to drop, and is sent the rest again, from the sample at which it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from antiphon.engines.audio import AudioFrame, Samples
+from antiphon.pipeline.transports.base import Playhead, TransportCapabilities
+
+FULL_SCALE = 32768
+AHEAD_S = 0.5
+"""Input may come so much sooner than it was spoken; what is sent in a hurry is heard at its own pace."""
+DRIFT = 0.02
+"""A client's clock may be so much faster than ours without being held up."""
+MAX_UNHEARD_S = 60.0
+"""Input that waits to be heard; past that the connection is not read."""
+
+
+def pcm16(samples: Samples) -> bytes:
+    """float32 in [-1, 1] as little-endian PCM16; what is out of range is clipped."""
+    scaled = np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
+    return scaled.astype("<i2").tobytes()
+
+
+def from_pcm16(data: bytes) -> Samples:
+    """Little-endian PCM16 as float32 in [-1, 1).
+
+    :raises ValueError: an odd number of bytes.
+    """
+    samples: Samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
+    return samples / np.float32(FULL_SCALE)
+
+
+class ClientSink(Protocol):
+    """The way to the client; neither method waits."""
+
+    def audio(self, frame: AudioFrame) -> None:
+        """Send audio of a reply, behind what was sent before."""
+        ...
+
+    def flush(self) -> None:
+        """The reply is complete: send what a resampler still holds of it."""
+        ...
+
+    def drop(self) -> None:
+        """Drop what has not been sent, and tell the client to drop what it has not played."""
+        ...
+
+    async def room(self) -> None:
+        """Wait while the client takes what it is sent more slowly than it comes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    mark: int
+    offset_s: float
+    """Where it begins in its mark's audio."""
+    frame: AudioFrame
+
+
+class ClientTransport:
+    """Input is pushed (:meth:`push`, :meth:`end`); replies go to the sink as they are made."""
+
+    def __init__(self, sink: ClientSink, *, rate_hz: int, aec: bool = True) -> None:
+        """
+        :param rate_hz: of the input.
+        :param aec: the client cancels its own echo, or has none.
+        """
+        self.capabilities = TransportCapabilities(paced=True, greets=True, pauses=True, aec=aec)
+        self._sink = sink
+        self._rate_hz = rate_hz
+        self._heard: asyncio.Queue[Samples | None] = asyncio.Queue()
+        self._waiting_s = 0.0
+        self._taken = asyncio.Event()
+        self._playhead = Playhead(max_ahead_s=float("inf"))
+        self._pieces: deque[_Piece] = deque()
+        """What was handed over and may not have been heard."""
+        self._complete = False
+        """Nothing more will come behind it for now."""
+        self._given_s: dict[int, float] = {}
+        """How much of each mark was handed over, less what was taken back; in the order of their beginnings."""
+        self._played_s: dict[int, float] = {}
+        """What the client has said of each mark."""
+
+    # ------------------------------------------------------------------------ what the client says
+
+    async def push(self, samples: Samples) -> None:
+        """Audio from the client; waits while too much of it has not been heard yet."""
+        while self._waiting_s > MAX_UNHEARD_S:
+            self._taken.clear()
+            await self._taken.wait()
+        self._waiting_s += len(samples) / self._rate_hz
+        self._heard.put_nowait(samples)
+
+    def end(self) -> None:
+        """The client says no more."""
+        self._heard.put_nowait(None)
+
+    def played(self, total_s: float) -> tuple[int, float]:
+        """What the client says it has played of all that it was sent.
+
+        :returns: the mark that was played last, and how many seconds of it were; mark 0 where there is none.
+        """
+        if not self._given_s:
+            return 0, 0.0
+        *before, last = self._given_s
+        heard_s = max(0.0, total_s - sum(self._played_s.get(mark, self.heard_s(mark)) for mark in before))
+        self._played_s[last] = heard_s = min(heard_s, self._given_s[last])
+        return last, heard_s
+
+    # ------------------------------------------------------------------------ what the session asks for
+
+    async def frames(self) -> AsyncIterator[AudioFrame]:
+        loop = asyncio.get_running_loop()
+        position, origin_s = 0, None
+        while (samples := await self._heard.get()) is not None:
+            start_s = position / self._rate_hz
+            position += len(samples)
+            now_s = loop.time()
+            due_s = position / self._rate_hz / (1 + DRIFT)
+            if origin_s is None or now_s - origin_s > due_s:
+                origin_s = now_s - due_s  # the client has paused, or is slower than we are: from here on anew
+            await asyncio.sleep(max(0.0, origin_s + due_s - AHEAD_S - now_s))
+            self._waiting_s -= len(samples) / self._rate_hz
+            self._taken.set()
+            yield AudioFrame(samples, self._rate_hz, start_s)
+
+    async def play(self, frame: AudioFrame, mark: int) -> float:
+        await self._sink.room()
+        offset_s = self._given_s.get(mark, 0.0)
+        self._given_s[mark] = offset_s + frame.duration_s
+        self._pieces.append(_Piece(mark, offset_s, frame))
+        self._complete = False
+        if not self._playhead.paused:
+            self._sink.audio(frame)
+        at_s = await self._playhead.book(frame.duration_s, mark)
+        self._forget_what_was_heard()
+        return at_s
+
+    async def drain(self) -> None:
+        self._complete = True
+        if not self._playhead.paused:
+            self._sink.flush()
+        await self._playhead.drain()
+
+    def clear(self) -> None:
+        if self._playhead.playing and not self._playhead.paused:
+            self._sink.drop()
+        for piece in self._pieces:  # what is left of these marks will never be heard
+            self._given_s[piece.mark] = self._playhead.heard_s(piece.mark)
+        self._playhead.clear()
+        self._pieces.clear()
+
+    def pause(self) -> None:
+        if self._playhead.playing and not self._playhead.paused:
+            self._sink.drop()
+        self._playhead.pause()
+
+    def resume(self) -> None:
+        if self._playhead.paused:
+            self._playhead.resume()
+            self._forget_what_was_heard()
+            for piece in self._pieces:
+                self._sink.audio(self._unheard(piece))
+            if self._complete:
+                self._sink.flush()
+
+    def heard_s(self, mark: int) -> float:
+        return self._playhead.heard_s(mark)
+
+    # ------------------------------------------------------------------------ inside
+
+    def _forget_what_was_heard(self) -> None:
+        while self._pieces:
+            first = self._pieces[0]
+            if first.offset_s + first.frame.duration_s > self._playhead.heard_s(first.mark):
+                return
+            self._pieces.popleft()
+
+    def _unheard(self, piece: _Piece) -> AudioFrame:
+        frame = piece.frame
+        heard = round((self._playhead.heard_s(piece.mark) - piece.offset_s) * frame.rate_hz)
+        if heard <= 0:
+            return frame
+        return AudioFrame(frame.samples[heard:], frame.rate_hz, frame.start_s + heard / frame.rate_hz)

@@ -1,0 +1,103 @@
+"""The engines of a server, and the conversations on them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Protocol
+
+from antiphon.pipeline.build import Assembly
+from antiphon.pipeline.config import Config
+
+
+class Refused(Exception):
+    """A conversation that cannot begin now."""
+
+    def __init__(self, code: str, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class Conversing(Protocol):
+    """A conversation under way."""
+
+    def close(self) -> None:
+        """End it: what is being said is said to its end."""
+        ...
+
+
+class Service:
+    """A context manager around an :class:`Assembly`. Before :meth:`load` is through, it is not ready."""
+
+    def __init__(self, config: Config, assembly: Assembly | None = None) -> None:
+        """
+        :param assembly: engines to use; None: those of `config`.
+        """
+        self.config = config
+        self.settings = config.server
+        self.assembly = assembly or Assembly(config)
+        self.ready = False
+        self.draining = False
+        self._open: set[Conversing] = set()
+        self._fewer = asyncio.Event()
+
+    async def load(self) -> None:
+        """Load the engines.
+
+        :raises AntiphonError: one cannot be loaded.
+        """
+        await self.assembly.__aenter__()
+        self.ready = True
+
+    async def __aenter__(self) -> Service:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.ready:
+            self.ready = False
+            await self.assembly.__aexit__(kind, error, trace)
+
+    @property
+    def sessions(self) -> int:
+        """Conversations under way."""
+        return len(self._open)
+
+    def admit(self) -> None:
+        """
+        :raises Refused: there can be no further conversation now.
+        """
+        if self.draining:
+            raise Refused("draining", "the server is shutting down", retry_after_s=30)
+        if not self.ready:
+            raise Refused("loading", "the engines are being loaded", retry_after_s=5)
+        if self.sessions >= self.settings.max_sessions:
+            raise Refused("full", f"{self.sessions} conversations are under way, no more are allowed", retry_after_s=10)
+
+    @asynccontextmanager
+    async def conversation(self, one: Conversing) -> AsyncIterator[None]:
+        """While inside, it counts, and is ended with the others."""
+        self._open.add(one)
+        try:
+            yield
+        finally:
+            self._open.discard(one)
+            self._fewer.set()
+
+    async def drain(self) -> None:
+        """Take no more conversations, and end those under way; at most `drain_s`."""
+        self.draining = True
+        for one in tuple(self._open):
+            one.close()
+        try:
+            async with asyncio.timeout(self.settings.drain_s):
+                while self._open:
+                    self._fewer.clear()
+                    await self._fewer.wait()
+        except TimeoutError:
+            pass
