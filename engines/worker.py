@@ -23,7 +23,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Protocol
@@ -46,11 +46,12 @@ class Priority(IntEnum):
 
 
 class Meter:
-    """Adds up the time that engines work for somebody. Any thread may add."""
+    """Adds up the time that engines work for somebody, and what they use. Any thread may add."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seconds = 0.0
+        self._uses: dict[tuple[str, str, str], float] = {}
 
     def add(self, seconds: float) -> None:
         with self._lock:
@@ -59,6 +60,18 @@ class Meter:
     @property
     def seconds(self) -> float:
         return self._seconds
+
+    def use(self, stage: str, engine: str, unit: str, amount: float) -> None:
+        """An engine has used so much: see :mod:`antiphon.engines.metering`."""
+        key = (stage, engine, unit)
+        with self._lock:
+            self._uses[key] = self._uses.get(key, 0.0) + amount
+
+    @property
+    def uses(self) -> Mapping[tuple[str, str, str], float]:
+        """By stage, engine and unit."""
+        with self._lock:
+            return dict(self._uses)
 
 
 class Precedence:

@@ -24,6 +24,7 @@ from antiphon.pipeline.events import (
     TranscriptEvent,
     TurnEnded,
     TurnStatus,
+    UsageEvent,
     WarningEvent,
 )
 from antiphon.pipeline.guarding import Guarding, Unfinished
@@ -158,6 +159,7 @@ class Answering:
             emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
         finally:
             self._remembering.said(run, reply, emit)
+            self._tell_usage(run, emit)
 
     async def go_on(self, run: Run, unfinished: Unfinished) -> None:
         """Answer what an earlier session has left open."""
@@ -180,6 +182,11 @@ class Answering:
                 heard = reply.text[: reply.heard_chars()] if run.interrupted else reply.text
                 run.judged = await guard.finished(heard)
             self._remembering.turn(run, reply, emit)
+            self._tell_usage(run, emit)
+
+    def _tell_usage(self, run: Run, emit: Emit) -> None:
+        if usage := run.usage():
+            emit(UsageEvent, usage=usage)
 
     async def prepare(self, turn: int, revision: int, text: str, ticket: Ticket) -> None:
         """Tell the workflow how the turn begins, if it wants to know. A hint: its failure is no news."""
@@ -358,6 +365,7 @@ class Answering:
             input_tokens=reply.usage.input_tokens if reply else 0,
             output_tokens=reply.usage.output_tokens if reply else 0,
             cached_tokens=reply.usage.cached_tokens if reply else 0,
+            usage=run.usage(),
             speculation=run.report(),
         )
 

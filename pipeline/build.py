@@ -19,6 +19,7 @@ from antiphon.engines.audio import AudioFrame, resample
 from antiphon.engines.errors import AntiphonError, EngineLoadFailed
 from antiphon.engines.fallback import FallbackEvent
 from antiphon.engines.host import EngineHost
+from antiphon.engines.metering import metered
 from antiphon.engines.models.store import ModelStore
 from antiphon.engines.net import forbid_network
 from antiphon.engines.protocols import LLM, Stage
@@ -104,7 +105,7 @@ class Assembly:
             "tts": config.tts,
         }
         made = {
-            stage: self.replacements.get(stage) or self._make(stage, chain, context)
+            stage: self._replaced(stage) or self._make(stage, chain, context)
             for stage, chain in blocks.items()
             if chain and (stage == "llm" or not self.text_only)
         }
@@ -134,6 +135,10 @@ class Assembly:
             cores_free=self.host.cores_free,
         )
         self._apology = await self._make_apology()
+
+    def _replaced(self, stage: Stage) -> Any:
+        engine = self.replacements.get(stage)
+        return None if engine is None else metered(stage, engine, type(engine).__name__)
 
     def _uses_llm(self) -> bool:
         if self.needs_llm is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from antiphon.engines.fallback import FallbackEvent, FallbackLLM, FallbackSTT, FallbackTTS, Link
 from antiphon.engines.host import EngineHost
+from antiphon.engines.metering import metered
 from antiphon.engines.models.store import ModelStore, default_catalog
 from antiphon.engines.net import forbid_network
 from antiphon.engines.registry import EngineContext
@@ -49,12 +50,18 @@ def make_engine(
     :param recovery_s: how long a chain leaves an engine that failed alone.
     """
     if len(blocks) == 1:
-        return create_engine(blocks[0], context)
+        return _metered(blocks[0], context)
     links = [
-        Link(f"{number}:{block.engine}", create_engine(block, context), block.deadline_s or default_deadline_s)
+        Link(f"{number}:{block.engine}", _metered(block, context), block.deadline_s or default_deadline_s)
         for number, block in enumerate(blocks, 1)
     ]
     return _CHAINS[blocks[0].stage](links, on_event=on_event, recovery_s=recovery_s)
+
+
+def _metered(block: EngineBlock, context: EngineContext) -> Any:
+    model = getattr(block.options, "model", None) or getattr(block.options, "voice", None)
+    name = f"{block.engine}:{model}" if isinstance(model, str) else block.engine
+    return metered(block.stage, create_engine(block, context), name)
 
 
 def create_engine(block: EngineBlock, context: EngineContext) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from antiphon.pipeline.speculation import SpeculationReport
+from antiphon.pipeline.usage import EngineUsage
 
 TurnStatus = Literal["completed", "no_speech", "text_only", "failed", "cancelled", "interrupted", "dismissed"]
 
@@ -244,7 +245,18 @@ class TurnEnded(Event):
     output_tokens: int = 0
     cached_tokens: int = 0
     """Of the input tokens: those found evaluated already."""
+    usage: tuple[EngineUsage, ...] = ()
+    """What each engine used for this turn, speculation that was dropped included. The tokens above are those that the
+    workflow told of; here are all that its engines counted."""
     speculation: SpeculationReport = field(default_factory=SpeculationReport)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageEvent(Event):
+    """What engines used for something that ends no turn: a greeting, a summary of the history, a turn given up."""
+
+    type: ClassVar[str] = "usage"
+    usage: tuple[EngineUsage, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +298,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     PolicyEvent,
     ApprovalEvent,
     TurnEnded,
+    UsageEvent,
     WarningEvent,
     ErrorEvent,
 )

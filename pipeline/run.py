@@ -12,6 +12,7 @@ from antiphon.pipeline.listening import Hearing
 from antiphon.pipeline.policy import Outcome
 from antiphon.pipeline.reply import Reply, ReplyTimes
 from antiphon.pipeline.speculation import Ledger, SpeculationReport
+from antiphon.pipeline.usage import EngineUsage, usage_of
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +89,12 @@ class Run:
             first_audio_s=times.first_audio_s if times else None,
             audible_s=times.audible_s if times else None,
         )
+
+    def usage(self) -> tuple[EngineUsage, ...]:
+        """What engines used for the turn up to now."""
+        heard = self.hearing.meter if self.hearing is not None else None
+        in_vain = [meter for meter in self.ledger.hearings if meter is not heard]
+        return usage_of([heard, self.meter], [*in_vain, *(one for one in self.ledger.wasted if one is not self.meter)])
 
     def report(self) -> SpeculationReport:
         heard = self.hearing.meter if self.hearing is not None else None

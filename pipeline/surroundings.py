@@ -8,10 +8,12 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+from antiphon.engines.host import Meter
 from antiphon.engines.protocols import LLM
 from antiphon.pipeline.agent.contracts import NobodyApproves
 from antiphon.pipeline.config import Config
 from antiphon.pipeline.conversation import Conversation, new_id
+from antiphon.pipeline.events import UsageEvent
 from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.policy import ApprovalDesk, SessionApprovals
 from antiphon.pipeline.policy.make import make_approvals, make_desk, make_policy
@@ -21,6 +23,7 @@ from antiphon.pipeline.transcript import Compactor, Recorder, llm_summariser
 from antiphon.pipeline.transcript.errors import TranscriptError
 from antiphon.pipeline.transcript.service import TranscriptService
 from antiphon.pipeline.unfinished import Unfinished
+from antiphon.pipeline.usage import usage_of
 from antiphon.pipeline.user_code import load_user_object, unwrapped
 from antiphon.pipeline.workflow import Workflow
 
@@ -97,7 +100,7 @@ class Surroundings:
             self._policy,
             approvals,
             self._unfinished(approvals, workflow, arguments["conversation"], resumed_from, warn),
-            self._compactor(name, arguments["conversation"], arguments["settings"], journal),
+            self._compactor(name, arguments["conversation"], arguments["settings"], journal, warn.tell_usage),
         )
         session = Session(**arguments, guarding=guarding, closers=closers)
         warn.session = session
@@ -124,14 +127,19 @@ class Surroundings:
         return Unfinished(approvals, self._desk, workflow, conversation, chain, warn)
 
     def _compactor(
-        self, name: str, conversation: Conversation, settings: SessionSettings, journal: Recorder | None
+        self,
+        name: str,
+        conversation: Conversation,
+        settings: SessionSettings,
+        journal: Recorder | None,
+        on_used: Callable[[Meter], None],
     ) -> Compactor | None:
         """Shortens the session's history; None where it is left out instead, or no LLM can do it."""
         if self._llm is None or not self._config.workflow.compaction:
             return None
         return Compactor(
             conversation,
-            llm_summariser(self._llm, name),
+            llm_summariser(self._llm, name, on_used=on_used),
             max_turns=settings.history_turns,
             max_tokens=settings.history_tokens,
             recorder=journal,
@@ -149,10 +157,14 @@ class Surroundings:
 
 
 class _Warnings:
-    """Hands warnings of what was made before the session to it."""
+    """Hands on to the session what those want to tell who were made before it."""
 
     session: Session | None = None
 
     def __call__(self, code: str, message: str) -> None:
         if self.session is not None:
             self.session.warn(code, message)
+
+    def tell_usage(self, meter: Meter) -> None:
+        if self.session is not None and (usage := usage_of([meter])):
+            self.session.send(self.session.event(UsageEvent, turn=0, revision=0, usage=usage))

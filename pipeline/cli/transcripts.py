@@ -121,17 +121,19 @@ def show(
     session: SessionArgument,
     config: ConfigOption = None,
     database: DatabaseOption = None,
-    times: Annotated[bool, typer.Option("--times", help="Also each turn's waterfall.")] = False,
+    times: Annotated[bool, typer.Option("--times", help="Also each turn's waterfall, and what it used.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a conversation: what was said, what of it was not heard, which tools ran, how fast it answered."""
+    """Print a conversation: what was said, what of it was not heard, which tools ran, how fast it answered, what the
+    engines used."""
     store, _ = _open(config, database)
     with store:
         info = store.find(session)
         if as_json:
             typer.echo(to_jsonl(info, store.records(info.id)), nl=False)
             return
-        print_session(Console(highlight=False), info, store.turns(info.id), times=times)
+        usage = store.usage(info.id)
+        print_session(Console(highlight=False), info, store.turns(info.id), times=times, usage=usage)
 
 
 @app.command()

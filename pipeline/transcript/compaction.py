@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from antiphon.engines.errors import AntiphonError, EngineError
-from antiphon.engines.host import Priority, Ticket, current_ticket
+from antiphon.engines.host import Meter, Priority, Ticket, current_ticket
 from antiphon.engines.protocols import LLM, LLMOptions, Message, TextDelta
 from antiphon.pipeline.conversation import Conversation, Item, estimated_tokens, new_id
 from antiphon.pipeline.transcript.reading import COMPACTED, summary_item
@@ -121,19 +121,30 @@ class Compactor:
         return cut if cut > 1 else 0
 
 
-def llm_summariser(llm: LLM, session: str, *, max_tokens: int = 300) -> Summarise:
+def llm_summariser(
+    llm: LLM, session: str, *, max_tokens: int = 300, on_used: Callable[[Meter], None] = lambda meter: None
+) -> Summarise:
     """Summaries by an LLM engine, behind everything that a user waits for.
 
     It has a session key of its own, so that the conversation's evaluated prompt is not lost to it.
+
+    :param on_used: told of what a summary cost, also of one that was broken off.
     """
 
     async def summarise(messages: Sequence[Message]) -> str:
-        current_ticket.set(Ticket(f"{session}/summary", 0, 0, Priority.PREFILL))
+        meter = Meter()
+        current_ticket.set(Ticket(f"{session}/summary", 0, 0, Priority.PREFILL, meter=meter))
+        try:
+            return await _summary(messages)
+        finally:
+            on_used(meter)
+
+    async def _summary(messages: Sequence[Message]) -> str:
         said = "\n".join(line for message in messages if (line := _line(message)))
         prompt = [Message("system", _INSTRUCTIONS), Message("user", said)]
         text: list[str] = []
-        stream = llm.stream(prompt, (), LLMOptions(temperature=0.0, max_tokens=max_tokens), f"{session}/summary")
-        async for event in stream:
+        options = LLMOptions(temperature=0.0, max_tokens=max_tokens)
+        async for event in llm.stream(prompt, (), options, f"{session}/summary"):
             if isinstance(event, TextDelta):
                 text.append(event.text)
         return "".join(text)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from antiphon.pipeline.conversation import Conversation, Item
+from antiphon.pipeline.transcript.rows import WASTED
 from antiphon.pipeline.transcript.values import Call, Record, TurnView
+from antiphon.pipeline.usage import EngineUsage, summed
 
 COMPACTED = "compacted"
 """Kind of the record that says: up to this turn, this summary stands for what was said."""
@@ -129,7 +131,6 @@ def _turn(records: Sequence[Record], number: int, void: frozenset[int]) -> TurnV
     draft = _Draft()
     view = TurnView(turn=number, seq=records[0].seq, at=records[0].at)
     timings: dict[str, float | None] = {}
-    usage: dict[str, float] = {}
     errors: list[str] = []
     for record in records:
         data = record.data
@@ -140,8 +141,6 @@ def _turn(records: Sequence[Record], number: int, void: frozenset[int]) -> TurnV
                 view = replace(view, speech_to_s=data.get("at_s"))
             case "timing":
                 timings[data["step"]] = data["at_s"]
-            case "usage":
-                usage[data["unit"]] = usage.get(data["unit"], 0) + data["amount"]
             case "error":
                 errors.append(f"{data.get('stage', '')}: {data.get('message', '')}")
             case "dropped" if data.get("reason") == "backchannel":
@@ -161,9 +160,28 @@ def _turn(records: Sequence[Record], number: int, void: frozenset[int]) -> TurnV
         unheard=unheard,
         spoken=tuple(draft.spoken),
         timings=timings,
-        usage=usage,
+        usage=usage(records),
         errors=tuple(errors),
     )
+
+
+def usage(records: Iterable[Record]) -> tuple[EngineUsage, ...]:
+    """What each engine used, in all of these records."""
+    found = []
+    for record in records:
+        if record.kind == "usage":
+            unit, amount = str(record.data["unit"]), float(record.data["amount"])
+            wasted = unit.startswith(WASTED)
+            found.append(
+                EngineUsage(
+                    stage=record.data["stage"],
+                    engine=record.data["engine"],
+                    unit=unit.removeprefix(WASTED),
+                    amount=0.0 if wasted else amount,
+                    wasted=amount if wasted else 0.0,
+                )
+            )
+    return summed(found)
 
 
 def _take(draft: _Draft, record: Record) -> None:

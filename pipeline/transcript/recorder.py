@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from antiphon.pipeline.events import Dropped, Event, TextDeltaEvent, TranscriptEvent, TurnEnded
+from antiphon.pipeline.events import Dropped, Event, TextDeltaEvent, TranscriptEvent, TurnEnded, UsageEvent
 from antiphon.pipeline.transcript.errors import TranscriptError, TranscriptWriteFailed
 from antiphon.pipeline.transcript.rows import (
     SESSION_ENDED,
@@ -23,6 +23,7 @@ from antiphon.pipeline.transcript.rows import (
     rows_of,
     session_row,
     usage_row,
+    usage_rows,
     wanted,
 )
 from antiphon.pipeline.transcript.writer import Writer
@@ -100,6 +101,9 @@ class Recorder:
         if wanted(event, partials=self._partials):
             self._seq += 1
             self._put(self._with_dismissed_words(event, rows_of(event, self._seq, _now())))
+        if isinstance(event, TurnEnded | UsageEvent):
+            for usage in event.usage:  # each in its place: a row is known by its place, stage and unit
+                self._put(usage_rows(self._stamp(event.turn, event.revision), usage))
 
     def note_speaking(
         self,

@@ -20,7 +20,9 @@ from antiphon.pipeline.events import (
     ToolResultEvent,
     TranscriptEvent,
     TurnEnded,
+    UsageEvent,
 )
+from antiphon.pipeline.usage import EngineUsage
 
 SESSIONS, TURNS, ENTRIES = "sessions", "turns", "entries"
 TOOL_CALLS, TOOL_RESULTS = "tool_calls", "tool_results"
@@ -30,6 +32,8 @@ TIMINGS, AUDIO, USAGE = "timings", "audio", "usage"
 SPEAKING = "speaking"
 """Kind of the entry that says: this text is about to be played."""
 SESSION_ENDED = "session_ended"
+WASTED = "wasted_"
+"""Begins the unit of a usage row that holds what was in vain."""
 
 _BASE = frozenset(field.name for field in dataclasses.fields(Event))
 _APPROVAL_KEYS = ("approval_id", "call_id", "state")
@@ -77,8 +81,8 @@ class Stamp:
 
 def wanted(event: Event, *, partials: bool) -> bool:
     """Whether an event is kept. Pieces of an answer are not: what of it was played and what not is told apart."""
-    if isinstance(event, TextDeltaEvent):
-        return False
+    if isinstance(event, TextDeltaEvent | UsageEvent):
+        return False  # usage is told by engine: :func:`usage_rows`
     return partials or not isinstance(event, TranscriptEvent) or event.final
 
 
@@ -164,14 +168,24 @@ def session_row(
 
 
 def _turn_rows(stamp: Stamp, event: TurnEnded) -> Iterator[Row]:
-    known = ("status", "text", "timings", "input_tokens", "output_tokens", "cached_tokens")
+    known = ("status", "text", "timings", "input_tokens", "output_tokens", "cached_tokens", "usage")
     yield _row(TURNS, stamp, {"status": event.status, "text": event.text, "data": _extra(event, known)})
     for step, at_s in dataclasses.asdict(event.timings).items():
         if at_s is not None:
             yield _row(TIMINGS, stamp, {"step": step, "at_s": _number(at_s)})
+    if event.usage:
+        return  # told by engine: :func:`usage_rows`
     for unit in ("input_tokens", "output_tokens", "cached_tokens"):
         if amount := getattr(event, unit):
             yield usage_row(stamp, "llm", "", unit, amount)
+
+
+def usage_rows(stamp: Stamp, usage: EngineUsage) -> list[Row]:
+    """One engine's: what it used, and (with the unit's name behind "wasted_") what of it was in vain."""
+    rows = [usage_row(stamp, usage.stage, usage.engine, usage.unit, usage.amount)]
+    if usage.wasted:
+        rows.append(usage_row(stamp, usage.stage, usage.engine, WASTED + usage.unit, usage.wasted))
+    return rows
 
 
 def _named(table: str, stamp: Stamp, event: Event, keys: Sequence[str]) -> Row:

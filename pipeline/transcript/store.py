@@ -19,6 +19,7 @@ from antiphon.pipeline.transcript.errors import TranscriptError, TranscriptStore
 from antiphon.pipeline.transcript.recorder import OnFailure, Recorder, Warn
 from antiphon.pipeline.transcript.values import Call, Record, SessionInfo, TurnView
 from antiphon.pipeline.transcript.writer import Writer
+from antiphon.pipeline.usage import EngineUsage
 
 if TYPE_CHECKING:
     from antiphon.pipeline.transcript.database import Database
@@ -147,6 +148,13 @@ class TranscriptStore:
         :raises UnknownSession: there is none of that id.
         """
         return reading.turns(self.records(session), session)
+
+    def usage(self, session: str) -> tuple[EngineUsage, ...]:
+        """What each engine used in a session, beside its turns too (greetings, summaries).
+
+        :raises UnknownSession: there is none of that id.
+        """
+        return reading.usage(self.records(session))
 
     def in_doubt(self, session: str | None = None) -> list[Call]:
         """Tool calls without a recorded result, oldest first. Nothing here runs them again.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from antiphon.pipeline.usage import EngineUsage
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
@@ -104,8 +106,8 @@ class TurnView:
     errors: tuple[str, ...] = ()
     timings: Mapping[str, float | None] = field(default_factory=dict)
     """Step to seconds on the session's monotonic clock."""
-    usage: Mapping[str, float] = field(default_factory=dict)
-    """Unit to amount."""
+    usage: tuple[EngineUsage, ...] = ()
+    """What each engine used."""
     at: datetime | None = None
     speech_from_s: float | None = None
     """Where the user's speech began and ended, on the stream clock."""

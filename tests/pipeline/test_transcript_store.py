@@ -75,7 +75,7 @@ def test_a_conversation_comes_back_as_it_was(tmp_path: Path) -> None:
     assert (first.user, first.heard, first.unheard) == ("What time is it?", "It is noon.", " Anything else?")
     assert (first.status, second.status, second.heard) == ("interrupted", "completed", "Goodbye.")
     assert [(call.name, call.arguments, call.output) for call in first.calls] == [("clock", '{"zone": "here"}', "noon")]
-    assert first.usage == {"input_tokens": 40, "output_tokens": 7}
+    assert {one.unit: one.amount for one in first.usage} == {"input_tokens": 40, "output_tokens": 7}
     assert first.response_ms == pytest.approx(600)
     assert (
         first.timings.keys()
