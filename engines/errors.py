@@ -8,6 +8,7 @@ AntiphonError
 |   +-- EngineFailed            the engine broke while at work
 |   +-- EngineTimeout           no answer within the deadline
 |   +-- EngineOverloaded        the engine (or its vendor) refuses work for now
+|   +-- EngineOutOfOrder        it is not asked for now: it has kept too many waiting in vain
 |   +-- EngineCrashed           the engine's process died
 +-- UnknownEngine               no engine of that name in that stage
 +-- StaleRequest                the work was dropped before it began: a newer revision replaced it
@@ -83,6 +84,18 @@ class EngineTimeout(EngineError):
 
 class EngineOverloaded(EngineError):
     """Raised when an engine refuses work for now; `retry_after_s` is what it asked for, if it said."""
+
+    retryable = True
+
+    def __init__(
+        self, message: str, *, stage: str = "", engine: str = "", hint: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, stage=stage, engine=engine, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class EngineOutOfOrder(EngineError):
+    """Raised when an engine is not asked, because it has kept too many waiting in vain; `retry_after_s`: then it is."""
 
     retryable = True
 

@@ -15,6 +15,7 @@ from typing import Literal
 from antiphon.engines.net import network_forbidden
 from antiphon.engines.protocols import usable_cores
 from antiphon.engines.worker import (
+    MAX_WAITING,
     DirectPort,
     Meter,
     Precedence,
@@ -53,7 +54,9 @@ class EngineHost:
     May be used from several event loops, one after the other or at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_waiting: int = MAX_WAITING) -> None:
+        """:param max_waiting: requests that may wait for one model; beyond that they are refused, guesses first."""
+        self.max_waiting = max_waiting
         self._lock = threading.Lock()
         self._precedence = Precedence(enabled=usable_cores() <= 2)
         self._workers: dict[_Slot, Worker] = {}
@@ -87,7 +90,13 @@ class EngineHost:
                     make: Callable[[], DirectPort | ChildPort] = partial(ChildPort, factory, label, offline=offline)
                 else:
                     make = partial(DirectPort, factory)
-                worker = Worker(label, make, after=self._ending.pop(slot, None), precedence=self._precedence)
+                worker = Worker(
+                    label,
+                    make,
+                    after=self._ending.pop(slot, None),
+                    precedence=self._precedence,
+                    max_waiting=self.max_waiting,
+                )
                 self._workers[slot] = worker
                 worker.start()
             worker.users += 1

@@ -28,12 +28,23 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Protocol
 
-from antiphon.engines.errors import EngineCrashed, EngineError, EngineFailed, EngineTimeout, StaleRequest
+from antiphon.engines.errors import (
+    EngineCrashed,
+    EngineError,
+    EngineFailed,
+    EngineOverloaded,
+    EngineTimeout,
+    StaleRequest,
+)
 
 logger = logging.getLogger(__name__)
 
 STOP_S = 10.0
 """How long a worker that is told to stop may take for the call that it has begun."""
+
+
+MAX_WAITING = 16
+"""Requests that may wait for one worker: a queue that is longer only makes everybody late."""
 
 
 class Priority(IntEnum):
@@ -280,6 +291,8 @@ class WorkerStats:
     failed: int = 0
     dropped: int = 0
     """Requests that were given up before they began."""
+    refused: int = 0
+    """Requests that found too many others waiting."""
     busy_s: float = 0.0
     """Time spent on requests."""
 
@@ -290,6 +303,7 @@ class Worker:
     :param make: makes the port, and with it the runtime, on the worker's thread.
     :param after: a worker that must have ended first, so that a model is never in memory twice.
     :param precedence: what it shares with the other workers of its host.
+    :param max_waiting: how many requests may wait; beyond that the least urgent one is refused.
     """
 
     def __init__(
@@ -299,8 +313,10 @@ class Worker:
         *,
         after: Worker | None = None,
         precedence: Precedence | None = None,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self.name = name
+        self._max_waiting = max_waiting
         self._precedence = precedence or Precedence(enabled=False)
         self.users = 0
         self.loaded: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -387,6 +403,7 @@ class Worker:
 
         :raises StaleRequest: dropped before it began.
         :raises EngineTimeout: not done within the ticket's `timeout_s`.
+        :raises EngineOverloaded: too many others wait that are as urgent or more.
         :raises EngineCrashed: the runtime's process died.
         :raises EngineFailed: the worker was closed.
         """
@@ -414,6 +431,7 @@ class Worker:
 
         :raises StaleRequest: dropped before it began.
         :raises EngineTimeout: the *first* item did not come within the ticket's `timeout_s`.
+        :raises EngineOverloaded: too many others wait that are as urgent or more.
         :raises EngineCrashed: the runtime's process died.
         :raises EngineFailed: the worker was closed.
         """
@@ -466,9 +484,29 @@ class Worker:
             if self._stopping:
                 raise self._closed()
             job.order = next(self._order)
-            heapq.heappush(self._jobs, (job.urgency(1), job))
-            self._wake.notify()
+            refused = self._one_too_many(job)
+            if refused is not job:
+                heapq.heappush(self._jobs, (job.urgency(1), job))
+                self._wake.notify()
+        if refused is not None:
+            error = EngineOverloaded(f"{self._max_waiting} requests wait for '{self.name}' already")
+            if refused is job:
+                raise error
+            refused.deliver("error", error)
         return job
+
+    def _one_too_many(self, job: _Job) -> _Job | None:
+        """Who has to go, where the queue is full: the newcomer, unless somebody waits for a guess of less worth."""
+        waiting = [other for _, other in self._jobs if other.items is None]
+        if len(waiting) < self._max_waiting:
+            return None
+        self._stats = replace(self._stats, refused=self._stats.refused + 1)
+        least = max(waiting, key=lambda other: other.urgency(1), default=job)
+        if least.ticket.priority <= job.ticket.priority:
+            return job
+        self._jobs = [entry for entry in self._jobs if entry[1] is not least]
+        heapq.heapify(self._jobs)
+        return least
 
     def _abandon(self, job: _Job) -> None:
         """Nobody waits for it any more: if it still waits in the queue, it frees its place and its audio."""

@@ -61,7 +61,8 @@ class Assembly:
     llm: LLM | None = None
     load_s: dict[str, float] = field(default_factory=dict)
     """How long each stage took to load, in seconds."""
-    _apology: tuple[AudioFrame, ...] = ()
+    _lines: dict[str, tuple[AudioFrame, ...]] = field(default_factory=dict)
+    """What a session must be able to say when the TTS is what broke, as audio, by its text."""
     _surroundings: Surroundings | None = None
     _agents: Any = None
     """The agent runtime, for the workflow kind `agent`."""
@@ -76,6 +77,7 @@ class Assembly:
             if self.config.session.offline:
                 self._stack.enter_context(forbid_network())
             self._stack.push_async_callback(self.host.close)
+            self.host.max_waiting = self.config.session.max_waiting
             await self._load()
         except BaseException:
             # With what went wrong, so that no engine's own complaint on the way out takes its place.
@@ -134,7 +136,7 @@ class Assembly:
             answer_local=all(made[stage].capabilities.local for stage in ("llm", "tts") if stage in made),
             cores_free=self.host.cores_free,
         )
-        self._apology = await self._make_apology()
+        self._lines = await self._prepare_lines()
 
     def _replaced(self, stage: Stage) -> Any:
         engine = self.replacements.get(stage)
@@ -158,11 +160,11 @@ class Assembly:
 
     def _make(self, stage: Stage, chain: Sequence[EngineBlock], context: EngineContext) -> Any:
         session = self.config.session
-        deadline_s = session.stt_deadline_s if stage == "stt" else session.answer_deadline_s
+        deadlines_s = {"stt": session.stt_deadline_s, "llm": session.answer_deadline_s, "tts": session.tts_deadline_s}
         return make_engine(
             chain,
             context,
-            default_deadline_s=deadline_s,
+            deadline_s=deadlines_s.get(stage),
             on_event=self._on_fallback,
             recovery_s=session.recovery_s,
         )
@@ -186,12 +188,16 @@ class Assembly:
             ) from error
         self.load_s[stage] = loop.time() - began_s
 
-    async def _make_apology(self) -> tuple[AudioFrame, ...]:
-        """The apology as audio, made while the TTS still works. Warms the TTS on the way."""
-        text = self.config.session.on_error
+    async def _prepare_lines(self) -> dict[str, tuple[AudioFrame, ...]]:
+        """The apologies as audio, made while the TTS still works. Warms the TTS on the way."""
+        session = self.config.session
+        lines = {session.on_error, session.on_overload, session.errors_goodbye} - {""}
+        if "tts" in self.replacements:
+            return {}
+        return {line: await self._prepare_line(line) for line in sorted(lines)}
+
+    async def _prepare_line(self, text: str) -> tuple[AudioFrame, ...]:
         assert self.engines is not None
-        if not text or "tts" in self.replacements:
-            return ()
         frames: list[AudioFrame] = []
         try:
             async for chunk in self.engines.tts.synthesize(text):
@@ -255,7 +261,8 @@ class Assembly:
             "settings": session_settings(self.config, manual_turns=manual_turns),
             "sinks": sinks,
             "conversation": conversation,
-            "apology": self._apology,
+            "apology": self._lines.get(self.config.session.on_error, ()),
+            "prepared": {line: audio for line, audio in self._lines.items() if line != self.config.session.on_error},
         }
         if adjust is not None:
             adjust(self, arguments)

@@ -12,6 +12,7 @@ from typing import Any
 from antiphon.engines.errors import EngineTimeout
 from antiphon.engines.protocols import ToolCall, Transcript
 from antiphon.pipeline.conversation import Conversation
+from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.events import PolicyEvent, ToolCallEvent, TranscriptEvent
 from antiphon.pipeline.guarding import Guarding, Unfinished
 from antiphon.pipeline.patience import within
@@ -171,7 +172,15 @@ class Consulting:
             await self.settled()
 
     async def _before_call(self, guard: TurnGuard, emit: Emit, call: ToolCall) -> CallPermit:
-        """A tool is about to run: first the record, then the policy."""
+        """A tool is about to run: first the record, then the policy.
+
+        :raises WorkflowError: its arguments are no text.
+        """
+        if not isinstance(call.arguments, str):
+            raise WorkflowError(
+                f"the workflow called a tool with arguments that are a {type(call.arguments).__name__}",
+                hint="give them as text, a JSON object",
+            )
         emit(ToolCallEvent, call_id=call.id, name=call.name, arguments=call.arguments)
         await self.settled()
         outcome = await guard.tool_call(call.name, call.arguments, call.id)

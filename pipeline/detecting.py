@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.errors import AntiphonError
+from antiphon.engines.errors import AntiphonError, EngineFailed
 from antiphon.engines.host import Priority, Ticket, current_ticket
 from antiphon.engines.protocols import TurnDetector
 from antiphon.pipeline import turns
 from antiphon.pipeline.events import WarningEvent
 from antiphon.pipeline.line import Line
+from antiphon.pipeline.patience import within
 from antiphon.pipeline.telling import Teller
 
 logger = logging.getLogger(__name__)
@@ -53,8 +53,10 @@ class Detecting:
         probability: float | None = None
         current_ticket.set(Ticket(self._session, turn, revision, Priority.COMMITTED, self._timeout_s))
         try:
-            async with asyncio.timeout(self._timeout_s):
-                probability = float(await detector.end_probability(audio, text))
+            given = float(await within(self._timeout_s, detector.end_probability(audio, text)))
+            if not 0.0 <= given <= 1.0:
+                raise EngineFailed(f"it gave {given:g}, not a probability", stage="turn")
+            probability = given
         except TimeoutError:
             self._warn(turn, revision, "it gave no answer in time")
         except AntiphonError as error:

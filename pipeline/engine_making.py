@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from antiphon.engines.breaker import with_breaker
 from antiphon.engines.fallback import FallbackEvent, FallbackLLM, FallbackSTT, FallbackTTS, Link
 from antiphon.engines.host import EngineHost
 from antiphon.engines.metering import metered
@@ -40,19 +41,32 @@ def make_engine(
     blocks: Sequence[EngineBlock],
     context: EngineContext,
     *,
-    default_deadline_s: float | None = None,
+    deadline_s: float | None = None,
     on_event: Callable[[FallbackEvent], None] | None = None,
     recovery_s: float = 30.0,
 ) -> Any:
     """The engine of a stage, or the chain of them, not yet entered.
 
-    :param default_deadline_s: for the engines of a chain whose blocks name none; None: no limit.
-    :param recovery_s: how long a chain leaves an engine that failed alone.
+    :param deadline_s: how long whoever asks the stage waits. The engines of a chain whose blocks name no deadline share
+        it, so that the last of them is still asked in time. An engine that stands alone gets a circuit breaker.
+        None: no limit, and no breaker.
+    :param recovery_s: how long an engine that failed is left alone.
     """
     if len(blocks) == 1:
-        return _metered(blocks[0], context)
+        engine = _metered(blocks[0], context)
+        if deadline_s is None:
+            return engine
+        return with_breaker(
+            blocks[0].stage,
+            blocks[0].engine,
+            engine,
+            deadline_s=deadline_s,
+            recovery_s=recovery_s,
+            on_event=on_event,
+        )
+    share_s = None if deadline_s is None else 0.9 * deadline_s / len(blocks)
     links = [
-        Link(f"{number}:{block.engine}", _metered(block, context), block.deadline_s or default_deadline_s)
+        Link(f"{number}:{block.engine}", _metered(block, context), block.deadline_s or share_s)
         for number, block in enumerate(blocks, 1)
     ]
     return _CHAINS[blocks[0].stage](links, on_event=on_event, recovery_s=recovery_s)

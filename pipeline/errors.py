@@ -10,6 +10,7 @@ AntiphonError
 |   +-- UnknownApproval    no question of that id
 |   +-- AlreadyDecided     somebody was first; carries how it was decided
 +-- StageError         a stage ended a turn; carries the stage and the cause
++-- TooManyErrors      too many turns in a row have failed
 """
 
 from __future__ import annotations
@@ -71,3 +72,7 @@ class StageError(AntiphonError):
         self.stage = stage
         self.code = type(cause).__name__
         self.__cause__ = cause
+
+
+class TooManyErrors(AntiphonError):
+    """Why a session ends whose turns fail one after the other (`session.max_errors`)."""

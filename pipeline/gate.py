@@ -6,6 +6,7 @@ Speech opens the gate when enough of the last few windows are speech; a short di
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -157,12 +158,15 @@ class Gate:
     def _probability(self, samples: Samples) -> tuple[float, Exception | None]:
         """The VAD's word; where it fails, what was is taken to go on, and a fresh stream is begun."""
         try:
-            probability = self._stream.probability(samples)
+            probability = float(self._stream.probability(samples))
+            if not 0.0 <= probability <= 1.0:
+                raise ValueError(f"the VAD gave {probability:g}, not a probability")
         except Exception as error:
             self._failures += 1
             if self._failures >= MAX_FAILURES:
                 raise VADBroken(f"the VAD failed on {self._failures} windows in a row") from error
-            self._stream = self._vad.stream()
+            with contextlib.suppress(Exception):  # if there is none to be had, the next window fails, and counts
+                self._stream = self._vad.stream()
             return (self._vad.threshold if self.speaking else 0.0), (error if self._failures == 1 else None)
         self._failures = 0
         return probability, None

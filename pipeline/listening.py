@@ -18,6 +18,8 @@ from antiphon.engines.errors import EngineTimeout
 from antiphon.engines.host import Meter, Priority, Ticket, current_ticket
 from antiphon.engines.protocols import STT, STTOptions, Transcript
 from antiphon.pipeline.errors import StageError
+from antiphon.pipeline.patience import within
+from antiphon.pipeline.text.encodable import encodable
 
 _TAIL_S = 0.032
 """A VAD tells the last speech sample to about a window; a transcription that lacks less has heard it all."""
@@ -52,15 +54,24 @@ async def transcribe(stt: STT, audio: AudioFrame, options: STTOptions, timeout_s
     timeout_s += audio.duration_s
     current_ticket.set(ticket)
     try:
-        async with asyncio.timeout(timeout_s):
-            heard = await stt.transcribe(audio, options)
-        if not isinstance(heard, Transcript):
-            raise TypeError(f"the STT engine gave a {type(heard).__name__}, not a Transcript")
+        heard = _checked(await within(timeout_s, stt.transcribe(audio, options)))
     except TimeoutError:
         raise StageError("stt", EngineTimeout(f"no transcript within {timeout_s:.0f} s", stage="stt")) from None
     except Exception as error:
         raise StageError("stt", error) from error
     return heard
+
+
+def _checked(heard: Any) -> Transcript:
+    """:raises TypeError: an STT engine gave something else than a transcript."""
+    if not isinstance(heard, Transcript):
+        raise TypeError(f"the STT engine gave a {type(heard).__name__}, not a Transcript")
+    if not isinstance(heard.text, str):
+        raise TypeError(f"the STT engine gave a transcript whose text is a {type(heard.text).__name__}")
+    if not isinstance(heard.language, str | None):
+        raise TypeError(f"the STT engine gave a language that is a {type(heard.language).__name__}")
+    text = encodable(heard.text)
+    return heard if text == heard.text else dataclasses.replace(heard, text=text)
 
 
 class Listener:

@@ -265,6 +265,7 @@ class Reply:
             if isinstance(item, Filler):
                 await out.put(_Piece(item, filler=True))
             elif isinstance(item, str):
+                item = encodable(item)
                 self._take_text(item)
                 pieces = self.splitter.push(item)
                 if not pieces and self._first_clause_is_late():
@@ -292,13 +293,19 @@ class Reply:
     def _take_text(self, text: str) -> None:
         if not text:
             return
-        text = encodable(text)
         if self.times.first_token_s is None:
             self.times.first_token_s = asyncio.get_running_loop().time()
         self.text += text
         self.emit(TextDeltaEvent, text=text)
 
     def _take_event(self, event: WorkflowEvent) -> None:
+        if isinstance(event, ToolResult) and not isinstance(event.output, str):
+            event = replace(event, output=str(event.output))
+        if isinstance(event, ToolCall) and not isinstance(event.arguments, str):
+            raise WorkflowError(
+                f"the workflow called a tool with arguments that are a {type(event.arguments).__name__}",
+                hint="give them as text, a JSON object",
+            )
         if isinstance(event, ToolCall | ToolResult):
             self.did.append(event)
         if isinstance(event, ToolCall):
@@ -449,6 +456,8 @@ def _ends_session() -> Iterator[None]:
     """
     try:
         yield
+    except StageError:
+        raise  # of the caller's own code on the way to the sink
     except Exception as error:
         raise TransportBroken("the transport failed", [error]) from error
 
@@ -473,3 +482,9 @@ async def _guarded(stage: str, work: Coroutine[Any, Any, None], out: asyncio.Que
             logger.warning("a stage failed while it was stopped", extra={"stage": stage, "code": type(error).__name__})
             raise asyncio.CancelledError from error
         await out.put(_Failure(StageError(getattr(error, "stage", "") or stage, error)))
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled this step: somebody's own cancelled task came out of the caller's code or an engine.
+        await out.put(_Failure(StageError(stage, error)))

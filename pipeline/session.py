@@ -28,6 +28,7 @@ from antiphon.pipeline.attempts import Attempts
 from antiphon.pipeline.barge_in import BargeIn
 from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.detecting import Detecting
+from antiphon.pipeline.errors import TooManyErrors
 from antiphon.pipeline.events import (
     ApprovalEvent,
     AudioStarted,
@@ -38,7 +39,6 @@ from antiphon.pipeline.events import (
     SpeechStopped,
     WarningEvent,
 )
-from antiphon.pipeline.errors import TooManyErrors
 from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened, VADBroken
 from antiphon.pipeline.guarding import Guarding, Unfinished
 from antiphon.pipeline.idle import IdleWatcher

@@ -69,6 +69,12 @@ class SessionSettings:
     """Silence never ends a turn; the end of input and :meth:`Session.commit` do."""
     on_error: str = "Sorry, something went wrong. Please say that again."
     """Spoken when a turn fails; "" for nothing."""
+    on_overload: str = ""
+    """Spoken instead when an engine had too much to do; "": `on_error` is."""
+    max_errors: int | None = 5
+    """So many failed turns in a row end the session; None: it goes on."""
+    errors_goodbye: str = ""
+    """Spoken when they do, or when the VAD has broken for good; "" for nothing."""
     greeting: str = ""
     idle: IdleSettings = field(default_factory=IdleSettings)
     history_turns: int = 20
@@ -76,9 +82,11 @@ class SessionSettings:
     stt: STTOptions = field(default_factory=STTOptions)
     tts: TTSOptions = field(default_factory=TTSOptions)
     reply: ReplySettings = field(default_factory=ReplySettings)
-    stt_timeout_s: float = 30.0
+    stt_timeout_s: float = 10.0
     """A transcription that takes longer than this and its audio's own length has failed."""
     detector_timeout_s: float = 1.0
+    record_timeout_s: float = 5.0
+    """A record that is not safe by then has failed."""
 
 
 @dataclass(frozen=True, slots=True)

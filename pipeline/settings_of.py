@@ -39,6 +39,9 @@ def session_settings(config: Config, *, manual_turns: bool = False) -> SessionSe
         ),
         manual_turns=manual_turns,
         on_error=config.session.on_error,
+        on_overload=config.session.on_overload,
+        max_errors=config.session.max_errors,
+        errors_goodbye=config.session.errors_goodbye,
         greeting=config.session.greeting or "",
         idle=IdleSettings(
             after_s=config.session.idle_after_s or math.inf,
@@ -54,9 +57,11 @@ def session_settings(config: Config, *, manual_turns: bool = False) -> SessionSe
             look_ahead=config.text.look_ahead_chunks,
             hurry_s=(config.text.first_clause_ms / 1000 or math.inf) if config.text.first_clause else math.inf,
             workflow_timeout_s=config.session.answer_deadline_s,
-            tts_timeout_s=config.session.answer_deadline_s,
+            workflow_gap_s=config.session.answer_gap_s,
+            tts_timeout_s=config.session.tts_deadline_s,
         ),
         stt_timeout_s=config.session.stt_deadline_s,
+        record_timeout_s=config.session.record_deadline_s,
         detector_timeout_s=config.session.turn_deadline_s,
     )
 

@@ -168,6 +168,23 @@ class SessionConfig(Section):
         "Sorry, something went wrong. Please say that again.",
         "Spoken when a turn fails; empty: nothing is said.",
     )
+    on_overload: str = option(
+        "I am very busy right now. Please try again in a moment.",
+        "Spoken instead of `on_error` when an engine had too much to do; empty: `on_error` is.",
+    )
+    max_errors: int | None = option(
+        5, "So many failed turns in a row end the session; null: it goes on whatever happens.", ge=1
+    )
+    errors_goodbye: str = option(
+        "Something is wrong here, and I cannot help you right now. Goodbye.",
+        "Spoken when `max_errors` end the session, or when nothing can be heard any more; empty: nothing is said.",
+    )
+    max_waiting: int = option(
+        16,
+        "How many requests of all sessions may wait for one model; beyond that they are refused, guesses first, and "
+        "the user hears `on_overload`.",
+        ge=1,
+    )
     greeting: str | None = option(None, "Spoken when the session begins; null: nothing is said.")
     idle_after_s: float | None = option(
         None,
@@ -188,22 +205,39 @@ class SessionConfig(Section):
         1.5, "So long after the end of the turn, with no word of the answer yet.", unit="s", gt=0, le=60
     )
     stt_deadline_s: float = option(
-        30.0, "Longest wait for a transcript, besides the length of its audio; after it the turn fails.", unit="s", gt=0
+        10.0, "Longest wait for a transcript, besides the length of its audio; after it the turn fails.", unit="s", gt=0
     )
     turn_deadline_s: float = option(
         1.0, "Longest wait for the turn detector; after it silence alone decides.", unit="s", gt=0
     )
     answer_deadline_s: float = option(
-        30.0,
-        "Longest wait for the first text of an answer, and for the first audio of each piece of it; after it the turn "
-        "fails.",
+        20.0, "Longest wait for the first text of an answer; after it the turn fails.", unit="s", gt=0
+    )
+    answer_gap_s: float = option(
+        20.0,
+        "Longest pause of an answer that has begun, if no tool is at work; after it, what there is of it was spoken, "
+        "and the turn fails.",
+        unit="s",
+        gt=0,
+    )
+    tts_deadline_s: float = option(
+        10.0,
+        "Longest wait for the first audio of each piece of an answer, and for each further chunk of it; after it the "
+        "turn fails.",
+        unit="s",
+        gt=0,
+    )
+    record_deadline_s: float = option(
+        5.0,
+        "Longest wait for the transcript store before something is done that it must know of; after it the turn fails.",
         unit="s",
         gt=0,
     )
     recovery_s: float = option(
         30.0,
         "How long an engine of a fallback chain that failed is left alone before it is tried again; one that a server "
-        "is behind is first asked in the background whether it is there.",
+        "is behind is first asked in the background whether it is there. An engine without a fallback is left alone "
+        "once it has kept two requests waiting in vain, and for no longer than this.",
         unit="s",
         gt=0,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from antiphon.pipeline.errors import PolicyError
+from antiphon.pipeline.patience import within
 from antiphon.pipeline.policy.verdicts import Allow, Ask, Block, DecisionKind, Gate, Rewrite, Subject, Verdict
 
 logger = logging.getLogger(__name__)
@@ -107,8 +108,7 @@ class BoundCheck:
     async def judge(self, subject: Subject) -> tuple[Verdict, DecisionKind]:
         """The check's verdict, and its kind for the record. Raises nothing but a cancellation."""
         try:
-            async with asyncio.timeout(self.timeout_s):
-                verdict = _as_verdict(await self.check.check(subject))
+            verdict = _as_verdict(await within(self.timeout_s, self.check.check(subject)))
         except TimeoutError as error:
             return self.failure(f"no verdict within {self.timeout_s:g} s", subject.gate, error)
         except Exception as error:

@@ -320,7 +320,7 @@ def test_a_workflow_that_never_answers_times_out() -> None:
 
 
 def test_a_workflow_that_stops_in_the_middle_times_out() -> None:
-    error, rig = failed_late("One two", first_s=100.0, workflow_timeout_s=5.0, stall_s=0.25)
+    error, rig = failed_late("One two", first_s=100.0, workflow_gap_s=5.0, stall_s=0.25)
     assert "no text for 5 s" in error.message
     assert rig.reply.spoken == "One two", "the stall gave the last word out"
 
