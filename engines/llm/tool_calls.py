@@ -8,11 +8,12 @@ repaired.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from antiphon.engines.llm.nearly_json import as_json, load_json
 
 TAGS: Mapping[str, str] = {
     "<tool_call>": "</tool_call>",
@@ -32,6 +33,8 @@ _FENCE = re.compile(r"```[A-Za-z_]*\s*")
 _NAME_KEYS = ("name", "function", "tool", "tool_name", "function_name")
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "params", "input", "arguments_json")
 _FIRST_KEYS = (*_NAME_KEYS, *_ARGUMENT_KEYS, "type", "id", "tool_call", "function_call")
+_MOST_TRIES = 32
+"""JSON values of an answer that are looked into for a call; with more, no call is to be expected."""
 _AFTER_CALL = " \t\r\n,;`]}"
 """What may follow a call's JSON and means nothing: small models close one brace too many."""
 
@@ -79,6 +82,7 @@ class ToolCallParser:
         self._opening = ""
         self._ended = False
         self._truncated = False
+        self._tries = 0
 
     @property
     def marked(self) -> tuple[str, str] | None:
@@ -114,7 +118,7 @@ class ToolCallParser:
             self._emit(out, len(self._buffer))
             return False
         self._emit(out, match.start())
-        kind, skip, close = _begins(self._buffer, bare=bool(self._names))
+        kind, skip, close = _begins(self._buffer, bare=bool(self._names) and self._tries < _MOST_TRIES)
         if kind == "more" and not self._ended:
             return False
         if kind == "tag":
@@ -136,6 +140,7 @@ class ToolCallParser:
                 out.append(BadCall("a tool call was cut off by the answer's maximum length"))
                 self._buffer = ""
                 return False
+            self._tries += 1
         self._emit(out, 1)
         return True
 
@@ -218,7 +223,8 @@ class ToolCallParser:
             arguments = {}
         if not isinstance(arguments, dict):
             return None
-        return ParsedCall(known, json.dumps(arguments, ensure_ascii=False))
+        written = as_json(arguments)
+        return None if written is None else ParsedCall(known, written)
 
     def _unusable(self, value: str, lead: str) -> BadCall:
         named, _ = _name_and_arguments(load_json(value), _name_before(lead))
@@ -329,18 +335,6 @@ def _name_before(lead: str) -> str:
     """A tool's name between an opening tag and the JSON (`<function=NAME>{`, `[TOOL_CALLS]NAME[ARGS]{`), or ""."""
     match = re.search(r"([\w.-]+)\s*(?:>|\[ARGS\])?\s*$", lead)
     return match.group(1) if match and match.group(1).lower() != "json" else ""
-
-
-def load_json(text: str, *, repair: bool = True) -> Any:
-    """A JSON value from text that is nearly JSON; None, or what `json_repair` makes of it, where it is none."""
-    try:
-        return json.loads(text, strict=False)
-    except ValueError:
-        if not repair:
-            return None
-        from json_repair import loads
-
-        return loads(text)
 
 
 def _name_and_arguments(item: Any, name: str) -> tuple[str, Any]:
