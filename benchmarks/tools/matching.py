@@ -43,7 +43,9 @@ def exact(calls: Sequence[ToolCall], request: ToolRequest, tools: Mapping[str, B
         given = json.loads(text)
     except ValueError:
         return False
-    return isinstance(given, dict) and any(agree(given, accepted, tools[name]) for accepted in request.accept)
+    if not isinstance(given, dict):
+        return False
+    return not request.accept or any(agree(given, accepted, tools[name]) for accepted in request.accept)
 
 
 def agree(given: Mapping[str, Any], expected: Mapping[str, Any], tool: BenchTool) -> bool:

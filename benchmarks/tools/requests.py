@@ -12,10 +12,15 @@ import yaml
 from antiphon.engines.errors import AntiphonError
 from antiphon.engines.protocols import ToolSpec
 
-Split = Literal["tune", "held_out"]
+Split = Literal["tune", "held_out", "extra", "other"]
 SPLITS: tuple[Split, ...] = ("tune", "held_out")
+"""The halves of the measured set."""
 REQUESTS = Path(__file__).with_name("requests.yaml")
 TOOLS = Path(__file__).with_name("tools.yaml")
+EXTRA = Path(__file__).with_name("extra.yaml")
+"""More to tune on, in the same form."""
+OTHER = Path(__file__).with_name("other.yaml")
+"""Other tools, and requests for them."""
 
 
 class ToolSetError(AntiphonError):
@@ -42,7 +47,9 @@ class ToolRequest:
     tool: str | None
     """None: no tool is needed."""
     accept: tuple[Mapping[str, Any], ...] = ()
-    """Sets of arguments, any of which is right. A list among their values names alternatives; None: left out."""
+    """Sets of arguments, any of which is right. A list among their values names alternatives; None: left out.
+
+    Empty: the arguments are not compared."""
 
 
 def load_tools(path: Path = TOOLS) -> dict[str, BenchTool]:
@@ -65,7 +72,7 @@ def load_tools(path: Path = TOOLS) -> dict[str, BenchTool]:
 def load_requests(
     tools: Mapping[str, BenchTool], path: Path = REQUESTS, split: Split | None = None
 ) -> list[ToolRequest]:
-    """The requests in the file's order; of one half, or of both.
+    """The requests in the file's order: of one part, or of all that are in it.
 
     :raises ToolSetError: the file cannot be read, or a request names a tool or an argument that does not exist.
     """
@@ -74,12 +81,34 @@ def load_requests(
         found = [
             _request(f"{kind}-{half}-{number}", kind, half, block["tool"], entry, tools)
             for kind, block in kinds.items()
-            for half in SPLITS
+            for half in (("extra",) if path == EXTRA else SPLITS)
             for number, entry in enumerate(block[half], 1)
         ]
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise ToolSetError(f"{path.name}: is no set of requests: {error!r}") from error
     return [request for request in found if split in (None, request.split)]
+
+
+def load_other(path: Path = OTHER) -> tuple[dict[str, BenchTool], list[ToolRequest]]:
+    """Another set of tools, and its requests. Only the choice of the tool is compared.
+
+    :raises ToolSetError: the file cannot be read.
+    """
+    try:
+        block = yaml.safe_load(path.read_text("utf-8"))
+        tools = {
+            entry["name"]: BenchTool(ToolSpec(entry["name"], entry["description"], entry["parameters"]), {})
+            for entry in block["tools"]
+        }
+        talk = [one.say for one in load_requests(load_tools(), EXTRA) if one.tool is None]
+        said = {**block["requests"], "none": [say for say in talk if say not in block["not_talk"]]}
+        return tools, [
+            ToolRequest(f"{kind}-other-{number}", kind, "other", say, kind if kind in tools else None)
+            for kind, texts in said.items()
+            for number, say in enumerate(texts, 1)
+        ]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ToolSetError(f"{path.name}: is no set of other tools: {error!r}") from error
 
 
 def spread(requests: Sequence[ToolRequest], limit: int | None) -> list[ToolRequest]:

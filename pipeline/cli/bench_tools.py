@@ -17,10 +17,19 @@ from rich.table import Table
 from antiphon.benchmarks import machine
 from antiphon.benchmarks.result import ResultError, now
 from antiphon.benchmarks.tools.measure import Outcome, Score, as_json, measure, score
-from antiphon.benchmarks.tools.requests import SPLITS, load_requests, load_tools, spread
-from antiphon.pipeline.engine_making import engine_context, make_engine
+from antiphon.benchmarks.tools.requests import (
+    EXTRA,
+    REQUESTS,
+    BenchTool,
+    ToolRequest,
+    load_other,
+    load_requests,
+    load_tools,
+    spread,
+)
 from antiphon.pipeline.cli.common import SetOption, explained
 from antiphon.pipeline.config import Config, load_config
+from antiphon.pipeline.engine_making import engine_context, make_engine
 
 _PLAIN = "llm.tool_help=none"
 
@@ -31,13 +40,19 @@ class SplitOption(StrEnum):
     tune = "tune"
     held_out = "held_out"
     both = "both"
+    extra = "extra"
+    other = "other"
 
 
 @explained
 def tools(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a packaged one.")],
     split: Annotated[
-        SplitOption, typer.Option(help="The half of the set: settings are chosen on tune, and reported on held_out.")
+        SplitOption,
+        typer.Option(
+            help="The part of the set: settings are chosen on tune and extra, and reported on held_out; other has "
+            "other tools, and compares no arguments."
+        ),
     ] = SplitOption.held_out,
     plain: Annotated[
         bool, typer.Option("--plain", help="Without Antiphon's help for tool calls: llm.tool_help is none.")
@@ -59,9 +74,8 @@ def tools(
     3 a package or a model is missing; 130 stopped with Ctrl-C.
     """
     loaded = load_config(config, overrides=[*(overrides or ()), *([_PLAIN] if plain else [])])
-    known = load_tools()
-    halves = [half for half in SPLITS if split.value in (half, "both")]
-    chosen = [request for request in load_requests(known) if request.split in halves]
+    known, chosen = _part(split.value)
+    halves = list(dict.fromkeys(request.split for request in chosen))
     if unknown := sorted(set(kind or ()) - {request.kind for request in chosen}):
         names = ", ".join(dict.fromkeys(request.kind for request in chosen))
         raise typer.BadParameter(f"no requests of kind {', '.join(unknown)}; there are: {names}", param_hint="--kind")
@@ -92,6 +106,15 @@ def tools(
     if outcomes and all(one.error for one in outcomes):
         typer.echo(f"error: every request failed: {outcomes[0].error}", err=True)
         raise typer.Exit(1)
+
+
+def _part(split: str) -> tuple[dict[str, BenchTool], list[ToolRequest]]:
+    """The tools and requests that `--split` names."""
+    if split == "other":
+        return load_other()
+    known = load_tools()
+    requests = load_requests(known, EXTRA if split == "extra" else REQUESTS)
+    return known, [request for request in requests if split in (request.split, "both")]
 
 
 def _result(
