@@ -269,6 +269,14 @@ class Assembly:
         ours = arguments["workflow"] if workflow is None else None
         return self._surroundings.session(arguments, ours, person=person, resumed_from=resumed_from)
 
+    async def find_session(self, beginning: str) -> str:
+        """The id of a recorded session, by its beginning; "last" is the newest one.
+
+        :raises TranscriptError: no transcripts are kept, or there is no such session.
+        """
+        assert self._surroundings is not None, "the assembly has not been entered"
+        return await self._surroundings.find(beginning)
+
     async def recalled(self, session: str) -> Conversation:
         """The conversation of an earlier session, for one that goes on with it.
 

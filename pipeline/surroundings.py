@@ -16,6 +16,7 @@ from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.events import UsageEvent
 from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.policy import ApprovalDesk, SessionApprovals
+from antiphon.pipeline.policy.desk import forget_sessions
 from antiphon.pipeline.policy.make import make_approvals, make_desk, make_policy
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import SessionSettings
@@ -56,12 +57,22 @@ class Surroundings:
                 rate_hz=config.audio.output_hz,
                 version=version("antiphon"),
                 offline=config.session.offline,
+                on_removed=partial(forget_sessions, config.approvals.store),
             )
             self._transcripts = await self._stack.enter_async_context(service)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    async def find(self, beginning: str) -> str:
+        """The id of a recorded session, by its beginning; "last" is the newest one.
+
+        :raises TranscriptError: no transcripts are kept, or there is no such session.
+        """
+        if self._transcripts is None:
+            raise TranscriptError("no transcripts are kept", hint="set transcript.store in the configuration")
+        return await self._transcripts.find(beginning)
 
     async def recalled(self, session: str) -> Conversation:
         """The conversation of an earlier session, for one that goes on with it.

@@ -71,7 +71,11 @@ def run(
     ] = 16000,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="SESSION", help="Go on with a session of the transcripts: the agent knows what was said."),
+        typer.Option(
+            metavar="SESSION",
+            help="Go on with a session of the transcripts, by the beginning of its id or `last`: the agent knows what "
+            "was said, and what waited for a yes is done or told.",
+        ),
     ] = None,
     person: Annotated[
         str | None, typer.Option(metavar="NAME", help="Whose conversation this is, for the transcripts.")
@@ -168,10 +172,11 @@ class _Job:
         return report
 
     async def _session(self, assembly: Assembly, transport: Transport, sinks: list[EventSink]) -> Session:
-        known = None if self.resume is None else await assembly.recalled(self.resume)
-        return assembly.session(
-            transport, sinks=sinks, conversation=known, person=self.person, resumed_from=self.resume
-        )
+        if self.resume is None:
+            return assembly.session(transport, sinks=sinks, person=self.person)
+        earlier = await assembly.find_session(self.resume)
+        known = await assembly.recalled(earlier)
+        return assembly.session(transport, sinks=sinks, conversation=known, person=self.person, resumed_from=earlier)
 
     async def _answer(self, assembly: Assembly, path: str, events: TextIO | None) -> dict[str, Any]:
         transport = RecordingTransport(self._source(path), paced=not self.fast)

@@ -17,6 +17,7 @@ from antiphon.pipeline.cli.transcripts_replay import run_replay
 from antiphon.pipeline.cli.transcripts_show import print_session
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.config.transcript import span
+from antiphon.pipeline.policy.desk import forget_sessions
 from antiphon.pipeline.transcript import (
     RecordingKey,
     SessionInfo,
@@ -234,13 +235,14 @@ def erase(
     database: DatabaseOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove sessions for good: text and audio. What is left of each is its id, and when it was erased.
+    """Remove sessions for good: text, audio, and their questions in the file of approvals. What is left of each is its
+    id, and when it was erased.
 
     Copies that were made of them (exports, backups, logs of a database server) are not found by this.
     """
     if (session is None) == (person is None):
         raise typer.BadParameter("give either --session or --person")
-    store, _ = _open(config, database)
+    store, loaded = _open(config, database)
     with store:
         ids = [store.session(session).id] if session is not None else [i.id for i in store.sessions(person=person)]
         if not ids:
@@ -249,7 +251,9 @@ def erase(
         if not yes and not typer.confirm(f"Erase {len(ids)} session(s) for good?"):
             raise typer.Exit(1)
         done = store.erase(session=session, person=person)
-    typer.echo(f"erased {len(done.sessions)} session(s): {done.rows} rows, {done.files} recording(s)")
+    questions = forget_sessions(None if loaded is None else loaded.approvals.store, done.sessions)
+    more = f", {questions} question(s) of approvals" if questions else ""
+    typer.echo(f"erased {len(done.sessions)} session(s): {done.rows} rows, {done.files} recording(s){more}")
     if followers:
         typer.echo(f"these went on from there and are kept: {', '.join(followers)}")
     if done.left:
@@ -286,6 +290,8 @@ def prune(
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from None
             what = f"the recordings of {len(done.sessions)}" if only else f"{len(done.sessions)}"
+            if not only:
+                forget_sessions(None if loaded is None else loaded.approvals.store, done.sessions)
             typer.echo(f"removed {what} session(s) older than {text}: {done.rows} rows, {done.files} recording(s)")
             if done.left:
                 raise TranscriptError("some recordings could not be deleted: " + "; ".join(done.left))

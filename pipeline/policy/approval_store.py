@@ -27,6 +27,7 @@ from sqlalchemy import (
     and_,
     case,
     create_engine,
+    delete,
     event,
     or_,
     select,
@@ -204,6 +205,25 @@ class ApprovalStore:
             ).rowcount
         return claimed == 1
 
+    def forget(self, sessions: Sequence[str]) -> int:
+        """Delete all questions of these sessions, for good: their pages are overwritten, and the log is emptied.
+
+        :returns: how many there were.
+        """
+        gone = 0
+        with self._transaction() as connection:
+            for at in range(0, len(sessions), 500):
+                some = list(sessions[at : at + 500])
+                gone += connection.execute(delete(_approvals).where(_approvals.c.session.in_(some))).rowcount
+        if gone:
+            try:
+                with self._engine.connect() as connection:
+                    connection.exec_driver_sql("VACUUM")
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            except SQLAlchemyError as error:
+                raise _unusable(self.path, error) from error
+        return gone
+
     # ------------------------------------------------------------------------ inside
 
     def _expire(self) -> None:
@@ -273,6 +293,7 @@ def _engine(path: Path) -> Engine:
         connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1000)}")
         _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")  # a yes that was told is on the disk
+        connection.execute("PRAGMA secure_delete = ON")
 
     return engine
 

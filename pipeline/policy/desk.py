@@ -51,6 +51,22 @@ def open_store(path: Path | None = None, *, clock: Callable[[], float] = time.ti
     return ApprovalStore(path or default_path(), clock=clock)
 
 
+def forget_sessions(path: Path | None, sessions: Sequence[str]) -> int:
+    """Delete the questions of sessions whose transcripts are erased: their words and their agents' runs are in them.
+
+    :param path: the desk's file; None: the default one. One that is not there has none.
+    :returns: how many there were.
+    :raises ApprovalError: the file cannot be used.
+    """
+    if not sessions or not (path or default_path()).exists():
+        return 0
+    store = open_store(path)
+    try:
+        return store.forget(sessions)
+    finally:
+        store.close()
+
+
 class ApprovalDesk:
     """One for a process; any number of sessions use it. Opens its file with the first question."""
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from antiphon.engines.errors import AntiphonError
 from antiphon.engines.net import is_loopback
 from antiphon.pipeline.config.transcript import TranscriptKeys, span
 from antiphon.pipeline.conversation import Conversation
@@ -62,12 +63,22 @@ class BegunSession:
 class TranscriptService:
     """An async context manager: entering opens the store (for `store: none` there is none)."""
 
-    def __init__(self, keys: TranscriptKeys, *, rate_hz: int = 24000, version: str = "", offline: bool = False) -> None:
+    def __init__(
+        self,
+        keys: TranscriptKeys,
+        *,
+        rate_hz: int = 24000,
+        version: str = "",
+        offline: bool = False,
+        on_removed: Callable[[Sequence[str]], object] = lambda sessions: None,
+    ) -> None:
         """
+        :param on_removed: told, in a thread, of sessions that were too old to keep.
         :param rate_hz: of the recordings: the rate at which sessions speak.
         :param offline: refuse a database on another machine (its driver connects past Python).
         """
         self._keys = keys
+        self._on_removed = on_removed
         self._offline = offline
         self._rate_hz = rate_hz
         self._version = version
@@ -164,6 +175,15 @@ class TranscriptService:
             raise TranscriptError("no transcripts are kept", hint="set transcript.store in the configuration")
         return await asyncio.to_thread(self.store.conversation, session)
 
+    async def find(self, beginning: str) -> str:
+        """The id of a session, by its beginning; "last" is the newest one.
+
+        :raises TranscriptError: there is no store, or no such session.
+        """
+        if self.store is None:
+            raise TranscriptError("no transcripts are kept", hint="set transcript.store in the configuration")
+        return (await asyncio.to_thread(self.store.find, beginning)).id
+
     async def chain(self, session: str) -> list[str]:
         """A session and those that it continues, oldest first.
 
@@ -179,7 +199,7 @@ class TranscriptService:
         while True:
             try:
                 await asyncio.to_thread(self.prune)
-            except TranscriptError as error:
+            except AntiphonError as error:
                 logger.warning("what is too old could not be removed", extra={"reason": error.message})
             await asyncio.sleep(_PRUNE_EVERY_S)
 
@@ -193,6 +213,9 @@ class TranscriptService:
         for text, audio_only in ((self._keys.keep_audio, True), (self._keys.keep, False)):
             if text is not None:
                 keep: timedelta = span(text)
-                left.extend(self.store.prune(keep, audio_only=audio_only).left)
+                removed = self.store.prune(keep, audio_only=audio_only)
+                left.extend(removed.left)
+                if not audio_only:
+                    self._on_removed(removed.sessions)
         if left:
             raise TranscriptError("some recordings could not be deleted: " + "; ".join(left))

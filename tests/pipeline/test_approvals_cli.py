@@ -1,16 +1,21 @@
 """`antiphon approvals`."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transcript_events import Talk, sqlite_store, tell
 from typer.testing import CliRunner, Result
 
 from antiphon.pipeline.cli import app
+from antiphon.pipeline.config.transcript import TranscriptKeys
 from antiphon.pipeline.policy import ApprovalRequest
 from antiphon.pipeline.policy.approval_store import ApprovalStore
+from antiphon.pipeline.policy.desk import forget_sessions
+from antiphon.pipeline.transcript import TranscriptService
 
 
 @pytest.fixture
@@ -82,3 +87,50 @@ def test_another_file(tmp_path: Path, home: Path) -> None:
     store.close()
     assert approval_id in run("list", "--store", str(tmp_path / "other.db")).stdout
     assert run("list").stdout == "No question is open.\n"
+
+
+def test_erasing_a_session_erases_its_questions(store: ApprovalStore, home: Path) -> None:
+    approval_id, other = ask(store), store.open(
+        ApprovalRequest("sess_2", 1, "Open the door?"), timeout_s=600, on_timeout="refuse"
+    ).id  # fmt: skip
+
+    async def write() -> None:
+        with sqlite_store(home) as transcripts:
+            recorder = transcripts.recorder("sess_1", person="anna")
+            tell(recorder, *Talk("sess_1").whole_turn(1, "Pay Anna.", "Shall I?"))
+            await recorder.aclose()
+
+    asyncio.run(write())
+    erased = CliRunner().invoke(app, ["transcripts", "erase", "--person", "anna", "--yes"])
+    assert erased.exit_code == 0 and "1 question(s) of approvals" in erased.stdout
+    assert [approval.id for approval in store.find()] == [other]
+    assert approval_id not in run("list", "--all").stdout
+    store.close()
+    left = b"".join(file.read_bytes() for file in home.glob("approvals.db*"))
+    assert b"Pay 5 to Anna?" not in left and b"Open the door?" in left
+
+
+def test_sessions_that_are_too_old_take_their_questions_along(store: ApprovalStore, home: Path) -> None:
+    ask(store)
+    assert forget_sessions(None, ["sess_9"]) == 0 and len(store.find()) == 1
+
+    async def main() -> None:
+        keys = TranscriptKeys(store="sqlite", path=home / "transcripts.db", keep="1m")
+        removed: list[str] = []
+
+        def forget(sessions: Any) -> None:
+            removed.extend(sessions)
+            forget_sessions(None, sessions)
+
+        async with TranscriptService(keys, on_removed=forget) as service:
+            assert service.store is not None
+            recorder = service.store.recorder("sess_1")
+            await recorder.aclose()
+            with service.store.database.changing() as connection:
+                for table, column in (("entries", "at"), ("sessions", "started_at")):
+                    connection.exec_driver_sql(f"UPDATE {table} SET {column} = '2020-01-01 00:00:00.000000'")
+            await asyncio.to_thread(service.prune)
+        assert removed == ["sess_1"]
+
+    asyncio.run(main())
+    assert store.find() == []

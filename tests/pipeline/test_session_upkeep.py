@@ -13,13 +13,14 @@ from scripted_config import Script
 from sessions import Rig
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.host import Priority, current_ticket
+from antiphon.engines.host import Meter, Priority, current_ticket
 from antiphon.engines.testing import Heard, Reply, run_virtual
 from antiphon.pipeline.build import Assembly
+from antiphon.pipeline.config import load_config
 from antiphon.pipeline.config.model import TranscriptConfig
-from antiphon.pipeline.conversation import Item
+from antiphon.pipeline.conversation import Conversation, Item, new_id
 from antiphon.pipeline.guarding import Guarding
-from antiphon.pipeline.transcript import open_store
+from antiphon.pipeline.transcript import Compactor, llm_summariser, open_store
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
 
 TURNS = 12
@@ -170,3 +171,26 @@ def test_the_store_keeps_every_word(tmp_path: Path) -> None:
     found = long_talk(tmp_path, paced=False)
     with open_store("sqlite", path=tmp_path / "t.db") as store:
         assert [view.user for view in store.turns(found["session"].id)] == [f"number {n}." for n in range(1, TURNS + 1)]
+
+
+@pytest.mark.real
+@pytest.mark.timeout(200)
+def test_a_small_model_writes_the_summary() -> None:
+    async def main() -> None:
+        conversation = Conversation()
+        for turn in range(1, 11):
+            for role, text in (("user", f"My number is {turn}."), ("assistant", f"I will remember {turn}.")):
+                conversation.add(Item(id=new_id(), role=role, text=text, turn=turn))  # type: ignore[arg-type]
+        spent: list[Meter] = []
+        async with Assembly(load_config("tiny.yaml"), text_only=True) as assembly:
+            assert assembly.llm is not None
+            summarise = llm_summariser(assembly.llm, "s", max_tokens=40, on_used=spent.append)
+            compactor = Compactor(conversation, summarise, max_turns=10, max_tokens=1500)
+            assert compactor.is_due() and await compactor.compact()
+        first, *rest = conversation
+        assert first.text.startswith("(Summary of our conversation until now: ") and len(first.text) > 60
+        assert [item.turn for item in rest] == [7, 7, 8, 8, 9, 9, 10, 10]
+        ((stage, engine, unit),) = [key for key in spent[0].uses if key[2] == "output_tokens"]
+        assert (stage, engine) == ("llm", "llama_cpp:smollm2-135m-instruct") and spent[0].uses[stage, engine, unit] > 5
+
+    asyncio.run(main())
