@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from antiphon.server.limits import BodyLimit
 from antiphon.server.outbox import Message, SlowClient
+from antiphon.server.rest import audio, errors, models
 from antiphon.server.service import Refused, Service
 from antiphon.server.stream import MAX_RATE_HZ, MIN_RATE_HZ, Peer, StreamConnection
 
@@ -25,46 +27,39 @@ NORMAL, GOING_AWAY, POLICY, BROKEN = 1000, 1001, 1008, 1011
 """Codes with which a WebSocket is closed (RFC 6455, 7.4.1)."""
 
 
-def create_app(service: Service) -> Starlette:
+def create_app(service: Service) -> FastAPI:
     """The application around a service, which is loaded and left by the caller."""
     names = [*LOCAL_NAMES, service.settings.host, *service.settings.allowed_hosts]
-    app = Starlette(
-        routes=[
-            Route("/healthz", _health),
-            Route("/readyz", _ready),
-            WebSocketRoute("/v1/stream", _stream),
+    app = FastAPI(
+        title="Antiphon",
+        version=version("antiphon"),
+        docs_url=None,  # these pages would load scripts from elsewhere
+        redoc_url=None,
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False),
+            Middleware(BodyLimit, max_bytes=service.settings.max_upload_mb * 1_000_000),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)],
     )
     app.state.service = service
+    errors.install(app)
+    app.include_router(audio.router)
+    app.include_router(models.router)
+    app.add_api_route("/healthz", _health, methods=["GET"], tags=["health"])
+    app.add_api_route("/readyz", _ready, methods=["GET"], tags=["health"])
+    app.add_api_websocket_route("/v1/stream", _stream)
     return app
 
 
-async def _health(request: Request) -> Response:
+async def _health() -> dict[str, str]:
     """The process is alive."""
-    return JSONResponse({"status": "ok"})
+    return {"status": "ok"}
 
 
-async def _ready(request: Request) -> Response:
+async def _ready(request: Request) -> JSONResponse:
     """The engines are loaded, and conversations are taken."""
     service: Service = request.app.state.service
-    try:
-        service.admit()
-    except Refused as why:
-        return _refusal(why)
+    service.admit()
     return JSONResponse({"status": "ready", "sessions": service.sessions})
-
-
-def _refusal(why: Refused) -> Response:
-    return JSONResponse(
-        {"error": {"code": why.code, "message": why.message}},
-        status_code=503,
-        headers={"Retry-After": str(why.retry_after_s)},
-    )
-
-
-def _wrong(code: str, message: str, status: int = 400) -> Response:
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
 
 
 def _from_elsewhere(websocket: WebSocket, service: Service) -> bool:
@@ -80,14 +75,14 @@ async def _stream(websocket: WebSocket) -> None:
     rate = websocket.query_params.get("sample_rate", "16000")
     if _from_elsewhere(websocket, service):
         message = f"pages of {websocket.headers['origin']} may not connect; allow them with server.allowed_origins"
-        return await websocket.send_denial_response(_wrong("origin", message, 403))
+        return await websocket.send_denial_response(errors.error_response(403, "origin", message))
     if not (rate.isascii() and rate.isdigit() and MIN_RATE_HZ <= int(rate) <= MAX_RATE_HZ):
         message = f"sample_rate is a whole number of Hz from {MIN_RATE_HZ} to {MAX_RATE_HZ}"
-        return await websocket.send_denial_response(_wrong("sample_rate", message))
+        return await websocket.send_denial_response(errors.error_response(400, "sample_rate", message))
     try:
         service.admit()
     except Refused as why:
-        return await websocket.send_denial_response(_refusal(why))
+        return await websocket.send_denial_response(errors.refusal(why))
     connection = StreamConnection(service.assembly, _peer(websocket, service.settings.stall_s), rate_hz=int(rate))
     async with service.conversation(connection):  # before the first await: the next client must see it counted
         await websocket.accept()

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config
+from antiphon.pipeline.session_settings import Engines
+from antiphon.server.names import resolve
 
 
 class Refused(Exception):
@@ -68,14 +70,43 @@ class Service:
         """Conversations under way."""
         return len(self._open)
 
-    def admit(self) -> None:
+    @property
+    def engines(self) -> Engines:
+        """The engines, once it is ready."""
+        assert self.assembly.engines is not None, "the service is not ready"
+        return self.assembly.engines
+
+    @property
+    def model_names(self) -> list[str]:
+        """The configured models, each once, in the order of the chain, then the aliases."""
+        config = self.config
+        named = [
+            str(model)
+            for block in (*config.stt, *config.llm, *config.tts)
+            if (model := getattr(block.options, "model", None) or getattr(block.options, "voice", None))
+        ]
+        return list(dict.fromkeys([*named, *(name for name in self.settings.aliases.models if name != "*")]))
+
+    def check_model(self, wanted: str) -> None:
         """
-        :raises Refused: there can be no further conversation now.
+        :raises UnknownName: it is no name of a model, and no alias.
+        """
+        resolve(wanted, self.model_names, self.settings.aliases.models)
+
+    def must_be_ready(self) -> None:
+        """
+        :raises Refused: requests are not answered now.
         """
         if self.draining:
             raise Refused("draining", "the server is shutting down", retry_after_s=30)
         if not self.ready:
             raise Refused("loading", "the engines are being loaded", retry_after_s=5)
+
+    def admit(self) -> None:
+        """
+        :raises Refused: there can be no further conversation now.
+        """
+        self.must_be_ready()
         if self.sessions >= self.settings.max_sessions:
             raise Refused("full", f"{self.sessions} conversations are under way, no more are allowed", retry_after_s=10)
 

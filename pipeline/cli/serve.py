@@ -27,14 +27,14 @@ def serve(
     ] = None,
     overrides: SetOption = None,
 ) -> None:
-    """Answer other programs: plain audio over a WebSocket (`/v1/stream`), `/healthz`, `/readyz`.
+    """Answer other programs: conversations over a WebSocket (`/v1/stream`), OpenAI's calls for recordings and speech.
 
     Ends in order with Ctrl-C or SIGTERM: what is being said is said to its end.
     """
     more = [f"server.{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
     name = config or "local.yaml"
     loaded = load_config(name, overrides=[*(overrides or ()), *more])
-    for package in ("starlette", "uvicorn", "websockets"):
+    for package in ("fastapi", "python_multipart", "uvicorn", "websockets"):
         if importlib.util.find_spec(package) is None:
             raise EngineUnavailable(
                 f"antiphon serve needs the package {package}", hint='pip install "antiphon[server]"'

@@ -10,62 +10,29 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from loud_vad import LoudVad
-from scripted_config import GivenOptions, Script
 from scripted_engines import write_config
+from served import config, serving
 from typer.testing import CliRunner
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from antiphon.engines.errors import EngineFailed
-from antiphon.engines.testing import Heard, Reply, ScriptedTTS
+from antiphon.engines.testing import Reply, ScriptedTTS
 from antiphon.pipeline.cli import app
-from antiphon.pipeline.config import Config, engine_block
 from antiphon.pipeline.config.model import ServerConfig
 from antiphon.pipeline.errors import ConfigError
-from antiphon.server.service import Service
 from antiphon.server.serving import listen, serve
 
 RATE_HZ = 16000
 TONE = (0.3 * np.sin(2 * np.pi * 220 / RATE_HZ * np.arange(RATE_HZ)) * 32767).astype("<i2").tobytes()
 EXAMPLE = Path(__file__).parents[2] / "examples" / "stream_client.py"
 SUPPORT = Path(__file__).parents[1] / "support"
-
-
-def config(server: dict[str, Any] | None = None, **fields: Any) -> Config:
-    made = Script(**{"stt": [Heard("what time is it")], "llm": [Reply.of("It is noon.")], "repeat": True, **fields})
-    vad = engine_block("vad", "scripted_config:given", GivenOptions(engine=LoudVad()))
-    settings = ServerConfig(**{"port": 0, "drain_s": 5.0, **(server or {})})
-    return made.config(server=settings).model_copy(update={"vad": vad})
-
-
-@asynccontextmanager
-async def serving(given: Config, service: Service | None = None) -> AsyncIterator[tuple[str, Service]]:
-    """A server; its address and its service."""
-    listener = listen(given.server)
-    service = service or Service(given)
-    ready = asyncio.Event()
-    task = asyncio.create_task(serve(given, listener, service=service, on_ready=lambda _: ready.set()))
-    waiting = asyncio.create_task(ready.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if task.done():
-        task.result()
-    try:
-        yield "{}:{}".format(*listener.getsockname()[:2]), service
-    finally:
-        if not service.draining:  # a second signal would end this process, too
-            signal.raise_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
-            await task
 
 
 async def speak(client: ClientConnection, seconds: float, *, loud: bool = True) -> None:

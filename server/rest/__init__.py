@@ -1,0 +1,1 @@
+"""OpenAI's REST calls for audio, on the engines of a server."""

@@ -1,0 +1,103 @@
+"""Errors as the clients of OpenAI's API know them: `{"error": {"message", "type", "param", "code"}}`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from antiphon.engines.errors import (
+    AntiphonError,
+    EngineOverloaded,
+    EngineRequestInvalid,
+    EngineTimeout,
+)
+from antiphon.pipeline.errors import AudioInputError
+from antiphon.server.names import UnknownName
+from antiphon.server.service import Refused
+
+logger = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """A request that cannot be answered."""
+
+    def __init__(self, status: int, code: str, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+
+
+def error_response(
+    status: int, code: str, message: str, *, param: str | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def refusal(why: Refused) -> Response:
+    return error_response(503, why.code, why.message, headers={"Retry-After": str(why.retry_after_s)})
+
+
+def as_api_error(error: AntiphonError) -> ApiError:
+    """What an engine or an input said, with a status. Hints are for whoever runs the server, and stay here."""
+    match error:
+        case AudioInputError():
+            return ApiError(400, "invalid_audio", error.message, param="file")
+        case EngineRequestInvalid():
+            return ApiError(400, "invalid_request", error.message)
+        case EngineOverloaded():
+            return ApiError(503, "overloaded", "the server has too much to do; try again in a moment")
+        case EngineTimeout():
+            return ApiError(504, "timeout", error.message)
+    return ApiError(500, "engine_failed", error.message)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application in that form."""
+
+    async def api_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ApiError)
+        headers = {"Retry-After": "2"} if error.status == 503 else None
+        return error_response(error.status, error.code, error.message, param=error.param, headers=headers)
+
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, AntiphonError)
+        told = as_api_error(error)
+        if told.status >= 500:
+            logger.warning("a request failed", extra={"path": request.url.path, "error": type(error).__name__})
+        return await api_error(request, told)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        return refusal(error)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first: Any = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"][1:]) or None
+        message = f"{param}: {first['msg']}" if param else str(first["msg"])
+        return error_response(400, "invalid_request", message, param=param)
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid_request")
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        return error_response(error.status_code, code, message, headers=dict(error.headers or {}))
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        return error_response(404, "model_not_found", f"the model {error}", param="model")
+
+    app.add_exception_handler(ApiError, api_error)
+    app.add_exception_handler(UnknownName, unknown)
+    app.add_exception_handler(AntiphonError, ours)
+    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)

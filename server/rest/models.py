@@ -1,0 +1,38 @@
+"""`/v1/models`: what can be asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from antiphon.server.rest.errors import ApiError
+from antiphon.server.service import Service
+
+router = APIRouter(prefix="/v1", tags=["models"])
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+AnyService = Annotated[Service, Depends(_service)]
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "antiphon"}
+
+
+@router.get("/models")
+async def models(service: AnyService) -> dict[str, Any]:
+    """The configured models, and the names that mean them."""
+    return {"object": "list", "data": [_model(name) for name in service.model_names]}
+
+
+@router.get("/models/{model:path}")
+async def model(service: AnyService, model: Annotated[str, Path(max_length=500)]) -> dict[str, Any]:
+    """One of them."""
+    if model not in service.model_names:
+        raise ApiError(404, "model_not_found", f"there is no model '{model}'", param="model")
+    return _model(model)

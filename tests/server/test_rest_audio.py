@@ -1,0 +1,378 @@
+"""OpenAI's audio calls, by OpenAI's own client and by plain HTTP, on scripted engines and on small real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx2
+import numpy as np
+import openai
+import pytest
+import soundfile
+from served import config, serving
+
+from antiphon.engines.errors import EngineFailed, EngineOverloaded, EngineRequestInvalid
+from antiphon.engines.protocols import Word
+from antiphon.engines.testing import Heard, ScriptedTTS
+from antiphon.pipeline.config import load_config
+from antiphon.pipeline.config.model import ServerConfig
+from antiphon.server.rest.encoding import RATE_HZ
+
+WORDS = (Word("what", 0.1, 0.3), Word("time?", 0.3, 0.6))
+
+
+def wav(seconds: float = 1.0, rate_hz: int = 16000, kind: str = "WAV", subtype: str = "PCM_16") -> bytes:
+    out = io.BytesIO()
+    tone = 0.2 * np.sin(np.arange(round(seconds * rate_hz)) / 9)
+    soundfile.write(out, tone.astype(np.float32), rate_hz, format=kind, subtype=subtype)
+    return out.getvalue()
+
+
+def with_client(use: Callable[[openai.AsyncOpenAI], Awaitable[Any]], given: Any = None) -> Any:
+    """What OpenAI's client gets from a server."""
+
+    async def main() -> Any:
+        async with serving(given or config()) as (address, _):
+            async with openai.AsyncOpenAI(base_url=f"http://{address}/v1", api_key="any", max_retries=0) as client:
+                return await use(client)
+
+    return asyncio.run(main())
+
+
+def with_http(use: Callable[[httpx2.AsyncClient], Awaitable[Any]], given: Any = None) -> Any:
+    async def main() -> Any:
+        async with serving(given or config()) as (address, _):
+            async with httpx2.AsyncClient(base_url=f"http://{address}") as client:
+                return await use(client)
+
+    return asyncio.run(main())
+
+
+# ------------------------------------------------------------------------------------------ to text
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")],
+)
+def test_a_recording_of_any_kind_is_written_down(kind: str, subtype: str) -> None:
+    async def use(client: openai.AsyncOpenAI) -> Any:
+        data = wav(kind=kind, subtype=subtype)
+        return await client.audio.transcriptions.create(model="whisper-1", file=("speech.bin", data))
+
+    found = with_client(use)
+    assert found.text == "what time is it"
+    assert found.usage.type == "duration" and found.usage.seconds == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_other_forms_of_a_transcript() -> None:
+    async def use(client: openai.AsyncOpenAI) -> dict[str, Any]:
+        async def ask(**more: Any) -> Any:
+            return await client.audio.transcriptions.create(model="whisper-1", file=("a.wav", wav()), **more)
+
+        return {
+            "text": await ask(response_format="text"),
+            "srt": await ask(response_format="srt"),
+            "vtt": await ask(response_format="vtt"),
+            "segments": await ask(response_format="verbose_json"),
+            "words": await ask(response_format="verbose_json", timestamp_granularities=["word"]),
+            "streamed": [event async for event in await ask(stream=True)],
+        }
+
+    found = with_client(use, config(stt=[Heard("what time?", words=WORDS)]))
+    assert found["text"] == "what time?\n"
+    assert found["srt"].startswith("1\n00:00:00,100 --> 00:00:00,600\nwhat time?")
+    assert found["vtt"].startswith("WEBVTT\n\n00:00:00.100 --> 00:00:00.600\nwhat time?")
+    verbose = found["segments"]
+    assert (verbose.text, verbose.duration) == ("what time?", pytest.approx(1.0))
+    assert [(one.start, one.end, one.text) for one in verbose.segments] == [(0.1, 0.6, "what time?")]
+    assert verbose.words is None
+    assert [(one.word, one.start, one.end) for one in found["words"].words] == [("what", 0.1, 0.3), ("time?", 0.3, 0.6)]
+    assert [event.type for event in found["streamed"]] == ["transcript.text.delta", "transcript.text.done"]
+    assert found["streamed"][-1].text == "what time?"
+
+
+def test_language_and_prompt_reach_the_engine() -> None:
+    seen: list[Any] = []
+
+    def hear(call: Any) -> Heard:
+        seen.append(call.options)
+        return Heard("ja")
+
+    async def use(client: openai.AsyncOpenAI) -> Any:
+        return await client.audio.transcriptions.create(
+            model="whisper-1", file=("a.wav", wav()), language="de", prompt="Antiphon, Piper"
+        )
+
+    with_client(use, config(stt=hear))
+    assert (seen[0].language, seen[0].prompt) == ("de", "Antiphon, Piper")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "speech.wav: the file is empty"),
+        (b"RIFF\x00", "speech.wav: the WAV header is cut off"),
+        (b"this is no audio at all", "speech.wav: this is no audio that can be read here"),
+    ],
+)
+def test_what_is_no_recording_is_told_with_its_name(data: bytes, told: str) -> None:
+    async def use(client: openai.AsyncOpenAI) -> str:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.audio.transcriptions.create(model="whisper-1", file=("/some/where/speech.wav", data))
+        assert caught.value.code == "invalid_audio"
+        return str(caught.value)
+
+    message = with_client(use)
+    assert told in message
+    assert "antiphon-" not in message and "/tmp" not in message, "where it was kept is nobody's business"
+
+
+# ---------------------------------------------------------------------------------------- to speech
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "opus", "mp3", "pcm"])
+def test_speech_in_every_format_is_the_same_sound(kind: Any) -> None:
+    async def use(client: openai.AsyncOpenAI) -> bytes:
+        answer = await client.audio.speech.create(
+            model="tts-1", voice="alloy", input="It is noon in Vienna.", response_format=kind
+        )
+        return answer.read()
+
+    data = with_client(use)
+    if kind == "pcm":
+        samples, rate_hz = np.frombuffer(data, "<i2") / 32768, RATE_HZ
+    else:
+        samples, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32")
+        assert samples.ndim == 1
+    assert rate_hz == RATE_HZ
+    seconds = len("It is noon in Vienna.") * 0.06
+    assert len(samples) / rate_hz == pytest.approx(seconds, abs=0.1)
+    spectrum = np.abs(np.fft.rfft(samples))
+    assert np.argmax(spectrum) * rate_hz / len(samples) == pytest.approx(440, abs=3), "the scripted voice's tone"
+
+
+def test_the_first_bytes_leave_while_the_rest_is_being_spoken() -> None:
+    async def use(client: httpx2.AsyncClient) -> list[float]:
+        loop = asyncio.get_running_loop()
+        asked = {"model": "tts-1", "voice": "alloy", "input": "One two three four five six.", "response_format": "wav"}
+        began_s, times = loop.time(), []
+        async with client.stream("POST", "/v1/audio/speech", json=asked) as answer:
+            assert answer.headers["content-type"] == "audio/wav"
+            async for _ in answer.aiter_raw():
+                times.append(loop.time() - began_s)
+        return times
+
+    times = with_http(use, config(tts=ScriptedTTS(chunk_delay_s=0.25)))
+    assert len(times) >= 3 and times[-1] - times[0] > 0.5
+
+
+def test_speech_as_events() -> None:
+    async def use(client: httpx2.AsyncClient) -> str:
+        asked = {"model": "tts-1", "voice": {"id": "v"}, "input": "Hello.", "response_format": "pcm"}
+        answer = await client.post("/v1/audio/speech", json={**asked, "stream_format": "sse"})
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        return answer.text
+
+    events = [json.loads(line.removeprefix("data: ")) for line in with_http(use).split("\n\n") if line]
+    assert [event["type"] for event in events][-1] == "speech.audio.done"
+    assert {event["type"] for event in events[:-1]} == {"speech.audio.delta"}
+
+
+def test_a_client_that_has_heard_enough_stops_the_voice() -> None:
+    voice = ScriptedTTS(chunk_delay_s=0.05)
+    text = "A long text. " * 100
+
+    async def use(client: httpx2.AsyncClient) -> None:
+        asked = {"model": "m", "voice": "v", "input": text, "response_format": "pcm"}
+        async with client.stream("POST", "/v1/audio/speech", json=asked) as answer:
+            async for _ in answer.aiter_raw():
+                break
+        async with asyncio.timeout(10):
+            while asked_for()[0].outcome == "running":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    def asked_for() -> list[Any]:
+        return [call for call in voice.calls if call.text.startswith("A long text.")]
+
+    with_http(use, config(tts=voice))
+    assert asked_for()[0].outcome != "done"
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"input": ""}, "input"),
+        ({"input": "x" * 5000}, "input"),
+        ({"speed": 0.1}, "speed"),
+        ({"speed": "quick"}, "speed"),
+        ({"response_format": "aac"}, "response_format"),
+        ({"voice": 5}, "voice"),
+        ({"input": "\u0000 *** "}, "input"),
+    ],
+)
+def test_what_cannot_be_said_is_told(asked: dict[str, Any], param: str) -> None:
+    async def use(client: httpx2.AsyncClient) -> Any:
+        body = {"model": "tts-1", "voice": "alloy", "input": "Hello.", **asked}
+        return await client.post("/v1/audio/speech", json=body)
+
+    answer = with_http(use)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["type"] == "invalid_request_error" and error["param"].startswith(param)
+
+
+# ------------------------------------------------------------------------------------ names, errors
+
+
+def test_models_are_listed_and_unknown_ones_refused_where_that_is_wanted() -> None:
+    async def use(client: openai.AsyncOpenAI) -> Any:
+        names = [model.id async for model in client.models.list()]
+        assert (await client.models.retrieve("tts-1")).id == "tts-1"
+        with pytest.raises(openai.NotFoundError, match="there is no model 'other'"):
+            await client.models.retrieve("other")
+        with pytest.raises(openai.NotFoundError, match="'other' is not known here; known: tts-1"):
+            await client.audio.speech.create(model="other", voice="alloy", input="Hello.")
+        with pytest.raises(openai.BadRequestError, match="'nova' is not known here; known: alloy"):
+            await client.audio.speech.create(model="tts-1", voice="nova", input="Hello.")
+        assert (await client.audio.speech.create(model="tts-1", voice="alloy", input="Hello.")).read()
+        return names
+
+    aliases = {"models": {"tts-1": "default"}, "voices": {"alloy": "default"}}
+    assert with_client(use, config({"aliases": aliases})) == ["tts-1"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (EngineFailed("the voice broke"), 500, "engine_failed"),
+        (EngineOverloaded("too many wait"), 503, "overloaded"),
+        (EngineRequestInvalid("no such thing"), 400, "invalid_request"),
+    ],
+)
+def test_what_an_engine_says_has_a_status(error: Exception, status: int, code: str) -> None:
+    async def use(client: httpx2.AsyncClient) -> Any:
+        return await client.post("/v1/audio/speech", json={"model": "m", "voice": "v", "input": "Hello."})
+
+    answer = with_http(use, config(tts=ScriptedTTS([error], repeat=True)))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert ("retry-after" in answer.headers) == (status == 503)
+
+
+def test_wrong_paths_methods_and_bodies_have_the_same_form() -> None:
+    async def use(client: httpx2.AsyncClient) -> list[tuple[int, str]]:
+        answers = [
+            await client.get("/v1/nothing"),
+            await client.get("/v1/audio/speech"),
+            await client.post("/v1/audio/speech", content=b"{", headers={"Content-Type": "application/json"}),
+            await client.post("/v1/audio/speech", json=[]),
+            await client.post("/v1/audio/transcriptions", data={"model": "m"}),
+            await client.post("/v1/audio/translations", data={"model": "m"}),
+            await client.post(
+                "/v1/audio/transcriptions", data={"model": "m"}, files={"file": ("a.wav", bytes(2_000_000))}
+            ),
+        ]
+        assert all(set(one.json()["error"]) == {"message", "type", "param", "code"} for one in answers)
+        return [(one.status_code, one.json()["error"]["code"]) for one in answers]
+
+    assert with_http(use, config({"max_upload_mb": 1})) == [
+        (404, "not_found"),
+        (405, "method_not_allowed"),
+        (400, "invalid_request"),
+        (400, "invalid_request"),
+        (400, "invalid_request"),
+        (400, "not_supported"),
+        (413, "too_large"),
+    ]
+
+
+def test_a_body_of_unannounced_length_is_bounded_too() -> None:
+    async def use(client: httpx2.AsyncClient) -> int:
+        async def endless() -> Any:
+            for _ in range(3000):
+                yield bytes(1000)
+
+        answer = await client.post("/v1/audio/speech", content=endless(), headers={"Content-Type": "application/json"})
+        return int(answer.status_code)
+
+    assert with_http(use, config({"max_upload_mb": 1})) == 413
+
+
+def test_the_description_names_every_call() -> None:
+    async def use(client: httpx2.AsyncClient) -> Any:
+        return (await client.get("/openapi.json")).json()
+
+    paths = with_http(use)["paths"]
+    assert {"/v1/audio/transcriptions", "/v1/audio/speech", "/v1/models", "/healthz", "/readyz"} <= paths.keys()
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_what_our_voice_says_our_ear_hears(tmp_path: Path) -> None:
+    text = "Yesterday the weather was beautiful, and the children played near the river."
+
+    async def use(client: openai.AsyncOpenAI) -> list[str]:
+        heard = []
+        for kind in ("opus", "mp3", "wav"):
+            said = await client.audio.speech.create(model="tts-1", voice="alloy", input=text, response_format=kind)
+            found = await client.audio.transcriptions.create(model="whisper-1", file=(f"a.{kind}", said.read()))
+            heard.append(found.text)
+        return heard
+
+    given = load_config("tiny.yaml").model_copy(update={"server": ServerConfig(port=0)})
+    for heard in with_client(use, given):
+        assert re.findall(r"\w+", heard.lower()) == re.findall(r"\w+", text.lower()), heard
+
+
+@pytest.mark.parametrize(("container", "codec"), [("webm", "libopus"), ("mp4", "aac")])
+def test_what_browsers_and_phones_record(tmp_path: Path, container: str, codec: str) -> None:
+    path = tmp_path / f"recording.{container}"
+    with av.open(str(path), "w", format=container) as out:
+        stream = out.add_stream(codec, rate=48000, layout="mono")
+        for _ in range(5):
+            tone = (0.2 * np.sin(np.arange(9600) / 9)).astype(np.float32).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+            frame.sample_rate = 48000
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+    async def use(client: openai.AsyncOpenAI) -> Any:
+        with pytest.raises(openai.BadRequestError, match="no audio that can be read"):
+            await client.audio.transcriptions.create(model="m", file=("x.webm", path.read_bytes()[:40]))
+        return await client.audio.transcriptions.create(model="m", file=path)
+
+    assert with_client(use).usage.seconds == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_calls_of_the_page(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "server.md").read_text("utf-8")
+    commands = [shlex.split(line) for line in page.splitlines() if line.startswith("    curl ")]
+    assert len(commands) == 5
+
+    async def main() -> list[str]:
+        said = []
+        async with serving(config()) as (address, _):
+            for command in commands:
+                words = [word.replace("127.0.0.1:8080", address) for word in command]
+                process = await asyncio.create_subprocess_exec(
+                    *words, "--silent", "--show-error", "--fail-with-body", cwd=tmp_path, stdout=subprocess.PIPE
+                )
+                said.append((await process.communicate())[0].decode())
+                assert process.returncode == 0, said[-1]
+        return said
+
+    _, json_text, srt, models, ready = asyncio.run(main())
+    assert soundfile.info(tmp_path / "answer.wav").samplerate == RATE_HZ
+    assert json.loads(json_text)["text"] == "what time is it"
+    assert srt.startswith("1\n00:00:00,000 --> ")
+    assert json.loads(models)["object"] == "list"
+    assert json.loads(ready)["status"] == "ready"

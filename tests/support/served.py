@@ -1,0 +1,46 @@
+"""A server on a socket of this machine, on scripted engines, inside the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from loud_vad import LoudVad
+from scripted_config import GivenOptions, Script
+
+from antiphon.engines.testing import Heard, Reply
+from antiphon.pipeline.config import Config, engine_block
+from antiphon.pipeline.config.model import ServerConfig
+from antiphon.server.service import Service
+from antiphon.server.serving import listen, serve
+
+
+def config(server: dict[str, Any] | None = None, **fields: Any) -> Config:
+    made = Script(**{"stt": [Heard("what time is it")], "llm": [Reply.of("It is noon.")], "repeat": True, **fields})
+    vad = engine_block("vad", "scripted_config:given", GivenOptions(engine=LoudVad()))
+    settings = ServerConfig(**{"port": 0, "drain_s": 5.0, **(server or {})})
+    return made.config(server=settings).model_copy(update={"vad": vad})
+
+
+@asynccontextmanager
+async def serving(given: Config, service: Service | None = None) -> AsyncIterator[tuple[str, Service]]:
+    """A server; its address and its service."""
+    listener = listen(given.server)
+    service = service or Service(given)
+    ready = asyncio.Event()
+    task = asyncio.create_task(serve(given, listener, service=service, on_ready=lambda _: ready.set()))
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        task.result()
+    try:
+        yield "{}:{}".format(*listener.getsockname()[:2]), service
+    finally:
+        if not service.draining:  # a second signal would end this process, too
+            signal.raise_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            await task
