@@ -212,8 +212,8 @@ def test_tries_again(kind: str) -> None:
 def test_the_whole_answer_has_a_deadline(kind: str) -> None:
     with OpenAIStandin() as server:
         server.fail_next(kind, times=2)
-        with pytest.raises(EngineTimeout, match=r"within 0\.3 s"):
-            hear(server, timeout_s=0.3)
+        with pytest.raises(EngineTimeout, match=r"within 0\.8 s"):
+            hear(server, timeout_s=0.8)  # long enough for the request to arrive, on a busy machine too
         assert server.requests[0].left_early.wait(5)
 
         async def with_ticket() -> None:
@@ -264,7 +264,7 @@ def test_cancelling_ends_the_request() -> None:
     async def main() -> None:
         async with engine(server) as stt:
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
+                async with asyncio.timeout(0.8):
                     await stt.transcribe(AudioFrame(noise(), 16000))
             assert await asyncio.to_thread(server.requests[0].left_early.wait, 5)
 

@@ -205,7 +205,7 @@ def test_half_a_stream_keeps_what_came_and_is_not_repeated(form: str) -> None:
 def test_a_stall_times_out() -> None:
     with OpenAIStandin() as server:
         server.fail_next("stall")
-        seconds, error = speak_until_error(server, stall_timeout_s=0.2)
+        seconds, error = speak_until_error(server, stall_timeout_s=0.8)
         assert server.requests[0].left_early.wait(5)
     assert seconds and isinstance(error, EngineTimeout) and "partial" in error.message
 
