@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,30 +30,30 @@ from faults import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sessions import Rig
+from sessions import RATE_HZ, Rig
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.errors import EngineFailed
-from antiphon.engines.testing import Heard, Reply, run_virtual
+from antiphon.engines.errors import EngineFailed, EngineOverloaded
+from antiphon.engines.testing import Heard, Reply, ScriptedVAD, run_virtual
 from antiphon.pipeline.gate import VADBroken
 from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.policy import Policy
 from antiphon.pipeline.policy.checks import BoundCheck, as_check
 from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.session_settings import SessionSettings
-from antiphon.pipeline.transports.recording import RecordingTransport
+from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
 
-FIRST, LAST = (0.5, 1.5), (40.0, 41.0)
-BARGE_INS = {"alone": None, "while it thinks": (2.2, 3.4), "while it speaks": (4.5, 5.7)}
+FIRST, LAST = (0.3, 0.9), (15.0, 15.6)
+BARGE_INS = {"alone": None, "while it thinks": (1.5, 2.5), "while it speaks": (3.0, 4.0)}
 """When the user speaks again; the last turn comes when all is long over."""
 
-STT_S, LLM_S, GAP_S, TTS_S, RECORD_S = 5.0, 6.0, 4.0, 3.0, 2.0
+STT_S, LLM_S, GAP_S, TTS_S, RECORD_S = 1.5, 2.0, 1.5, 1.2, 1.0
 ENDPOINT_S = 1.6
 """Silence after which a turn is over, whatever the detector does."""
 
 APOLOGY, ANSWER, LATER = (
     "Sorry.",
-    "First of all it is so. And then it goes on for a good while longer.",
+    "First of all it is so. And then it goes on.",
     "And now again.",
 )
 PREPARED = AudioFrame(np.full(12000, 0.25, dtype=np.float32), 24000)
@@ -65,9 +67,9 @@ SETTINGS = SessionSettings(
 
 
 def heard(call: Any) -> Heard:
-    if call.audio.start_s > 30:
+    if call.audio.start_s > 14:
         return Heard("And now?", 0.05)
-    return Heard("What is it?" if call.audio.start_s < 2.0 else "No, wait.", 0.05)
+    return Heard("What is it?" if call.audio.start_s < 1.2 else "No, wait.", 0.05)
 
 
 def answered(call: Any) -> Reply:
@@ -75,12 +77,20 @@ def answered(call: Any) -> Reply:
     return Reply.of(LATER if asked.endswith("And now?") else ANSWER, first_delay_s=0.2, delta_delay_s=0.02)
 
 
-def make_rig(barge_in: str = "alone", **parts: Any) -> Rig:
+def long_frames(seconds: float) -> AsyncIterator[AudioFrame]:
+    """Silence in pieces of 60 ms: three times as fast to run as what a microphone gives."""
+    silence = AudioFrame(np.zeros(round(seconds * RATE_HZ), dtype=np.float32), RATE_HZ)
+    return recording_frames(silence, paced=True, chunk_ms=60.0)
+
+
+def make_rig(barge_in: str = "alone", *, seconds: float = 19.0, **parts: Any) -> Rig:
+    """A session of two turns, and perhaps one between them, with some of its parts replaced."""
     more = BARGE_INS[barge_in]
     speech = [FIRST, *([more] if more else []), LAST]
     rig = Rig(
         speech,
-        seconds=46.0,
+        seconds=seconds,
+        source=long_frames(seconds),
         stt=heard,
         llm=answered,
         settings=parts.pop("settings", SETTINGS),
@@ -170,6 +180,10 @@ ALL_BARGE_INS = tuple(BARGE_INS)
 # The time until something is heard: the endpoint, and the deadlines that the fault lets pass.
 ANSWER_S = 1.5
 """A whole answer begins within that of the end of the turn, if nothing is wrong."""
+AUDIO_S = 1.5
+"""The longest thing that the user says, pre-roll included: a transcription may take that much longer."""
+GRACE_S = 1.0
+"""Until an engine that hangs on when it is cancelled has been cancelled three times."""
 
 
 @pytest.mark.parametrize("barge_in", ALL_BARGE_INS)
@@ -177,7 +191,7 @@ ANSWER_S = 1.5
 @pytest.mark.parametrize("how", [*WAYS, *RUBBISH_TRANSCRIPTS])
 def test_stt(how: str, calls: tuple[int, ...], barge_in: str) -> None:
     rig = make_rig(barge_in, stt=FaultySTT(heard, Fault(how, calls=calls)))
-    check(rig, carry_out(rig), within_s=ENDPOINT_S + 2 * (STT_S + 2.0) + ANSWER_S + 3.0)
+    check(rig, carry_out(rig), within_s=ENDPOINT_S + STT_S + AUDIO_S + GRACE_S + ANSWER_S)
 
 
 @pytest.mark.parametrize("barge_in", ALL_BARGE_INS)
@@ -197,10 +211,18 @@ def test_prefill(how: str, barge_in: str) -> None:
 
 @pytest.mark.parametrize("barge_in", ALL_BARGE_INS)
 @pytest.mark.parametrize("at", ["first", "mid", "end"])
-@pytest.mark.parametrize("how", [*WAYS, *RUBBISH_CHUNKS, "silent", "without end"])
+@pytest.mark.parametrize("how", [*WAYS, *RUBBISH_CHUNKS, "silent"])
 def test_tts(how: str, at: str, barge_in: str) -> None:
     rig = make_rig(barge_in, tts=FaultyTTS(Fault(how, at, calls=(0, 1))))
     check(rig, carry_out(rig), within_s=ENDPOINT_S + TTS_S + ANSWER_S + 1.0)
+
+
+@pytest.mark.parametrize("barge_in", ["alone", "while it speaks"])
+def test_a_voice_that_does_not_stop_is_stopped(barge_in: str) -> None:
+    speech = [FIRST, *([BARGE_INS[barge_in]] if BARGE_INS[barge_in] else []), (40.0, 40.6)]
+    rig = make_rig(barge_in, seconds=44.0, vad=ScriptedVAD(speech), tts=FaultyTTS(Fault("without end", calls=(0,))))
+    check(rig, carry_out(rig), within_s=ENDPOINT_S + ANSWER_S)
+    assert sum(piece.frame.duration_s for piece in rig.transport.played) < 30.0
 
 
 @pytest.mark.parametrize("barge_in", ALL_BARGE_INS)
@@ -213,7 +235,7 @@ def test_detector(how: str, barge_in: str) -> None:
 
 
 @pytest.mark.parametrize("barge_in", ALL_BARGE_INS)
-@pytest.mark.parametrize("broken_s", [(0.0, 0.4), (0.7, 1.1), (1.4, 1.8), (2.0, 2.6), (4.4, 5.2)])
+@pytest.mark.parametrize("broken_s", [(0.0, 0.3), (0.4, 0.7), (0.8, 1.2), (1.4, 1.9), (2.9, 3.5)])
 @pytest.mark.parametrize("how", ["fails", *RUBBISH_PROBABILITIES, "no new stream"])
 def test_vad(how: str, broken_s: tuple[float, float], barge_in: str) -> None:
     speech = [FIRST, *([BARGE_INS[barge_in]] if BARGE_INS[barge_in] else []), LAST]
@@ -221,7 +243,7 @@ def test_vad(how: str, broken_s: tuple[float, float], barge_in: str) -> None:
     check(rig, carry_out(rig), within_s=ENDPOINT_S + ANSWER_S + 1.0)
 
 
-@pytest.mark.parametrize("from_s", [0.0, 1.0, 1.55, 3.0])
+@pytest.mark.parametrize("from_s", [0.0, 0.6, 0.95, 2.0])
 @pytest.mark.parametrize("how", ["fails", *RUBBISH_PROBABILITIES, "no new stream"])
 def test_a_vad_that_stays_broken_ends_the_session_with_words(how: str, from_s: float) -> None:
     rig = make_rig(vad=FaultyVAD([FIRST, LAST], how, (from_s, 1e9)))
@@ -240,7 +262,6 @@ def test_tool(how: str, at: str, barge_in: str) -> None:
     tool = FaultyTool(Fault(how, at, calls=(0,)))
     rig = make_rig(barge_in, workflow=tool)
     left = carry_out(rig)
-    rig.session.conversation.truncate  # noqa: B018
     assert not left
     check_history(rig)
     assert rig.of("turn_ended")[-1].to_dict()["status"] == "completed" and rig.said[-1] == "It is on now."
@@ -268,9 +289,9 @@ def test_policy_check(how: str, gate: str, barge_in: str) -> None:
                 return 7
         return None
 
-    check_ = BoundCheck("faulty", as_check(judge), 3.0, "open", "")
+    check_ = BoundCheck("faulty", as_check(judge), 1.0, "open", "")
     rig = make_rig(barge_in, guarding=Guarding(policy=Policy(**{gate: (check_,)})))
-    check(rig, carry_out(rig), within_s=ENDPOINT_S + 3.0 + LLM_S + ANSWER_S)
+    check(rig, carry_out(rig), within_s=ENDPOINT_S + 1.0 + LLM_S + ANSWER_S)
 
 
 @pytest.mark.parametrize("speculate", [True, False])
@@ -286,10 +307,8 @@ def test_every_call_breaks_and_then_none(stage: str, how: str, at: str, speculat
         "llm": FaultyLLM(answered, fault),
         "tts": FaultyTTS(fault),
     }
-    from dataclasses import replace
-
     rig = make_rig("while it speaks", settings=replace(SETTINGS, speculate=speculate), **{stage: made[stage]})
-    check(rig, carry_out(rig), within_s=ENDPOINT_S + max(2 * (STT_S + 2), LLM_S, TTS_S) + ANSWER_S + 3.0)
+    check(rig, carry_out(rig), within_s=ENDPOINT_S + max(STT_S + AUDIO_S, LLM_S, TTS_S) + GRACE_S + ANSWER_S)
 
 
 class FaultyTransport(RecordingTransport):
@@ -334,6 +353,37 @@ def test_too_many_errors_end_the_session_with_words() -> None:
     assert (last["stage"], last["code"], last["fatal"]) == ("session", "TooManyErrors", True)
 
 
+@pytest.mark.parametrize("stage", ["stt", "llm"])
+def test_overload_is_told_in_its_own_words(stage: str) -> None:
+    busy = EngineOverloaded("16 requests wait already")
+    rig = Rig(
+        [FIRST],
+        seconds=6.0,
+        stt=lambda call: busy if stage == "stt" else Heard("What?", 0.05),
+        llm=lambda call: busy,
+        settings=SessionSettings(on_error=APOLOGY, on_overload="One moment, please."),
+    )
+    run_virtual(rig.run())
+    assert [call.text for call in rig.tts.calls] == ["One moment, please."]
+
+
+def test_a_goodbye_is_heard_even_if_the_voice_is_what_broke() -> None:
+    goodbye = AudioFrame(np.full(12000, 0.125, dtype=np.float32), 24000)
+    rig = Rig(
+        [(0.5, 1.0), (3.0, 3.5)],
+        seconds=12.0,
+        stt=lambda call: Heard("What?", 0.05),
+        llm=lambda call: Reply(["Yes."]),
+        tts=FaultyTTS(Fault("fails", until_s=1e9)),
+        settings=SessionSettings(on_error=APOLOGY, errors_goodbye="Goodbye.", max_errors=2),
+        apology=[PREPARED],
+        prepared={"Goodbye.": [goodbye]},
+    )
+    run_virtual(rig.run())
+    assert [float(piece.frame.samples[0]) for piece in rig.transport.played] == [0.25, 0.125]
+    assert rig.session.end_reason == "errors"
+
+
 def test_an_answer_between_errors_is_a_new_beginning() -> None:
     speech = [(1.0 + 5 * at, 2.0 + 5 * at) for at in range(5)]
     outcomes = iter(
@@ -364,9 +414,9 @@ FAULTS = st.builds(
     tts=FAULTS,
     store=FAULTS,
     detector=FAULTS,
-    barge_ins=st.lists(st.floats(0.2, 6.0), max_size=3),
+    barge_ins=st.lists(st.floats(0.2, 4.0), max_size=3),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_faults_in_any_combination(
     stt: Fault, llm: Fault, tts: Fault, store: Fault, detector: Fault, barge_ins: list[float]
 ) -> None:
@@ -374,21 +424,20 @@ def test_faults_in_any_combination(
     for wait_s in barge_ins:
         speech.append((at_s + wait_s, at_s + wait_s + 0.9))
         at_s += wait_s + 0.9
-    speech.append((120.0, 121.0))
-    speech.append((160.0, 161.0))
+    speech += [(50.0, 50.6), (65.0, 65.6)]
     rig = make_rig(
-        stt=FaultySTT(heard, stt), llm=FaultyLLM(answered, llm), tts=FaultyTTS(tts),
-        detector=FaultyDetector(detector), guarding=Guarding(journal=FaultyJournal(store)),
-    )  # fmt: skip
-    from dataclasses import replace
-
-    from antiphon.engines.testing import ScriptedVAD
-
-    rig.vad, rig._seconds = ScriptedVAD(speech), 166.0
-    rig._settings = replace(SETTINGS, max_errors=None)
+        seconds=68.0,
+        vad=ScriptedVAD(speech),
+        settings=replace(SETTINGS, max_errors=None),
+        stt=FaultySTT(heard, stt),
+        llm=FaultyLLM(answered, llm),
+        tts=FaultyTTS(tts),
+        detector=FaultyDetector(detector),
+        guarding=Guarding(journal=FaultyJournal(store)),
+    )
     left = carry_out(rig)
     assert not left
     check_history(rig)
     assert rig.session.end_reason == "input_ended"
-    worst_s = ENDPOINT_S + (STT_S + 2) * 2 + RECORD_S * 2 + LLM_S + TTS_S + ANSWER_S + 20.0
+    worst_s = ENDPOINT_S + (STT_S + 2) * 2 + RECORD_S * 2 + LLM_S + TTS_S + ANSWER_S + 10.0
     check_promptness(rig, worst_s)

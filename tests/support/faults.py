@@ -16,7 +16,7 @@ from antiphon.engines.protocols import EndpointPolicy, SpeechChunk, TextDelta, T
 from antiphon.engines.testing import ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedTurnDetector, ScriptedVAD
 from antiphon.pipeline.workflow import ToolCall, ToolResult, TurnContext
 
-SLOW_S = 2.0
+SLOW_S = 0.8
 """What a slow engine takes: longer than anybody likes, and within every deadline."""
 
 
@@ -35,7 +35,7 @@ class Fault:
     """"first" (before anything came of the call), "mid", "end" (all came, but the call does not end well)."""
     calls: tuple[int, ...] | None = None
     """Which calls break, counted from 0; None: every one."""
-    until_s: float = 30.0
+    until_s: float = 14.0
     """No call breaks after that, on the loop's clock: then everything works again."""
 
     def hits(self, call: int) -> bool:

@@ -65,6 +65,7 @@ class Rig:
         voices: dict[str, str] | None = None,
         source: AsyncIterator[AudioFrame] | None = None,
         apology: Sequence[AudioFrame] = (),
+        prepared: Any = None,
         stt_local: bool = True,
         answer_local: bool = True,
         cores_free: Callable[[], bool] = lambda: True,
@@ -85,6 +86,7 @@ class Rig:
         self._policy = policy or (detector.policy if detector else EndpointPolicy(silence_ms=400))
         self._voices = voices
         self._apology = apology
+        self._prepared = prepared
         self._guarding = guarding
         self._more_sinks = list(sinks)
         self._places = {"stt_local": stt_local, "answer_local": answer_local, "cores_free": cores_free}
@@ -102,6 +104,7 @@ class Rig:
                 settings=self._settings,
                 sinks=[self.events.append, *self._more_sinks],
                 apology=self._apology,
+                prepared=self._prepared,
                 guarding=self._guarding,
             )
             await self.session.run()
