@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from antiphon.engines.audio import AudioFrame, resample
 from antiphon.engines.host import EngineHost
+from antiphon.engines.protocols import Stage
 from antiphon.engines.registry import EngineContext
 from antiphon.pipeline.audio_file import read_audio
 from antiphon.pipeline.build import Assembly
-from antiphon.pipeline.config import Config, engine_block, load_config
+from antiphon.pipeline.config import Config, EngineBlock, engine_block, load_config
 from antiphon.pipeline.engine_making import make_store
 from antiphon.pipeline.events import Event
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
@@ -59,10 +61,104 @@ class Counting:
         return await self._inner.transcribe(*args)
 
 
-async def answer(config: Config, *recordings: AudioFrame) -> list[Outcome]:
+class Kept:
+    """An engine that stays loaded: who enters and leaves it does neither."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def __aenter__(self) -> Kept:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+class Household:
+    """Engines that the tests share, each loaded once for all configurations that say the same of it. One event loop."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+        self._host = EngineHost()
+        self._context = EngineContext(self._host, make_store(load_config("tiny.yaml")))
+        self._stack = contextlib.AsyncExitStack()
+        self._engines: dict[tuple[str, str, str], Kept] = {}
+
+    async def engine(self, block: EngineBlock) -> Kept:
+        """:param block: of a local engine."""
+        key = (block.stage, block.engine, repr(block.options))
+        if key not in self._engines:
+            engine = block.spec.create(block.options, self._context)
+            self._engines[key] = Kept(await self._stack.enter_async_context(engine))
+        return self._engines[key]
+
+    async def stages(self, config: Config) -> dict[Stage, Any]:
+        """The stages of a configuration that are one local engine each."""
+        blocks: dict[Stage, tuple[EngineBlock, ...]] = {
+            "vad": (config.vad,),
+            "turn": (config.turn,),
+            "stt": config.stt,
+            "llm": config.llm,
+            "tts": config.tts,
+        }
+        local = {stage: chain[0] for stage, chain in blocks.items() if len(chain) == 1 and chain[0].engine != "openai"}
+        return {stage: await self.engine(block) for stage, block in local.items() if not block.voices}
+
+    def run(self, config: Config, *recordings: AudioFrame) -> list[Outcome]:
+        """Each recording in a session of its own."""
+
+        async def main() -> list[Outcome]:
+            return await answer(config, *recordings, replacements=await self.stages(config))
+
+        return self._runner.run(main())
+
+    def transcribe_back(self, samples: np.ndarray[Any, Any], rate_hz: int) -> str:
+        """What whisper-base hears in our own speech."""
+
+        async def listen() -> str:
+            block = engine_block("stt", "faster_whisper", {"model": "whisper-base", "language": "en"})
+            heard = await (await self.engine(block)).transcribe(AudioFrame(resample(samples, rate_hz, 16000), 16000))
+            return str(heard.text)
+
+        return self._runner.run(listen())
+
+    def speak(self, text: str) -> AudioFrame:
+        """The text in the voice of tiny.yaml, with silence around it; 16 kHz."""
+
+        async def speak() -> AudioFrame:
+            tts = await self.engine(load_config("tiny.yaml").tts[0])
+            pieces = [chunk.frame async for chunk in tts.synthesize(text)]
+            samples = resample(np.concatenate([piece.samples for piece in pieces]), pieces[0].rate_hz, 16000)
+            silence = np.zeros(8000, dtype=np.float32)
+            return AudioFrame(np.concatenate([silence, samples, silence]), 16000)
+
+        return self._runner.run(speak())
+
+    def close(self) -> None:
+        async def close() -> None:
+            await self._stack.aclose()
+            await self._host.close()
+
+        self._runner.run(close())
+
+
+@pytest.fixture(scope="module")
+def household() -> Iterator[Household]:
+    with asyncio.Runner() as runner:
+        shared = Household(runner)
+        yield shared
+        shared.close()
+
+
+async def answer(
+    config: Config, *recordings: AudioFrame, replacements: dict[Stage, Any] | None = None
+) -> list[Outcome]:
     """Each recording in a session of its own, on the stream clock."""
     outcomes = []
-    async with Assembly(config) as assembly:
+    async with Assembly(config, replacements=replacements or {}) as assembly:
         assert assembly.engines is not None
         for recording in recordings:
             events: list[Event] = []
@@ -85,24 +181,9 @@ def run(config: Config, *recordings: AudioFrame) -> list[Outcome]:
 
 
 @pytest.fixture(scope="module")
-def question() -> AudioFrame:
+def question(household: Household) -> AudioFrame:
     """The question, spoken by our own voice, with silence around it; 16 kHz."""
-
-    async def speak() -> AudioFrame:
-        config = load_config("tiny.yaml")
-        host = EngineHost()
-        context = EngineContext(host, make_store(config))
-        block = config.tts[0]
-        pieces: list[Any] = []
-        async with block.spec.create(block.options, context) as tts:
-            async for chunk in tts.synthesize(QUESTION):
-                pieces.append(chunk.frame)
-        await host.close()
-        samples = resample(np.concatenate([piece.samples for piece in pieces]), pieces[0].rate_hz, 16000)
-        silence = np.zeros(8000, dtype=np.float32)
-        return AudioFrame(np.concatenate([silence, samples, silence]), 16000)
-
-    return asyncio.run(speak())
+    return household.speak(QUESTION)
 
 
 @pytest.fixture(scope="module")
@@ -116,36 +197,22 @@ def same_words(said: str, heard: str) -> float:
     return float(jiwer.wer(normal(said), normal(heard)))
 
 
-def transcribe_back(samples: np.ndarray[Any, Any], rate_hz: int) -> str:
-    """What whisper-base hears in our own speech."""
-
-    async def listen() -> str:
-        config = load_config("tiny.yaml")
-        host = EngineHost()
-        block = engine_block("stt", "faster_whisper", {"model": "whisper-base", "language": "en"})
-        async with block.spec.create(block.options, EngineContext(host, make_store(config))) as stt:
-            heard = await stt.transcribe(AudioFrame(resample(samples, rate_hz, 16000), 16000))
-        await host.close()
-        return str(heard.text)
-
-    return asyncio.run(listen())
-
-
-def test_local_yaml_answers_and_its_speech_says_the_answer(question: AudioFrame) -> None:
-    (outcome,) = run(load_config("local.yaml"), question)
+def test_local_yaml_answers_and_its_speech_says_the_answer(question: AudioFrame, household: Household) -> None:
+    (outcome,) = household.run(load_config("local.yaml"), question)
     assert [normal(text) for text in outcome.texts("user")] == [normal(QUESTION)]
     (reply,) = outcome.texts("assistant")
     assert "light" in reply.lower()
     assert outcome.statuses() == ["completed"]
-    assert same_words(reply, transcribe_back(outcome.replies, 24000)) < 0.15
+    assert same_words(reply, household.transcribe_back(outcome.replies, 24000)) < 0.15
 
 
 @pytest.mark.clips
-def test_a_human_question(clips: Path) -> None:
-    (outcome,) = run(load_config("local.yaml"), read_audio(clips / "google_docs_samples__brooklyn_bridge.wav"))
+def test_a_human_question(clips: Path, household: Household) -> None:
+    asked = read_audio(clips / "google_docs_samples__brooklyn_bridge.wav")
+    (outcome,) = household.run(load_config("local.yaml"), asked)
     assert [normal(text) for text in outcome.texts("user")] == ["how old is the brooklyn bridge"]
     (reply,) = outcome.texts("assistant")
-    assert same_words(reply, transcribe_back(outcome.replies, 24000)) < 0.15
+    assert same_words(reply, household.transcribe_back(outcome.replies, 24000)) < 0.15
 
 
 SWAPS = {
@@ -160,9 +227,11 @@ SWAPS = {
 
 
 @pytest.mark.parametrize("stage", SWAPS)
-def test_every_stage_is_swapped_by_one_key(stage: str, question: AudioFrame, standin: OpenAIStandin) -> None:
+def test_every_stage_is_swapped_by_one_key(
+    stage: str, question: AudioFrame, standin: OpenAIStandin, household: Household
+) -> None:
     overrides = [one.replace("URL", standin.base_url) for one in SWAPS[stage]]
-    (outcome,) = run(load_config("tiny.yaml", overrides=overrides), question)
+    (outcome,) = household.run(load_config("tiny.yaml", overrides=overrides), question)
     assert [normal(text) for text in outcome.texts("user")] == [normal(QUESTION)]
     assert outcome.statuses() == ["completed"]
     assert len(outcome.replies) > 2400
@@ -183,23 +252,23 @@ def test_everything_in_the_cloud(question: AudioFrame, standin: OpenAIStandin) -
 
 @pytest.mark.clips
 @pytest.mark.parametrize("config", ["tiny.yaml"])
-def test_noise_starts_no_turn(config: str, clips: Path) -> None:
-    outcomes = run(load_config(config), *(read_audio(path) for path in sorted(clips.glob("noise__*.wav"))))
+def test_noise_starts_no_turn(config: str, clips: Path, household: Household) -> None:
+    outcomes = household.run(load_config(config), *(read_audio(path) for path in sorted(clips.glob("noise__*.wav"))))
     assert len(outcomes) == 3
     for outcome in outcomes:
         assert outcome.texts("user") == [] and not len(outcome.replies)
         assert outcome.stt_calls == 0
 
 
-def test_a_minute_of_silence_reaches_no_engine() -> None:
-    (outcome,) = run(load_config("tiny.yaml"), AudioFrame(np.zeros(60 * 16000, dtype=np.float32), 16000))
+def test_a_minute_of_silence_reaches_no_engine(household: Household) -> None:
+    (outcome,) = household.run(load_config("tiny.yaml"), AudioFrame(np.zeros(60 * 16000, dtype=np.float32), 16000))
     assert outcome.stt_calls == 0 and outcome.events == []
 
 
-def test_two_questions_in_one_recording(question: AudioFrame) -> None:
+def test_two_questions_in_one_recording(question: AudioFrame, household: Household) -> None:
     pause = np.zeros(3 * 16000, dtype=np.float32)
     both = AudioFrame(np.concatenate([question.samples, pause, question.samples, pause]), 16000)
-    (outcome,) = run(load_config("tiny.yaml"), both)
+    (outcome,) = household.run(load_config("tiny.yaml"), both)
     assert [normal(text) for text in outcome.texts("user")] == [normal(QUESTION)] * 2
     assert outcome.statuses() == ["completed", "completed"]
 
@@ -210,22 +279,22 @@ def test_webrtcvad_yaml_answers(question: AudioFrame) -> None:
     assert outcome.statuses() == ["completed"]
 
 
-def test_hybrid_yaml_answers_by_its_server_and_without_it(question: AudioFrame) -> None:
+def test_hybrid_yaml_answers_by_its_server_and_without_it(question: AudioFrame, household: Household) -> None:
     with OpenAIStandin(replies=["The sky scatters blue light."]) as server:
         environment = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-test"}
         config = load_config("hybrid.yaml", environ=environment, overrides=["llm.0.warm_up=false"])
-        (remote,) = run(config, question)
+        (remote,) = household.run(config, question)
         assert remote.texts("assistant") == ["The sky scatters blue light."]
         server.fail_next("500", times=10)
-        (local,) = run(config, question)
+        (local,) = household.run(config, question)
     assert local.statuses() == ["completed"], "the local model took over"
     (reply,) = local.texts("assistant")
     assert reply and reply != "The sky scatters blue light."
 
 
 @pytest.mark.clips
-def test_multilingual_yaml_without_a_voice_for_the_language_replies_in_text(clips: Path) -> None:
-    (outcome,) = run(load_config("multilingual.yaml"), read_audio(clips / "picovoice_cheetah__test_de.wav"))
+def test_multilingual_yaml_without_a_voice_for_the_language_replies_in_text(clips: Path, household: Household) -> None:
+    (outcome,) = household.run(load_config("multilingual.yaml"), read_audio(clips / "picovoice_cheetah__test_de.wav"))
     assert outcome.statuses() == ["text_only"]
     assert len(outcome.texts("assistant")) == 1 and not len(outcome.replies)
     warnings = [event.to_dict() for event in outcome.events if event.type == "warning"]
