@@ -96,8 +96,9 @@ class LlamaCppOptions(EngineOptions):
         "`guided` if it has fewer than 3 billion parameters, else `native`.",
     )
     tool_threshold: float = option(
-        6.25,
-        "When guided: how much likelier words must be as a request for a tool than as talk. Higher calls less.",
+        8.0,
+        "When guided: how much likelier words must be as a request for a tool than as talk, signs in their wording "
+        "included. Higher calls less.",
         unit="nats",
     )
     isolation: Isolation = option(

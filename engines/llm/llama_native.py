@@ -270,6 +270,13 @@ class NativeContext:
         top = row.max()
         return np.asarray(row - (top + np.log(np.exp(row - top).sum(dtype=np.float64))), dtype=np.float32)
 
+    def log_probability(self, index: int, token: int) -> float:
+        """Of one token to follow the one at `index` of the last evaluation."""
+        logits = self.lib.llama_get_logits_ith(self.handle, index)
+        row = np.ctypeslib.as_array(logits, shape=(self._vocab_size,))
+        top = row.max()
+        return float(row[token] - top - np.log(np.exp(row - top).sum(dtype=np.float64)))
+
     def use_threads(self, count: int) -> None:
         """For the evaluations from now on."""
         self.lib.llama_set_n_threads(self.handle, count, count)

@@ -365,8 +365,11 @@ class LlamaRuntime:
         if threads != self._threads:
             context.use_threads(threads)
             self._threads = threads
+        began_s = time.perf_counter()
         status = context.decode_each(pieces, limit_s=limit_s)
         if status == ABORTED:
+            count = sum(len(tokens) for _, _, tokens in pieces)
+            self._governor.took(threads, count, time.perf_counter() - began_s, aborted=True)
             context.use_threads(self._governor.few)
             self._threads = self._governor.few
             status = context.decode_each(pieces)

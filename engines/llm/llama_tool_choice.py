@@ -1,25 +1,29 @@
 """Which tool a request needs, if any: the one under which the request is most likely. Runs on the model's worker.
 
 Each tool has two contexts (:mod:`antiphon.engines.llm.tool_prompts`), evaluated once and kept in sequences of their own
-in the KV cache. A request costs its own tokens under every context, many contexts a batch, and nothing is generated.
+in the KV cache. A request costs its own tokens under the contexts of talk and the first context of each tool, many
+contexts a batch, and then under the second one of the best tool. Nothing is generated.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
 
 from antiphon.engines.llm.llama_native import NativeContext, NativeModel
-from antiphon.engines.llm.tool_prompts import CHAT, REPLY_CONTEXT, tool_contexts
+from antiphon.engines.llm.request_signs import bonus
+from antiphon.engines.llm.tool_prompts import TALK_CONTEXTS, tool_contexts
 from antiphon.engines.protocols import ToolSpec
 
 CONTEXTS_A_TOOL = 2
+CONTEXTS_OF_TALK = len(TALK_CONTEXTS)
+_HOPELESS_NATS = 4.5
+"""Where the best tool is so far below the threshold after its first context, the second is not looked at."""
 _LONGEST_REQUEST_TOKENS = 60
 """Of a longer request its end counts."""
 
@@ -43,7 +47,7 @@ class Scored:
 
     tool: ToolSpec
     nats: float
-    """How much likelier the request is as one for the tool than as talk, against what talk itself gets."""
+    """How much likelier the request is as one for the tool than as talk, the signs in its wording included."""
 
 
 class ToolChooser:
@@ -62,82 +66,75 @@ class ToolChooser:
     ) -> None:
         self._model, self._context, self._evaluate = model, context, evaluate
         self._free = list(sequences)
-        self.most_tools = (len(self._free) - 1) // CONTEXTS_A_TOOL
         self._contexts: OrderedDict[str, _Context] = OrderedDict()
-        self._talk: dict[str, list[float]] = {}
-        """What talk gets, by tool: one number for each text of `CHAT`."""
 
     def ready(self, tools: Sequence[ToolSpec]) -> bool:
         """Whether nothing is left to :meth:`prepare`."""
-        return all(len(self._talk.get(_key(tool), ())) == len(CHAT) for tool in tools) and all(
-            text in self._contexts for text in _texts(tools)
-        )
+        return all(text in self._contexts for text in _texts(tools))
 
     def prepare(self, tools: Sequence[ToolSpec]) -> Generator[None, None, None]:
         """Evaluate what is always the same for these tools; a yield is a moment at which other work may be done."""
         texts = _texts(tools)
         for text in texts:
-            if text in self._contexts:
-                self._contexts.move_to_end(text)
-            else:
-                self._add(text, keep=texts)
+            if text not in self._contexts:
+                self._evaluated(text, texts)
                 yield
-        for done, said in enumerate(CHAT):
-            fresh = [tool for tool in tools if len(self._talk.setdefault(_key(tool), [])) == done]
-            if not fresh:
-                continue
-            for tool, nats in zip(fresh, (yield from self._raw(fresh, said)), strict=True):
-                if len(known := self._talk[_key(tool)]) == done:  # unless another request was quicker
-                    known.append(nats)
 
-    def scores(self, tools: Sequence[ToolSpec], said: str) -> Generator[None, None, list[Scored]]:
-        """The tools with their scores, the best first; at a tie, in the order given."""
-        yield from self.prepare(tools)
-        raw = yield from self._raw(tools, said)
-        scored = [Scored(tool, nats - median(self._talk[_key(tool)])) for tool, nats in zip(tools, raw, strict=True)]
-        return sorted(scored, key=lambda one: -one.nats)
+    def best(self, tools: Sequence[ToolSpec], said: str, threshold: float) -> Generator[None, None, Scored]:
+        """The tool that fits best; of equals, the first.
+
+        :param threshold: what a score must reach for the tool to be called: what is far below is not looked into.
+        """
+        each, keep = [tool_contexts(tool) for tool in tools], _texts(tools)
+        texts = [*TALK_CONTEXTS, *(first for first, _ in each)]
+        tokens = self._model.tokenize(said.strip())[-_LONGEST_REQUEST_TOKENS:]
+        if not tokens:
+            return Scored(tools[0], -math.inf)
+        likely = yield from self._likelihoods(texts, tokens, keep)
+        talk, first = _mean_of_exponents(likely[:CONTEXTS_OF_TALK]), likely[CONTEXTS_OF_TALK:]
+        signs = [bonus(tool, said) for tool in tools]
+        at = max(range(len(tools)), key=lambda one: first[one] + signs[one])
+        nats = first[at] - talk + signs[at]
+        if nats >= threshold - _HOPELESS_NATS:
+            (second,) = yield from self._likelihoods([each[at][1]], tokens, keep)
+            nats += (second - first[at]) / CONTEXTS_A_TOOL
+        return Scored(tools[at], nats)
 
     # ---------------------------------------------------------------------------------------------- inside
 
-    def _raw(self, tools: Sequence[ToolSpec], said: str) -> Generator[None, None, list[float]]:
-        """Nats by which each tool's contexts make the request likelier than the reply's context does."""
-        texts = _texts(tools)
-        tokens = self._model.tokenize(said.strip())[-_LONGEST_REQUEST_TOKENS:]
-        if not tokens:
-            return [0.0] * len(tools)
-        likely = yield from self._likelihoods([self._contexts[text] for text in texts], tokens)
-        reply, rest = likely[0], likely[1:]
-        return [
-            sum(rest[at : at + CONTEXTS_A_TOOL]) / CONTEXTS_A_TOOL - reply
-            for at in range(0, len(rest), CONTEXTS_A_TOOL)
-        ]
-
-    def _likelihoods(self, contexts: Sequence[_Context], tokens: Sequence[int]) -> Generator[None, None, list[float]]:
-        """The log-probability of the tokens after each context."""
-        found = [float(context.after[tokens[0]]) for context in contexts]
+    def _likelihoods(
+        self, texts: Sequence[str], tokens: Sequence[int], keep: Sequence[str]
+    ) -> Generator[None, None, list[float]]:
+        """The log-probability of the tokens after each text."""
         given, wanted = tokens[:-1], tokens[1:]
-        if not given:
-            return found
-        at_once = max(1, self._context.shape.batch_tokens // len(given))
-        width = min(len(given), self._context.shape.batch_tokens)
-        for first in range(0, len(contexts), at_once):
-            group = range(first, min(first + at_once, len(contexts)))
+        at_once = max(1, self._context.shape.batch_tokens // max(1, len(given)))
+        width = self._context.shape.batch_tokens
+        found: list[float] = []
+        for first in range(0, len(texts), at_once):
+            # Not before: at a yield another request may have taken the place of a text.
+            group = [self._evaluated(text, keep) for text in texts[first : first + at_once]]
+            sums = [float(one.after[tokens[0]]) for one in group]
             try:
                 for start in range(0, len(given), width):
                     part = given[start : start + width]
-                    self._evaluate([(contexts[at].sequence, contexts[at].length + start, part) for at in group])
-                    for place, at in enumerate(group):
+                    self._evaluate([(one.sequence, one.length + start, part) for one in group])
+                    for place in range(len(group)):
                         for offset in range(len(part)):
-                            row = self._context.log_probabilities(place * len(part) + offset)
-                            found[at] += float(row[wanted[start + offset]])
+                            index, token = place * len(part) + offset, wanted[start + offset]
+                            sums[place] += self._context.log_probability(index, token)
             finally:
-                for at in group:
-                    self._context.remove(contexts[at].sequence, contexts[at].length)
+                for one in group:
+                    self._context.remove(one.sequence, one.length)
+            found += sums
             yield
         return found
 
-    def _add(self, text: str, keep: Sequence[str]) -> None:
-        while not self._free:
+    def _evaluated(self, text: str, keep: Sequence[str]) -> _Context:
+        """The context of a text; `keep` are texts that must not make room for it."""
+        if (known := self._contexts.get(text)) is not None:
+            self._contexts.move_to_end(text)
+            return known
+        if not self._free:
             old = next(known for known in self._contexts if known not in keep)
             gone = self._contexts.pop(old)
             self._context.remove(gone.sequence, 0)
@@ -154,12 +151,15 @@ class ToolChooser:
             self._free.append(sequence)
             raise
         self._contexts[text] = _Context(sequence, len(tokens), after)
+        return self._contexts[text]
 
 
 def _texts(tools: Sequence[ToolSpec]) -> list[str]:
-    """The reply's context, and then those of each tool."""
-    return [REPLY_CONTEXT, *(text for tool in tools for text in tool_contexts(tool))]
+    """The contexts of talk, and then those of each tool."""
+    return [*TALK_CONTEXTS, *(text for tool in tools for text in tool_contexts(tool))]
 
 
-def _key(tool: ToolSpec) -> str:
-    return json.dumps(tool_contexts(tool))
+def _mean_of_exponents(logs: Sequence[float]) -> float:
+    """The logarithm of the mean of the numbers of which these are the logarithms."""
+    top = max(logs)
+    return top + math.log(sum(math.exp(one - top) for one in logs) / len(logs))

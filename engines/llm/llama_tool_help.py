@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
@@ -16,10 +17,10 @@ from antiphon.engines.llm.llama_native import NativeContext, NativeModel
 from antiphon.engines.llm.llama_prompt import PromptBuilder
 from antiphon.engines.llm.llama_sampler import Sampler, Sampling
 from antiphon.engines.llm.llama_slots import Slot, common
-from antiphon.engines.llm.llama_tool_choice import Piece, ToolChooser
+from antiphon.engines.llm.llama_tool_choice import CONTEXTS_A_TOOL, CONTEXTS_OF_TALK, Piece, ToolChooser
+from antiphon.engines.llm.nearly_json import load_json
 from antiphon.engines.llm.spoken_numbers import in_digits
 from antiphon.engines.llm.tool_args import Settled, by_unit, settle
-from antiphon.engines.llm.tool_calls import load_json
 from antiphon.engines.llm.tool_prompts import (
     arguments_messages,
     called_since,
@@ -34,8 +35,9 @@ _log = logging.getLogger(__name__)
 
 MOST_TOOLS = 16
 """With more, the model is left to choose by itself."""
-SEQUENCES = 2 * MOST_TOOLS + 1 + MOST_TOOLS + 1
-"""Of the KV cache: two contexts a tool, one for talk; a prompt's beginning a tool, one to write in."""
+_CONTEXTS = CONTEXTS_A_TOOL * MOST_TOOLS + CONTEXTS_OF_TALK
+SEQUENCES = _CONTEXTS + MOST_TOOLS + 1
+"""Of the KV cache: the contexts of tools and talk; a prompt's beginning a tool, one to write in."""
 CACHE_TOKENS = 1536
 """Room in the cache for them, beside the conversations."""
 _LONGEST_CALL = 160
@@ -66,7 +68,7 @@ class ToolHelp:
     ) -> None:
         self._model, self._context, self._prompts, self._constraints = model, context, prompts, constraints
         self._evaluate, self._batch = evaluate, batch
-        chooser, begun = sequences[: 2 * MOST_TOOLS + 1], sequences[2 * MOST_TOOLS + 1 : -1]
+        chooser, begun = sequences[:_CONTEXTS], sequences[_CONTEXTS:-1]
         self._chooser = ToolChooser(model, context, chooser, evaluate_each)
         self._begun: OrderedDict[str, Slot] = OrderedDict()
         """Beginnings of prompts for arguments, by tool."""
@@ -108,16 +110,10 @@ class ToolHelp:
         forced = request.tool_choice == "required"
         if not forced and called_since(request.messages) & {tool.name for tool in request.tools}:
             return None, Usage()  # the tool was called, and its result is to be told now
-        best, *others = yield from self._chooser.scores(request.tools, said)
-        _log.debug(
-            "scored the tools",
-            extra={
-                "best": best.tool.name,
-                "nats": round(best.nats, 2),
-                "next": round(others[0].nats, 2) if others else None,
-            },
-        )
-        if not forced and best.nats < request.tool_threshold:
+        threshold = -math.inf if forced else request.tool_threshold
+        best = yield from self._chooser.best(request.tools, said, threshold)
+        _log.debug("scored the tools", extra={"best": best.tool.name, "nats": round(best.nats, 2)})
+        if best.nats < threshold:
             return None, Usage()
         settled, usage = self._arguments(best.tool, request)
         if settled.problem and not forced:

@@ -22,6 +22,8 @@ _STEM = 4
 """Letters that two words share at least to count as forms of one word."""
 _ALIKE = 0.75
 """Similarity from which a word of an argument is taken for another spelling of a word that was said."""
+_SUM = re.compile(r"\s*([\d\s.,+*/^()x×÷%-]*[+*/^x×÷-][\d\s.,+*/^()x×÷%-]*?)\s*=\s*-?[\d.,]*\s*")
+"""Arithmetic with its result behind it: what was asked for is the left side."""
 _DEPTH = 6
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
@@ -150,6 +152,8 @@ def _of_kind(value: Any, kind: str, schema: Mapping[str, Any], root: Mapping[str
     if kind == "boolean":
         return _as_boolean(value)
     if kind == "string":
+        if isinstance(value, str) and (sum_ := _SUM.fullmatch(value)):
+            return sum_.group(1)
         return value if isinstance(value, str) else _as_text(value)
     if kind == "array":
         items = value if isinstance(value, list) else [value]

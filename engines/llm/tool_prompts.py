@@ -10,20 +10,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from antiphon.engines.llm.self_repair import repaired
 from antiphon.engines.llm.spoken_numbers import in_digits
 from antiphon.engines.protocols import Message, ToolSpec
 
-REPLY_CONTEXT = (
+TALK_CONTEXTS = (
     "Function: reply\nDescription: Talk with the user: greetings, small talk, general knowledge, opinions.\n"
-    "Arguments: text\nExample of what a user says to a voice assistant that then calls it: "
+    "Arguments: text\nExample of what a user says to a voice assistant that then calls it: ",
+    "A user asks a voice assistant a question of general knowledge. The user says: ",
+    "A user tells a voice assistant about their life. The user says: ",
 )
-"""What requests that need no tool are likely after."""
-
-CHAT = (
-    "Nice to meet you.", "How old are you?", "Who invented the telephone?", "That was very kind of you.",
-    "What do you think about music?", "I feel happy today.", "Why do people dream?", "Where do penguins live?",
-)  # fmt: skip
-"""Requests that no tool is needed for: how likely each tool makes these is what it is measured against."""
+"""What is likely to be followed by words that need no tool."""
 
 ARGUMENTS_INSTRUCTIONS = (
     "You call the function with what the user says. Copy the user's words. Leave out what the user does not say. "
@@ -51,15 +48,19 @@ def arguments_messages(messages: Sequence[Message]) -> list[Message]:
     spoken = [message for message in messages if message.role in ("user", "assistant") and message.content]
     end = next((at for at in range(len(spoken) - 1, -1, -1) if spoken[at].role == "user"), -1) + 1
     recent = spoken[max(0, end - 1 - _MESSAGES_BEFORE) : end]
-    recent = [Message(message.role, in_digits(message.content)) for message in recent]
+    recent = [Message(message.role, in_digits(_meant(message))) for message in recent]
     while recent and recent[0].role != "user":
         recent = recent[1:]
     return [Message("system", ARGUMENTS_INSTRUCTIONS), *recent]
 
 
+def _meant(message: Message) -> str:
+    return repaired(message.content) if message.role == "user" else message.content
+
+
 def last_said(messages: Sequence[Message]) -> str:
-    """The last thing that the user said."""
-    return next((message.content for message in reversed(messages) if message.role == "user"), "")
+    """The last thing that the user said, without what was taken back in it."""
+    return next((repaired(message.content) for message in reversed(messages) if message.role == "user"), "")
 
 
 def everything_said(messages: Sequence[Message]) -> str:
