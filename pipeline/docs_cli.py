@@ -20,6 +20,8 @@ from antiphon.pipeline import events
 from antiphon.pipeline.cli import app
 from antiphon.pipeline.cli.common import EXIT_CODES
 from antiphon.pipeline.events import EVENT_TYPES, Event, Timings, TurnEnded
+from antiphon.pipeline.speculation import SpeculationReport
+from antiphon.pipeline.usage import EngineUsage
 
 _CLI_INTRO = """\
 # Command line
@@ -179,8 +181,9 @@ def events_page() -> str:
         if own:
             parts.append(_fields(kind, own))
         if kind is TurnEnded:
-            parts.append(f"`timings`: {_prose(Timings)}\n")
-            parts.append(_fields(Timings, dataclasses.fields(Timings)))
+            for name, inner in (("timings", Timings), ("usage", EngineUsage), ("speculation", SpeculationReport)):
+                parts.append(f"`{name}`{', a list' * (inner is EngineUsage)}: {_prose(inner)}\n")
+                parts.append(_fields(inner, dataclasses.fields(inner)))
     return "\n".join(parts)
 
 
@@ -240,6 +243,8 @@ def _type(field: dataclasses.Field[Any]) -> str:
     choices = written.partition("Literal[")[2].rstrip("]")
     if choices:
         return " | ".join(part.strip().strip("'\"") for part in choices.split(","))
+    if written.startswith("tuple["):
+        return "array"
     names = {"float": "number", "int": "integer", "str": "string", "bool": "boolean", "None": "null"}
     return " | ".join(names.get(part.strip(), "object") for part in written.split("|"))
 

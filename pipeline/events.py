@@ -253,7 +253,7 @@ class TurnEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageEvent(Event):
-    """What engines used for something that ends no turn: a greeting, a summary of the history, a turn given up."""
+    """What engines used for something that belongs to no turn: a greeting, a summary of the history."""
 
     type: ClassVar[str] = "usage"
     usage: tuple[EngineUsage, ...]
