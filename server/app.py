@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from antiphon.server.limits import BodyLimit
 from antiphon.server.outbox import Message, SlowClient
-from antiphon.server.rest import audio, errors, models
+from antiphon.server.rest import audio, chat, errors, models
 from antiphon.server.service import Refused, Service
 from antiphon.server.stream import MAX_RATE_HZ, MIN_RATE_HZ, Peer, StreamConnection
 
@@ -43,6 +43,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     errors.install(app)
     app.include_router(audio.router)
+    app.include_router(chat.router)
     app.include_router(models.router)
     app.add_api_route("/healthz", _health, methods=["GET"], tags=["health"])
     app.add_api_route("/readyz", _ready, methods=["GET"], tags=["health"])

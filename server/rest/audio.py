@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -26,6 +25,7 @@ from antiphon.server.names import UnknownName, resolve
 from antiphon.server.rest.decoding import read_recording
 from antiphon.server.rest.encoding import MEDIA_TYPES, AudioFormat, SpeechEncoder
 from antiphon.server.rest.errors import ApiError, as_api_error
+from antiphon.server.rest.sse import event
 from antiphon.server.service import Service
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
@@ -113,8 +113,8 @@ async def _recording(file: UploadFile, rate_hz: int) -> AudioFrame:
 async def _transcript_events(transcript: Transcript) -> AsyncIterator[str]:
     """The engine hears recordings as a whole: there is one piece."""
     if transcript.text:
-        yield _event({"type": "transcript.text.delta", "delta": transcript.text})
-    yield _event({"type": "transcript.text.done", "text": transcript.text})
+        yield event({"type": "transcript.text.delta", "delta": transcript.text})
+    yield event({"type": "transcript.text.done", "text": transcript.text})
 
 
 def _verbose(transcript: Transcript, seconds: float, granularities: list[Any], asked: str | None) -> dict[str, Any]:
@@ -151,10 +151,6 @@ def _verbose(transcript: Transcript, seconds: float, granularities: list[Any], a
 
 def _duration(seconds: float) -> dict[str, Any]:
     return {"type": "duration", "seconds": round(seconds, 3)}
-
-
-def _event(data: dict[str, Any]) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
 # ---------------------------------------------------------------------------------------- to speech
@@ -222,10 +218,10 @@ async def _speech_events(first: SpeechChunk, rest: Any, kind: AudioFormat) -> As
     try:
         async with aclosing(_speech(first, rest, kind)) as pieces:
             async for data in pieces:
-                yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode("ascii")})
+                yield event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode("ascii")})
     except AntiphonError as error:
         told = as_api_error(error)
-        yield _event({"type": "error", "error": {"message": told.message, "code": told.code}})
+        yield event({"type": "error", "error": {"message": told.message, "code": told.code}})
         return
     usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}  # the protocol wants them; voices have none
-    yield _event({"type": "speech.audio.done", "usage": usage})
+    yield event({"type": "speech.audio.done", "usage": usage})

@@ -37,9 +37,12 @@ class ApiError(Exception):
 def error_response(
     status: int, code: str, message: str, *, param: str | None = None, headers: dict[str, str] | None = None
 ) -> Response:
+    return JSONResponse(error_body(status, code, message, param=param), status_code=status, headers=headers)
+
+
+def error_body(status: int, code: str, message: str, *, param: str | None = None) -> dict[str, Any]:
     kind = "invalid_request_error" if status < 500 else "server_error"
-    body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-    return JSONResponse(body, status_code=status, headers=headers)
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def refusal(why: Refused) -> Response:
@@ -95,6 +98,10 @@ def install(app: FastAPI) -> None:
     async def unknown(request: Request, error: Exception) -> Response:
         return error_response(404, "model_not_found", f"the model {error}", param="model")
 
+    async def broken(request: Request, error: Exception) -> Response:
+        return error_response(500, "internal_error", "the server broke here; its log says how")
+
+    app.add_exception_handler(Exception, broken)  # and it is logged, with its traceback
     app.add_exception_handler(ApiError, api_error)
     app.add_exception_handler(UnknownName, unknown)
     app.add_exception_handler(AntiphonError, ours)

@@ -356,7 +356,7 @@ def test_what_browsers_and_phones_record(tmp_path: Path, container: str, codec: 
 def test_the_calls_of_the_page(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "server.md").read_text("utf-8")
     commands = [shlex.split(line) for line in page.splitlines() if line.startswith("    curl ")]
-    assert len(commands) == 5
+    assert len(commands) == 6
 
     async def main() -> list[str]:
         said = []
@@ -370,9 +370,10 @@ def test_the_calls_of_the_page(tmp_path: Path) -> None:
                 assert process.returncode == 0, said[-1]
         return said
 
-    _, json_text, srt, models, ready = asyncio.run(main())
+    _, json_text, srt, chat, models, ready = asyncio.run(main())
     assert soundfile.info(tmp_path / "answer.wav").samplerate == RATE_HZ
     assert json.loads(json_text)["text"] == "what time is it"
     assert srt.startswith("1\n00:00:00,000 --> ")
+    assert json.loads(chat)["choices"][0]["message"]["content"] == "It is noon."
     assert json.loads(models)["object"] == "list"
     assert json.loads(ready)["status"] == "ready"

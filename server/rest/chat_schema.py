@@ -1,0 +1,175 @@
+"""What `/v1/chat/completions` takes, as data; and as the LLM contract wants it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from antiphon.engines.protocols import LLMOptions, Message, ToolCall, ToolSpec
+from antiphon.server.rest.errors import ApiError
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Given(BaseModel):
+    """Clients send more than is used here; the rest is ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class TextPart(_Given):
+    type: Literal["text"]
+    text: str
+
+
+class OtherPart(_Given):
+    """A picture, a sound, a file."""
+
+    type: str
+
+
+class FunctionCall(_Given):
+    name: Name
+    arguments: str = "{}"
+
+
+class CallGiven(_Given):
+    id: Name
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class MessageGiven(_Given):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart | OtherPart] | None = None
+    name: str | None = None
+    tool_calls: list[CallGiven] | None = None
+    tool_call_id: str | None = None
+
+
+class FunctionGiven(_Given):
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class ToolGiven(_Given):
+    type: Literal["function"]
+    function: FunctionGiven
+
+
+class ChosenFunction(_Given):
+    name: Name
+
+
+class ChosenTool(_Given):
+    type: Literal["function"] = "function"
+    function: ChosenFunction
+
+
+class Schema(_Given):
+    name: str = "answer"
+    json_schema: dict[str, Any] = Field(alias="schema")
+
+
+class Format(_Given):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Schema | None = None
+
+
+class StreamOptions(_Given):
+    include_usage: bool = False
+
+
+class ChatRequest(_Given):
+    """A conversation, and how to go on with it."""
+
+    model: Name
+    messages: Annotated[list[MessageGiven], Field(min_length=1, max_length=2000)]
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    n: Literal[1] | None = None
+    logprobs: Literal[False] | None = None
+    tools: Annotated[list[ToolGiven], Field(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
+    response_format: Format | None = None
+
+    def as_messages(self) -> list[Message]:
+        """
+        :raises ApiError: a part is no text.
+        """
+        return [_message(number, message) for number, message in enumerate(self.messages)]
+
+    def as_tools(self) -> list[ToolSpec]:
+        empty = {"type": "object", "properties": {}}
+        return [
+            ToolSpec(tool.function.name, tool.function.description or "", tool.function.parameters or empty)
+            for tool in self.tools or ()
+        ]
+
+    def as_options(self) -> LLMOptions:
+        """
+        :raises ApiError: a tool is asked for that is not among the tools.
+        """
+        return LLMOptions(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+            seed=self.seed,
+            tool_choice=self._choice(),
+            json_schema=self._schema(),
+        )
+
+    def _choice(self) -> str | None:
+        choice = self.tool_choice
+        if not isinstance(choice, ChosenTool):
+            return choice
+        if choice.function.name not in [tool.function.name for tool in self.tools or ()]:
+            raise ApiError(
+                400, "invalid_request", f"'{choice.function.name}' is not among the tools", param="tool_choice"
+            )
+        return choice.function.name
+
+    def _schema(self) -> Mapping[str, Any] | None:
+        match self.response_format:
+            case Format(type="json_schema", json_schema=Schema() as schema):
+                return schema.json_schema
+            case Format(type="json_schema"):
+                raise ApiError(400, "invalid_request", "a json_schema is missing", param="response_format")
+            case Format(type="json_object"):
+                return {"type": "object"}
+        return None
+
+
+def _message(number: int, given: MessageGiven) -> Message:
+    calls = tuple(ToolCall(call.id, call.function.name, call.function.arguments) for call in given.tool_calls or ())
+    if given.role == "tool" and given.tool_call_id is None:
+        raise ApiError(400, "invalid_request", "a message of a tool needs tool_call_id", param=f"messages.{number}")
+    return Message(
+        "system" if given.role == "developer" else given.role,
+        _text(number, given.content or ""),
+        tool_calls=calls if given.role == "assistant" else (),
+        tool_call_id=given.tool_call_id,
+        name=given.name,
+    )
+
+
+def _text(number: int, content: str | Sequence[TextPart | OtherPart]) -> str:
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in content:
+        if not isinstance(part, TextPart):
+            place = f"messages.{number}.content"
+            raise ApiError(400, "invalid_request", f"parts of the type '{part.type}' cannot be read here", param=place)
+        texts.append(part.text)
+    return "\n".join(texts)
