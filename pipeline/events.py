@@ -218,13 +218,13 @@ class ApprovalEvent(Event):
     type: ClassVar[str] = "approval"
     approval_id: str
     state: str
-    """"pending", "granted", "refused", "expired" or "cancelled"."""
+    """"pending", "granted", "refused" or "cancelled" (withdrawn, since the user interrupted the turn)."""
     question: str
     tool: str = ""
     call_id: str = ""
     arguments: str = ""
     by: str = ""
-    """Who decided."""
+    """Who decided: "voice", "callback", "timeout" (nobody did), or the name that was given at the desk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,10 +108,14 @@ class Unfinished:
         if approval.run_state:
             source = workflow.resume(self._context, json.loads(approval.run_state), {call.id: decision.granted})
         else:
-            self._approvals.vouch(await self._desk.find(session=approval.session))
+            asked = await self._desk.find(session=approval.session)
+            self._approvals.vouch([one for one in asked if (one.turn, one.call_id) == (approval.turn, call.id)])
             source = workflow.finish_call(self._context, call, "" if decision.granted else _refusal(decision))
-        async for piece in source:
-            yield piece
+        try:
+            async for piece in source:
+                yield piece
+        finally:
+            self._approvals.vouch(())
 
 
 def _refusal(decision: Decision) -> str:

@@ -121,13 +121,17 @@ class SessionApprovals:
         """
         for before in self._vouched:
             if request.call_id and _is_the_same(before, request):
+                self._vouched.remove(before)
                 return Decision(True, before.decided_by, before.note, before.id)
         approval = await self._desk.open(request)
         self._on_change(approval)
         return await self._settle(approval)
 
     def vouch(self, approvals: Sequence[Approval]) -> None:
-        """These questions have their yes already, and it was taken: a call that is gone on with need not ask again."""
+        """These questions have their yes already, and it was taken: a call that is gone on with need not ask again.
+
+        Each yes holds once. Give none when the call is done: another one with the same words is another call.
+        """
         self._vouched = [one for one in approvals if one.state == "granted" and one.claimed_s is not None]
 
     async def resume(self, approval_id: str) -> Decision:
@@ -155,7 +159,11 @@ class SessionApprovals:
 
     async def _settle(self, approval: Approval) -> Decision:
         by_voice = self._speak is not None and approval.decides in ("voice", "any") and approval.state == "pending"
-        decision = await (self._aloud_settled(approval) if by_voice else self._at_desk(approval))
+        try:
+            decision = await (self._aloud_settled(approval) if by_voice else self._at_desk(approval))
+        finally:
+            for saying in tuple(self._saying):  # an answer that was broken off says no more
+                saying.cancel()
         self._on_change(await self._desk.get(approval.id))
         return decision
 
@@ -168,20 +176,18 @@ class SessionApprovals:
         assert self._speak is not None
         async with self._aloud:
             self._spoken = _Spoken(approval)
-            saying = self._say(approval.question)
+            self._say(approval.question)
             try:
                 return await self._desk.settled(approval.id)
             finally:
                 self._spoken = None
-                saying.cancel()
 
-    def _say(self, text: str) -> asyncio.Future[None]:
+    def _say(self, text: str) -> None:
         """Say something while the decision is waited for: it may come before all of that was said."""
         assert self._speak is not None
         task = asyncio.ensure_future(self._speak(text))
         self._saying.add(task)
         task.add_done_callback(self._saying.discard)
-        return task
 
     # ------------------------------------------------------------------------ the user's answer
 
@@ -222,7 +228,11 @@ class SessionApprovals:
 
         A session that merely ends does not call this: its questions stay open for :meth:`ApprovalDesk.unfinished`.
         """
+        asked = [approval for approval in await self._desk.unfinished(session) if approval.turn == turn]
         await self._desk.cancel_turn(session, turn, by=by)
+        for approval in asked:
+            if (now := await self._desk.get(approval.id)).state == "cancelled":
+                self._on_change(now)
 
 
 def _is_the_same(approval: Approval, request: ApprovalRequest) -> bool:

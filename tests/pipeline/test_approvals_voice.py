@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from antiphon.pipeline.agent.contracts import ApprovalNeeded
-from antiphon.pipeline.policy import Approval, ApprovalDesk, ApprovalRequest, SessionApprovals
+from antiphon.pipeline.policy import Approval, ApprovalDesk, ApprovalRequest, Decision, SessionApprovals
 from antiphon.pipeline.policy.spoken_answer import READERS, read_answer, read_english
 
 
@@ -255,3 +255,24 @@ def test_without_a_voice_only_the_desk_decides(tmp_path: Path) -> None:
         desk.close()
 
     asyncio.run(run())
+
+
+def test_a_yes_from_before_a_restart_holds_once_and_for_its_own_call_alone(play: Any) -> None:
+    same = request("voice", call_id="c1", arguments='{"n": 5}')
+    other = request("voice", call_id="c1", arguments='{"n": 500}')
+
+    async def asked(scene: Scene, what: ApprovalRequest, answer: str) -> Decision:
+        before = len(scene.spoken)
+        asking = asyncio.create_task(scene.approvals.ask(what))
+        await scene.said(before + 1)
+        assert await scene.approvals.hear(answer)
+        return await asking
+
+    async def story(scene: Scene) -> None:
+        first = await asked(scene, same, "Yes.")
+        scene.approvals.vouch(await scene.desk.find())
+        assert not (await asked(scene, other, "No.")).granted
+        assert (await scene.approvals.ask(same)).approval_id == first.approval_id and len(scene.spoken) == 2
+        assert not (await asked(scene, same, "No.")).granted, "another call with the same words"
+
+    play(story)

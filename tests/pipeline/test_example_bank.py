@@ -188,6 +188,7 @@ def test_who_speaks_while_the_desk_is_asked_calls_it_off(phone: Callable[..., Ca
 
     call = phone((6.0, "Yes."), (10.0, "Stop, I have changed my mind."), supervisor=slow, seconds=20.0)
     assert late == ["cancelled"] and call.transfers == []
+    assert [event.state for event in call.of("approval")] == ["pending", "granted", "pending", "cancelled"]
     assert [(event.turn, event.status) for event in call.of("turn_ended")] == [
         (2, "dismissed"), (1, "interrupted"), (3, "completed"),
     ]  # fmt: skip
