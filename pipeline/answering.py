@@ -30,7 +30,7 @@ from antiphon.pipeline.events import (
 from antiphon.pipeline.guarding import Guarding, Unfinished
 from antiphon.pipeline.patience import within
 from antiphon.pipeline.remembering import Remembering
-from antiphon.pipeline.reply import Emit, Reply, TransportBroken
+from antiphon.pipeline.reply import Emit, Reply, TransportBroken, ends_session
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.transports.base import Transport
@@ -395,22 +395,25 @@ class Answering:
         Where it has to be synthesised and that fails, there is nothing more to say.
         """
         await run.floor.wait()
-        frames = self._prepared.get(line, ())
-        for frame in frames:
-            at_s = await self._transport.play(frame, run.turn)
-            run.audible_s = at_s if run.audible_s is None else run.audible_s
-        await self._transport.drain()
-        if not line or frames:
-            return
-        reply = self._reply(run, self.emitter(run, quiet=True), None)
-        reply.before_sound = None  # it may be said off the record: the record may be what failed
         try:
-            await reply.speak(_once(line))
+            if frames := self._prepared.get(line, ()):
+                await self._play_line(run, frames)
+            elif line:
+                reply = self._reply(run, self.emitter(run, quiet=True), None)
+                reply.before_sound = None  # it may be said off the record: the record may be what failed
+                await reply.speak(_once(line))
         except TransportBroken:
             raise
         except Exception as error:
             about = {"session": self._session, "turn": run.turn, "code": type(error).__name__}
             logger.warning("a line of the session's own could not be spoken", extra=about)
+
+    async def _play_line(self, run: Run, frames: Sequence[AudioFrame]) -> None:
+        with ends_session():
+            for frame in frames:
+                at_s = await self._transport.play(frame, run.turn)
+                run.audible_s = at_s if run.audible_s is None else run.audible_s
+            await self._transport.drain()
 
     def _take_ticket(self, run: Run, *, foremost: bool = False) -> None:
         priority = Priority.COMMITTED if run.committed.is_set() else Priority.SPECULATION

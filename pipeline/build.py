@@ -13,9 +13,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from antiphon.engines.audio import AudioFrame, resample
 from antiphon.engines.errors import AntiphonError, EngineLoadFailed
 from antiphon.engines.fallback import FallbackEvent
 from antiphon.engines.host import EngineHost
@@ -30,6 +27,7 @@ from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.engine_making import make_engine, make_store
 from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.events import EventSink
+from antiphon.pipeline.own_lines import Lines, spoken_lines
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines
 from antiphon.pipeline.settings_of import session_settings, text_tools
@@ -61,8 +59,7 @@ class Assembly:
     llm: LLM | None = None
     load_s: dict[str, float] = field(default_factory=dict)
     """How long each stage took to load, in seconds."""
-    _lines: dict[str, tuple[AudioFrame, ...]] = field(default_factory=dict)
-    """What a session must be able to say when the TTS is what broke, as audio, by its text."""
+    _lines: Lines = field(default_factory=dict)
     _surroundings: Surroundings | None = None
     _agents: Any = None
     """The agent runtime, for the workflow kind `agent`."""
@@ -188,28 +185,18 @@ class Assembly:
             ) from error
         self.load_s[stage] = loop.time() - began_s
 
-    async def _prepare_lines(self) -> dict[str, tuple[AudioFrame, ...]]:
-        """The apologies as audio, made while the TTS still works. Warms the TTS on the way."""
-        session = self.config.session
-        lines = {session.on_error, session.on_overload, session.errors_goodbye} - {""}
+    async def _prepare_lines(self) -> Lines:
+        """Warms the TTS on the way."""
+        assert self.engines is not None
         if "tts" in self.replacements:
             return {}
-        return {line: await self._prepare_line(line) for line in sorted(lines)}
-
-    async def _prepare_line(self, text: str) -> tuple[AudioFrame, ...]:
-        assert self.engines is not None
-        frames: list[AudioFrame] = []
-        try:
-            async for chunk in self.engines.tts.synthesize(text):
-                frames.append(chunk.frame)
-        except AntiphonError as error:
-            logger.warning("the apology could not be prepared", extra={"code": type(error).__name__})
-            return ()
-        if not frames:
-            return ()
-        joined = np.concatenate([frame.samples for frame in frames])
-        output_hz = self.config.audio.output_hz
-        return (AudioFrame(resample(joined, frames[0].rate_hz, output_hz), output_hz),)
+        settings = session_settings(self.config)
+        return await spoken_lines(
+            self.engines.tts,
+            (settings.on_error, settings.on_overload, settings.errors_goodbye),
+            output_hz=settings.output_hz,
+            deadline_s=self.config.session.tts_deadline_s,
+        )
 
     # ------------------------------------------------------------------------ sessions
 

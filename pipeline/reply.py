@@ -209,7 +209,7 @@ class Reply:
         finally:
             await end_tasks(upstream)
         self._pieces = None  # too late for interjections
-        with _ends_session():
+        with ends_session():
             await self.transport.drain()
         if failure is not None:
             raise failure.error
@@ -432,7 +432,7 @@ class Reply:
     async def _to_sink(self, samples: Samples, *, filler: bool) -> None:
         if not len(samples):
             return
-        with _ends_session():
+        with ends_session():
             if self._before_s is None:
                 self._before_s = self.transport.heard_s(self.mark)
             self._handed_s += len(samples) / self.settings.output_hz
@@ -449,7 +449,7 @@ class Reply:
 
 
 @contextlib.contextmanager
-def _ends_session() -> Iterator[None]:
+def ends_session() -> Iterator[None]:
     """Around what a transport does.
 
     :raises TransportBroken: it failed.

@@ -39,9 +39,9 @@ def session_settings(config: Config, *, manual_turns: bool = False) -> SessionSe
         ),
         manual_turns=manual_turns,
         on_error=config.session.on_error,
-        on_overload=config.session.on_overload,
+        on_overload=config.session.on_overload if config.session.on_error else "",
         max_errors=config.session.max_errors,
-        errors_goodbye=config.session.errors_goodbye,
+        errors_goodbye=config.session.errors_goodbye if config.session.on_error else "",
         greeting=config.session.greeting or "",
         idle=IdleSettings(
             after_s=config.session.idle_after_s or math.inf,

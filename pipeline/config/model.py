@@ -166,7 +166,7 @@ class SessionConfig(Section):
     max_turn_s: float = option(60.0, "A turn that goes on for longer is ended and answered.", unit="s", gt=0, le=3600)
     on_error: str = option(
         "Sorry, something went wrong. Please say that again.",
-        "Spoken when a turn fails; empty: nothing is said.",
+        "Spoken when a turn fails; empty: nothing is said, and nothing of `on_overload` and `errors_goodbye` either.",
     )
     on_overload: str = option(
         "I am very busy right now. Please try again in a moment.",
