@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("agents", reason="needs the package openai-agents")
@@ -12,9 +13,16 @@ pytest.importorskip("agents", reason="needs the package openai-agents")
 from agents import Agent, function_tool
 from agents_kit import Turns as AgentTurns
 from agents_kit import called, results, spoken
+from scripted_config import Script
 
-from antiphon.engines.testing import Reply
+from antiphon.engines.audio import AudioFrame
+from antiphon.engines.testing import Heard, Reply, ScriptedTTS, run_virtual
+from antiphon.pipeline.agent.workflow import AgentWorkflow
+from antiphon.pipeline.build import Assembly
+from antiphon.pipeline.config.model import ApprovalsConfig
+from antiphon.pipeline.events import ApprovalEvent, Event
 from antiphon.pipeline.policy import ApprovalDesk, SessionApprovals
+from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
 
 pytestmark = pytest.mark.interop
 
@@ -102,3 +110,34 @@ def test_a_run_goes_on_after_a_restart_and_acts_once(tmp_path: Path, granted: bo
     assert bank.done == []
     asyncio.run(after())
     assert bank.done == ([5] if granted else [])
+
+
+def test_an_agent_of_the_callers_own_is_asked_about_at_the_desk_of_its_session(tmp_path: Path) -> None:
+    bank, script = Bank(), Script(stt=[Heard("Send five.", 0.1)], llm=[SEND, Reply.of("Done.")], speech=[(0.2, 0.8)])
+    script.tts_engine = ScriptedTTS(repeat=True)
+    config = script.config(approvals=ApprovalsConfig(store=tmp_path / "a.db", poll_ms=20))
+    states: list[str] = []
+
+    async def main() -> None:
+        deciding: list[asyncio.Task[Any]] = []
+
+        def decide(event: Event) -> None:
+            if isinstance(event, ApprovalEvent):
+                states.append(event.state)
+                if event.state == "pending":
+                    deciding.append(asyncio.ensure_future(grant(event.approval_id)))
+
+        async def grant(approval_id: str) -> None:
+            desk = ApprovalDesk(tmp_path / "a.db")
+            await desk.grant(approval_id, by="ann")
+            desk.close()
+
+        async with Assembly(config) as assembly:
+            silence = AudioFrame(np.zeros(16000 * 5, dtype=np.float32), 16000)
+            transport = RecordingTransport(recording_frames(silence, paced=True), paced=True)
+            workflow = AgentWorkflow(bank.agent())
+            await assembly.session(transport, workflow=workflow, sinks=[decide]).run()
+            await asyncio.gather(*deciding)
+
+    run_virtual(main())
+    assert bank.done == [5] and states == ["pending", "granted"]
