@@ -16,7 +16,7 @@ help:
 	@echo "make bench    three configurations on 20 clips: out/bench (CLIPS=folder with index.tsv)"
 	@echo "make bench-peers   the same, with Pipecat, LiveKit Agents and agents.voice beside it: out/bench-peers"
 	@echo "make bench-components   VADs and Whisper windows by themselves, on the same clips"
-	@echo "make soak     many turns on scripted and on real engines: nothing may grow"
+	@echo "make soak     hundreds of turns with interruptions, hundreds of kills: nothing grows, nothing is missing (docs/soak.md)"
 	@echo "make interop  other people's clients, servers and SDKs against ours"
 	@echo "make docs     write the generated reference pages"
 

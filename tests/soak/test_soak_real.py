@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from room import RATE_HZ, Person, Room, Tally, Utterance
-from soak_gauge import Gauge
+from soak_gauge import Gauge, fill_thread_pool
 from soak_report import Stopwatch, write_turns
 
 from antiphon import load_config
@@ -87,6 +87,7 @@ def test_live_sessions_on_real_engines(tmp_path: Path) -> None:
     tally, gauge, watch = Tally(), Gauge(every=1, warm_up=WARM_UP), Stopwatch()
 
     async def main() -> None:
+        await fill_thread_pool()
         async with Assembly(config) as assembly:
             voices = Voices(await spoken(assembly, QUESTIONS), await spoken(assembly, NODS))
             async with asyncio.TaskGroup() as sessions:

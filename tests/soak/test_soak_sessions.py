@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from room import Tally
-from soak_gauge import MAX_BYTES_PER_100_TURNS, Gauge
+from soak_gauge import MAX_BYTES_PER_100_TURNS, Gauge, fill_thread_pool
 from soak_report import Stopwatch, write_turns
 from soak_scripted import WEIGHTS, Product
 
@@ -32,6 +32,7 @@ def test_one_long_session_with_interruptions(tmp_path: Path) -> None:
     gauge, watch = Gauge(every=10 if FULL else 5, warm_up=WARM_UP), Stopwatch()
 
     async def main() -> None:
+        await fill_thread_pool()
         async with Assembly(product.config()) as assembly:
 
             def look() -> None:
@@ -65,6 +66,7 @@ def test_many_sessions_with_interruptions(tmp_path: Path) -> None:
         done.append(end)
 
     async def main() -> None:
+        await fill_thread_pool()
         async with Assembly(product.config()) as assembly:
             while tally.turns < TURNS:
                 async with asyncio.TaskGroup() as group:

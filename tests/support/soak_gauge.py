@@ -10,6 +10,7 @@ import statistics
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -48,6 +49,13 @@ def resident_bytes() -> int:
         trim(0)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def fill_thread_pool(threads: int = 8) -> None:
+    """Give the loop a pool whose threads are all there: it would start each when that many are first busy at once."""
+    pool, all_there = ThreadPoolExecutor(threads), threading.Barrier(threads)
+    asyncio.get_running_loop().set_default_executor(pool)
+    await asyncio.gather(*(asyncio.to_thread(all_there.wait, 20) for _ in range(threads)))
 
 
 def slope(samples: Sequence[Held], what: str) -> float:
