@@ -221,7 +221,8 @@ class Session:
                 if self._guarding.unfinished is not None:
                     self._go_on_with(self._guarding.unfinished)
                 self._ahead.prepare("")
-                self._keep_house()
+                if self._paced:  # on the stream clock, the first answer would wait for it
+                    self._keep_house()
                 await self._listen_until_the_end(group)
             finally:
                 self._running = False

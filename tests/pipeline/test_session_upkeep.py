@@ -173,6 +173,14 @@ def test_the_store_keeps_every_word(tmp_path: Path) -> None:
         assert [view.user for view in store.turns(found["session"].id)] == [f"number {n}." for n in range(1, TURNS + 1)]
 
 
+def test_a_finished_recording_is_answered_before_anything_is_shortened() -> None:
+    memory = Memory(takes_s=50.0)
+    rig = talk(memory, 2, paced=False)
+    first, second = rig.of("turn_ended")
+    assert memory.begun_s[0] == pytest.approx(first.t_s, abs=0.1), "not before the first answer"
+    assert memory.done_s[0] < second.t_s
+
+
 @pytest.mark.real
 @pytest.mark.timeout(200)
 def test_a_small_model_writes_the_summary() -> None:
