@@ -112,7 +112,7 @@ def _texts(properties: Mapping[str, Any]) -> Iterable[str]:
 def _needs_number(properties: Mapping[str, Any], tool: ToolSpec) -> bool:
     """Whether a call makes no sense without a number: its schema has nothing else, or insists on one."""
     required = tool.parameters.get("required")
-    needed = list(required) if isinstance(required, list | tuple) else []
+    needed = [name for name in required if isinstance(name, str)] if isinstance(required, list | tuple) else []
     numeric = _numeric(properties)
     if properties and len(numeric) == len(properties):
         return True
