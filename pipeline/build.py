@@ -115,6 +115,8 @@ class Assembly:
         self.llm = made.get("llm")
         if config.workflow.kind == "agent":
             await self._enter_agents()
+            if self.llm is not None and config.speculation.prefill:
+                await self._agents.warm(self.llm)
         if self.llm is not None:
             bridge_sdk()
         if self.text_only:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -23,6 +24,8 @@ from antiphon.pipeline.agent.workflow import AgentWorkflow
 from antiphon.pipeline.agents_sdk import bridge_sdk
 from antiphon.pipeline.config.model import WorkflowConfig
 from antiphon.pipeline.errors import WorkflowError
+
+logger = logging.getLogger(__name__)
 
 USERS_SERVER_CONNECT_S = 10.0
 
@@ -79,6 +82,18 @@ class AgentRuntime:
         )
         self._workflows.add(workflow)
         return workflow
+
+    async def warm(self, llm: LLM) -> None:
+        """Evaluate instructions and tools now, on a local model; else the first user waits for that.
+
+        Left to the sessions where the application's context object may have a say in the instructions.
+        """
+        if not llm.capabilities.prefill or not llm.capabilities.local or self._settings.context is not None:
+            return
+        try:
+            await self.workflow(llm).evaluate_ahead()
+        except Exception as error:  # instructions may be the application's code; a session that meets it says so
+            logger.info("the agent's prompt could not be evaluated ahead", extra={"code": type(error).__name__})
 
     # ------------------------------------------------------------------------ inside
 

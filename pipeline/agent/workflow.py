@@ -107,6 +107,14 @@ class AgentWorkflow:
 
     async def prepare(self, turn: TurnContext) -> None:
         """Evaluate the prompt's sure beginning (instructions, tools, history, words) into the LLM's cache."""
+        said = [*turn.history, Message("user", turn.transcript)] if turn.transcript else turn.history
+        await self.evaluate_ahead(said, turn.session)
+
+    async def evaluate_ahead(self, said: Sequence[Message] = (), session: str = "") -> None:
+        """The same for a conversation so far; without one, what every conversation begins with.
+
+        :raises EngineError: the LLM failed.
+        """
         llm = self._required_llm()
         if not llm.capabilities.prefill:
             return
@@ -117,10 +125,9 @@ class AgentWorkflow:
         context = RunContextWrapper(self._context)
         system, tools = await agent.get_system_prompt(context), await agent.get_all_tools(context)
         handoffs = [one for one in agent.handoffs if await _is_enabled(one, context, agent)]
-        said = [*turn.history, Message("user", turn.transcript)] if turn.transcript else turn.history
         messages = prompt_messages(system, input_items(said))
         if messages:
-            await llm.prefill(messages, turn.session, tool_specs(tools, cast(Any, handoffs)))
+            await llm.prefill(messages, session, tool_specs(tools, cast(Any, handoffs)))
 
     async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
         """See :class:`~antiphon.pipeline.workflow.Workflow`.

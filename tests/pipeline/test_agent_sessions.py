@@ -116,7 +116,11 @@ def test_the_packaged_agent_is_valid_and_its_tools_are_there() -> None:
     assert config.workflow.kind == "agent"
 
     async def main() -> list[str]:
-        async with Assembly(config, replacements={"llm": ScriptedLLM([])}, text_only=True) as assembly:
+        llm = ScriptedLLM([])
+        async with Assembly(config, replacements={"llm": llm}, text_only=True) as assembly:
+            # Instructions and tools are evaluated before anybody speaks.
+            (ahead,) = llm.prefills
+            assert [message.role for message in ahead.messages] == ["system"] and len(ahead.tools or ()) == 3
             workflow: Any = assembly.workflow()
             await workflow._ready()
             return sorted(workflow._graph._tools)
