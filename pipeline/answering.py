@@ -128,6 +128,7 @@ class Answering:
             except Exception as raised:
                 error = _as_stage_error(raised)
                 self._owner.heard_nothing(run)
+                run.refused = _had_no_time(error) and not run.committed.is_set()
                 await run.committed.wait()
                 if run.interrupted:
                     emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
@@ -264,8 +265,16 @@ class Answering:
         guard = self._consulting.guard(run, emit, heard.language)
         reply = self._reply(run, emit, heard.language)
         self._speaking = reply
+        guessed = not run.committed.is_set() and not self._guarding.policy.transcript
         try:
-            await reply.speak(self._consulting.answer(run, heard, guard, emit))
+            try:
+                await reply.speak(self._consulting.answer(run, heard, guard, emit))
+            except StageError as error:
+                if not guessed or reply.text or not _had_no_time(error):
+                    raise
+                # There was no time for a guess; for the turn itself there may be.
+                self._speaking = reply = self._reply(run, emit, heard.language)
+                await reply.speak(self._consulting.answer(run, heard, guard, emit))
             if run.committed.is_set() and not run.void and self._guarding.policy.turn:
                 run.judged = await guard.finished(reply.text)
         finally:
@@ -427,6 +436,12 @@ def _as_stage_error(error: Exception) -> StageError:
         return error
     logger.error("a turn failed unexpectedly", extra={"code": type(error).__name__}, exc_info=error)
     return StageError(getattr(error, "stage", "") or "session", error)
+
+
+def _had_no_time(error: StageError) -> bool:
+    """Whether an engine refused for want of room, and did not ask to be left alone for a while."""
+    cause = error.__cause__
+    return isinstance(cause, EngineOverloaded) and cause.retry_after_s is None
 
 
 async def _awaited(hint: Any) -> None:

@@ -97,9 +97,9 @@ class Attempts:
         """The turn is over: what was begun for it counts, or is begun now."""
         run, self._speculation = self._speculation, None
         still_speaking = action.reason == "max_turn" and self._intake.gate.speaking
-        if run is None or still_speaking:
+        if run is None or still_speaking or run.refused:
             self._speculation = run
-            self._drop("resumed")
+            self._drop("resumed" if still_speaking else "refused")
             run = self._start(action.turn, action.revision, None if still_speaking else self._ended_s())
         run.commit_s = asyncio.get_running_loop().time()
         self._latest = run

@@ -109,8 +109,8 @@ class Dropped(Event):
     """A revision or a turn was given up.
 
     `reason`: "resumed" (the user went on), "reopened" (the user went on just after the commit: the final transcript and
-    the answer of this revision are void, the turn goes on), "cleared", "cancelled", "no_speech" or "backchannel" (said
-    into another answer, which goes on).
+    the answer of this revision are void, the turn goes on), "cleared", "cancelled", "refused" (there was no time for a
+    guess; the turn itself is heard anew), "no_speech" or "backchannel" (said into another answer, which goes on).
     """
 
     type: ClassVar[str] = "dropped"

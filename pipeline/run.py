@@ -47,6 +47,8 @@ class Run:
     """The final transcript was sent."""
     remembered: bool = False
     """What the user said is in the conversation."""
+    refused: bool = False
+    """An engine had too much to do for a guess; for the turn itself it may have time."""
     failed: bool = False
     """A stage broke: what is said of it is an apology."""
     ended: bool = False

@@ -34,6 +34,7 @@ from sessions import RATE_HZ, Rig
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import EngineFailed, EngineOverloaded
+from antiphon.engines.host import Priority
 from antiphon.engines.testing import Heard, Reply, ScriptedVAD, run_virtual
 from antiphon.pipeline.gate import VADBroken
 from antiphon.pipeline.guarding import Guarding
@@ -365,6 +366,25 @@ def test_overload_is_told_in_its_own_words(stage: str) -> None:
     )
     run_virtual(rig.run())
     assert [call.text for call in rig.tts.calls] == ["One moment, please."]
+
+
+@pytest.mark.parametrize("stage", ["stt", "llm"])
+def test_a_guess_that_is_refused_costs_the_turn_nothing(stage: str) -> None:
+    def no_time_for_guesses(call: Any) -> Any:
+        if call.ticket.priority is not Priority.COMMITTED:
+            return EngineOverloaded("16 requests wait already")
+        return Heard("What?", 0.05) if stage == "stt" else Reply(["Yes."])
+
+    rig = Rig(
+        [FIRST, (3.0, 3.6)],
+        seconds=8.0,
+        stt=no_time_for_guesses if stage == "stt" else lambda call: Heard("What?", 0.05),
+        llm=no_time_for_guesses if stage == "llm" else lambda call: Reply(["Yes."]),
+        settings=SessionSettings(on_error=APOLOGY),
+    )
+    left = carry_out(rig)
+    assert not left and rig.said == ["Yes.", "Yes."] and not rig.of("error")
+    assert [event.to_dict()["reason"] for event in rig.of("dropped")] == (["refused"] * 2 if stage == "stt" else [])
 
 
 def test_a_goodbye_is_heard_even_if_the_voice_is_what_broke() -> None:
