@@ -238,6 +238,7 @@ def test_every_example_has_its_test() -> None:
     assert names == {
         *own,
         *("mcp_agent.py", "support_handoff.py"),  # tests/pipeline/test_agent_sessions.py
+        "stream_client.py",  # tests/server/test_serving.py
         *("bank_transfer.py", "bank_transfer.yaml"),  # tests/pipeline/test_example_bank.py, test_policy_example.py
     }
 

@@ -18,6 +18,7 @@ COMMANDS = [
     ["chat"],
     ["say"],
     ["transcribe"],
+    ["serve"],
     ["doctor"],
     ["test"],
     *(["models", name] for name in ("list", "show", "pull", "verify", "path", "export", "import", "prune")),
