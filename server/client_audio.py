@@ -22,6 +22,10 @@ AHEAD_S = 0.5
 """Input may come so much sooner than it was spoken; what is sent in a hurry is heard at its own pace."""
 DRIFT = 0.02
 """A client's clock may be so much faster than ours without being held up."""
+ROUNDING_S = 1e-6
+"""Times that were added up differ by so much at most."""
+REMEMBERED = 32
+"""Pieces of talk of which a client may still say how much was played."""
 MAX_UNHEARD_S = 60.0
 """Input that waits to be heard; past that the connection is not read."""
 
@@ -69,6 +73,17 @@ class _Piece:
     frame: AudioFrame
 
 
+@dataclass(slots=True, eq=False)
+class _Span:
+    """Audio of one mark in a row."""
+
+    mark: int
+    given_s: float = 0.0
+    """Handed over, less what was taken back."""
+    cut: bool = False
+    """Something was taken back."""
+
+
 class ClientTransport:
     """Input is pushed (:meth:`push`, :meth:`end`); replies go to the sink as they are made."""
 
@@ -89,9 +104,11 @@ class ClientTransport:
         self._complete = False
         """Nothing more will come behind it for now."""
         self._given_s: dict[int, float] = {}
-        """How much of each mark was handed over, less what was taken back; in the order of their beginnings."""
-        self._played_s: dict[int, float] = {}
-        """What the client has said of each mark."""
+        """How much of each mark was handed over, less what was taken back."""
+        self._spans: list[_Span] = []
+        """What the client was sent, in order, as far as it matters still."""
+        self._past_s = 0.0
+        """Audio before those."""
 
     # ------------------------------------------------------------------------ what the client says
 
@@ -112,12 +129,13 @@ class ClientTransport:
 
         :returns: the mark that was played last, and how many seconds of it were; mark 0 where there is none.
         """
-        if not self._given_s:
+        if not self._spans:
             return 0, 0.0
-        *before, last = self._given_s
-        heard_s = max(0.0, total_s - sum(self._played_s.get(mark, self.heard_s(mark)) for mark in before))
-        self._played_s[last] = heard_s = min(heard_s, self._given_s[last])
-        return last, heard_s
+        *before, last = self._spans
+        heard_s = min(max(0.0, total_s - self._past_s - sum(span.given_s for span in before)), last.given_s)
+        if last.cut:  # what was heard of it was an estimate until now
+            last.given_s = heard_s
+        return last.mark, heard_s + sum(span.given_s for span in before if span.mark == last.mark)
 
     # ------------------------------------------------------------------------ what the session asks for
 
@@ -140,6 +158,7 @@ class ClientTransport:
         await self._sink.room()
         offset_s = self._given_s.get(mark, 0.0)
         self._given_s[mark] = offset_s + frame.duration_s
+        self._span(mark).given_s += frame.duration_s
         self._pieces.append(_Piece(mark, offset_s, frame))
         self._complete = False
         if not self._playhead.paused:
@@ -157,8 +176,14 @@ class ClientTransport:
     def clear(self) -> None:
         if self._playhead.playing and not self._playhead.paused:
             self._sink.drop()
-        for piece in self._pieces:  # what is left of these marks will never be heard
-            self._given_s[piece.mark] = self._playhead.heard_s(piece.mark)
+        for mark in {piece.mark for piece in self._pieces}:  # what is left of these will never be heard
+            lost_s = self._given_s[mark] - self._playhead.heard_s(mark)
+            self._given_s[mark] -= lost_s
+            for span in reversed(self._spans):
+                if span.mark == mark:
+                    span.given_s -= (taken_s := min(lost_s, span.given_s))
+                    span.cut |= taken_s > 0
+                    lost_s -= taken_s
         self._playhead.clear()
         self._pieces.clear()
 
@@ -172,7 +197,8 @@ class ClientTransport:
             self._playhead.resume()
             self._forget_what_was_heard()
             for piece in self._pieces:
-                self._sink.audio(self._unheard(piece))
+                if len((rest := self._unheard(piece)).samples):
+                    self._sink.audio(rest)
             if self._complete:
                 self._sink.flush()
 
@@ -184,9 +210,17 @@ class ClientTransport:
     def _forget_what_was_heard(self) -> None:
         while self._pieces:
             first = self._pieces[0]
-            if first.offset_s + first.frame.duration_s > self._playhead.heard_s(first.mark):
+            if first.offset_s + first.frame.duration_s > self._playhead.heard_s(first.mark) + ROUNDING_S:
                 return
             self._pieces.popleft()
+
+    def _span(self, mark: int) -> _Span:
+        """Where audio of this mark is counted now."""
+        if not self._spans or self._spans[-1].mark != mark:
+            self._spans.append(_Span(mark))
+            while len(self._spans) > REMEMBERED:
+                self._past_s += self._spans.pop(0).given_s
+        return self._spans[-1]
 
     def _unheard(self, piece: _Piece) -> AudioFrame:
         frame = piece.frame

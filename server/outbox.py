@@ -29,6 +29,7 @@ class Outbox:
         self._more = asyncio.Event()
         self._less = asyncio.Event()
         self._closed = False
+        self._sending = False
 
     def put(self, message: str) -> None:
         """A message that will be sent, whatever is dropped."""
@@ -56,7 +57,7 @@ class Outbox:
 
     async def flushed(self) -> None:
         """Wait until everything has been handed to the connection."""
-        while self._waiting and not self._closed:
+        while (self._waiting or self._sending) and not self._closed:
             self._less.clear()
             await self._less.wait()
 
@@ -80,6 +81,7 @@ class Outbox:
                 await self._more.wait()
                 continue
             message, is_audio = self._waiting.popleft()
+            self._sending = True
             if is_audio:
                 self._audio_bytes -= len(message)
             try:
@@ -87,4 +89,6 @@ class Outbox:
                     await self._send(message)
             except TimeoutError:
                 raise SlowClient(f"no message was taken for {PATIENCE_S:g} s") from None
-            self._less.set()
+            finally:
+                self._sending = False
+                self._less.set()

@@ -95,6 +95,7 @@ class StreamConnection:
         self._resampler: StreamResampler | None = None
         self._session: Session | None = None
         self._settings = Settings(type="settings")
+        self._closing = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until the client goes, or the conversation is over and everything was sent.
@@ -103,7 +104,7 @@ class StreamConnection:
         :raises Exception: what the peer's functions raise.
         :raises BaseExceptionGroup: the session broke.
         """
-        first = await self._peer.receive()
+        first = await self._first()
         if isinstance(first, str):
             self._settings = self._first_settings(first)
             first = None
@@ -128,9 +129,22 @@ class StreamConnection:
             await asyncio.wait({reading, talking, sending})
 
     def close(self) -> None:
-        """End the conversation: what is being said is said to its end."""
+        """End the conversation: what is being said is said to its end. One that has not begun does not begin."""
+        self._closing.set()
         if self._session is not None:
             self._session.end()
+
+    async def _first(self) -> Message | None:
+        """The first message; None: there is none, or it comes too late."""
+        receiving = asyncio.ensure_future(self._peer.receive())
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait({receiving, closing}, return_when=asyncio.FIRST_COMPLETED)
+            return None if self._closing.is_set() else receiving.result()
+        finally:
+            for task in (receiving, closing):
+                task.cancel()
+            await asyncio.wait({receiving, closing})
 
     # ------------------------------------------------------------------------ from the client
 

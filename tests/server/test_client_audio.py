@@ -159,6 +159,48 @@ def test_the_clients_count_tells_how_much_of_the_last_reply_was_played() -> None
     assert absurd == (3, pytest.approx(1.0)), "no more than was sent"
 
 
+def test_reports_in_the_middle_of_a_reply_count_for_the_next_one_only_once() -> None:
+    async def main() -> list[tuple[int, float]]:
+        transport = ClientTransport(Speaker(), rate_hz=RATE_HZ)
+        found = []
+        await transport.play(ramp(0, 8000), mark=0)  # a greeting
+        await transport.drain()
+        found.append(transport.played(0.5))
+        await transport.play(ramp(0, 80000), mark=1)
+        await asyncio.sleep(4.2)
+        found.append(transport.played(4.7))
+        await transport.drain()
+        await transport.play(ramp(0, 16000), mark=0)  # are you still there?
+        await transport.drain()
+        found.append(transport.played(6.3))
+        await transport.play(ramp(0, 16000), mark=2)
+        found.append(transport.played(6.9))
+        return found
+
+    greeting, first, prompt, second = run_virtual(main())
+    assert greeting == (0, pytest.approx(0.5))
+    assert first == (1, pytest.approx(4.2))
+    assert prompt == (0, pytest.approx(0.5 + 0.8))
+    assert second == (2, pytest.approx(0.4))
+
+
+def test_a_long_conversation_keeps_no_audio() -> None:
+    async def main() -> tuple[int, int]:
+        transport = ClientTransport(Speaker(), rate_hz=24000)
+        await asyncio.sleep(0.1)
+        for turn in range(1, 200):
+            for count in (1601, 777, 3333):
+                await transport.play(AudioFrame(np.zeros(count, dtype=np.float32), 24000, 0.0), mark=turn)
+                await asyncio.sleep(0.0123)
+            await transport.drain()
+        await transport.play(AudioFrame(np.zeros(10, dtype=np.float32), 24000, 0.0), mark=200)
+        return len(transport._pieces), len(transport._spans)
+
+    pieces, spans = run_virtual(main())
+    assert pieces <= 2
+    assert spans <= 32
+
+
 # ------------------------------------------------------------------------------------------- input
 
 

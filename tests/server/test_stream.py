@@ -17,6 +17,7 @@ from antiphon.engines.errors import EngineFailed
 from antiphon.engines.testing import Heard, Reply, ScriptedTTS, run_virtual
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config, engine_block
+from antiphon.server.outbox import Outbox
 from antiphon.server.stream import MESSAGES, Peer, StreamConnection
 
 RATE_HZ = 16000
@@ -299,6 +300,40 @@ def test_a_client_that_hangs_up_in_the_middle_leaves_nothing_running() -> None:
             return {task.get_name() for task in asyncio.all_tasks() - before}
 
     assert run_virtual(main()) == set()
+
+
+def test_a_conversation_that_has_not_begun_when_the_server_ends_does_not_begin() -> None:
+    async def main() -> Client:
+        client = Client()
+        async with Assembly(config(stt=(), llm=(), repeat=False)) as assembly:
+            connection = StreamConnection(assembly, Peer(client.receive, client.send), rate_hz=RATE_HZ)
+            serving = asyncio.create_task(connection.run())
+            await asyncio.sleep(1.0)
+            connection.close()
+            async with asyncio.timeout(1):
+                await serving
+        return client
+
+    assert run_virtual(main()).messages == []
+
+
+def test_the_last_message_is_sent_however_slow_the_client_is() -> None:
+    async def main() -> list[str]:
+        sent: list[str] = []
+
+        async def send(message: Any) -> None:
+            await asyncio.sleep(0.5)
+            sent.append(message)
+
+        outbox = Outbox(send)
+        sending = asyncio.create_task(outbox.run())
+        outbox.put("one")
+        outbox.put("two")
+        await outbox.flushed()
+        sending.cancel()
+        return sent
+
+    assert run_virtual(main()) == ["one", "two"]
 
 
 def test_the_greeting_is_said_once_audio_comes(  # a device streams from the moment it connects
