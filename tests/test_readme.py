@@ -76,6 +76,7 @@ NOT_RUN = {
     "make demo": "runs before the tests do",
     "make test": "is what runs this",
     "antiphon run": "wants a microphone",
+    "antiphon serve": "goes on for ever: tests/server/test_serving.py runs it",
     ". .venv/bin/activate": "is where these tests run",
 }
 
