@@ -67,7 +67,7 @@ class Owner(Protocol):
         ...
 
     def give_up(self) -> None:
-        """Too many turns have failed, and that was told: the session ends."""
+        """Too many turns have failed: the session ends once what is being said has been heard."""
         ...
 
     def seal(self, turn: int) -> None:
@@ -130,16 +130,16 @@ class Answering:
                 self._owner.heard_nothing(run)
                 run.refused = _had_no_time(error) and not run.committed.is_set()
                 await run.committed.wait()
-                if run.interrupted:
+                if not run.interrupted:
+                    await run.floor.wait()
+                if run.interrupted:  # nobody waits for an apology
                     emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
                     run.failed = True
-                    too_many = self._owner.turn_failed()
+                    too_many = self._is_one_too_many(run)
                     self._cut_short(run, emit)
                     if too_many:
                         await self.say_line(run, self._settings.errors_goodbye)
-                        self._owner.give_up()
                     return
-                await run.floor.wait()
                 await self._apologise(run, emit, error)
         except asyncio.CancelledError:
             if run.interrupted and not run.ended:  # before there was a reply to speak of
@@ -175,7 +175,7 @@ class Answering:
             emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
         except asyncio.CancelledError:
             if run.interrupted:
-                await unfinished.withdraw()
+                await self._withdraw(unfinished)
             raise
         finally:
             self._speaking = None
@@ -184,6 +184,13 @@ class Answering:
                 run.judged = await guard.finished(heard)
             self._remembering.turn(run, reply, emit)
             self._tell_usage(run, emit)
+
+    async def _withdraw(self, unfinished: Unfinished) -> None:
+        try:
+            await unfinished.withdraw()
+        except Exception as error:
+            about = {"session": self._session, "code": type(error).__name__}
+            logger.warning("the questions of an interrupted answer could not be withdrawn", extra=about)
 
     def _tell_usage(self, run: Run, emit: Emit) -> None:
         if usage := run.usage():
@@ -295,6 +302,7 @@ class Answering:
         if approvals is None or not approvals.awaits_voice:
             return False
         await run.committed.wait()
+        self._owner.seal(run.turn)  # what is said after a yes makes no other turn of it
         if not await approvals.hear(heard.text, heard.language):
             return False
         # No item of the conversation: the question was none, and a yes without it would puzzle the model.
@@ -352,7 +360,7 @@ class Answering:
     def _end(self, run: Run, emit: Emit, status: TurnStatus, reply: Reply | None) -> None:
         run.ended = True
         self._owner.seal(run.turn)
-        if status in ("completed", "text_only"):
+        if status in ("completed", "text_only") or (status == "interrupted" and reply is not None and reply.text):
             self._owner.turn_worked()
         if reply is not None:
             usage = reply.usage
@@ -388,15 +396,21 @@ class Answering:
         if cause is not None and not isinstance(cause, AntiphonError):
             logger.debug("cause of the failed turn", exc_info=cause)
         emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
-        too_many = self._owner.turn_failed()
+        too_many = self._is_one_too_many(run)
         settings = self._settings
         line = settings.on_error
         if isinstance(cause, EngineOverloaded) and settings.on_overload:
             line = settings.on_overload
         await self.say_line(run, (too_many and settings.errors_goodbye) or line)
         self._end(run, emit, "failed", None)
-        if too_many:
-            self._owner.give_up()
+
+    def _is_one_too_many(self, run: Run) -> bool:
+        """A turn has failed. Whether the session ends for it: that is settled before its last words are said."""
+        if not self._owner.turn_failed():
+            return False
+        run.interruptible = False
+        self._owner.give_up()
+        return True
 
     async def say_line(self, run: Run, line: str) -> None:
         """Say one of the session's own lines, which are no part of the conversation; from its audio, if there is some.

@@ -14,7 +14,7 @@ from typing import Any
 from antiphon.engines.host import Priority
 from antiphon.pipeline import turns
 from antiphon.pipeline.ahead import Ahead
-from antiphon.pipeline.events import Committed, Dropped, Speculated
+from antiphon.pipeline.events import Committed, Dropped, Speculated, ToolCallEvent, ToolResultEvent
 from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.line import Line
 from antiphon.pipeline.run import Run
@@ -176,6 +176,8 @@ class Attempts:
         run.ledger.used = run.hearing.meter if run.hearing is not None else None
         for event in run.outbox:
             self._teller.send(event)
+        if any(isinstance(event, ToolCallEvent | ToolResultEvent) for event in run.outbox):
+            self._intake.feed(turns.Sealed(run.turn))  # told: it cannot be taken back
         run.outbox.clear()
 
     def _drop_parked(self) -> None:

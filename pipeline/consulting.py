@@ -163,7 +163,8 @@ class Consulting:
         try:
             await within(timeout_s, self._guarding.journal.settled())
         except TimeoutError:
-            raise EngineTimeout(f"what was said is not on record after {timeout_s:g} s", stage="transcript") from None
+            late = EngineTimeout(f"what was said is not on record after {timeout_s:g} s", stage="transcript")
+            self._guarding.journal.overdue(late)
 
     async def before_sound(self, run: Run, text: str, *, filler: bool) -> None:
         """This is about to be heard: it is put on record first."""

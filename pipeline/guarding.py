@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from antiphon.engines.errors import AntiphonError
 from antiphon.pipeline.policy import Policy, SessionApprovals
 from antiphon.pipeline.upkeep import Upkeep
 from antiphon.pipeline.workflow import TurnContext, WorkflowEvent
@@ -25,6 +26,13 @@ class Journal(Protocol):
         """Wait until all that was noted is safe.
 
         :raises AntiphonError: it cannot be made so, and nothing may be done that is not on record.
+        """
+        ...
+
+    def overdue(self, error: AntiphonError) -> None:
+        """Nobody waits for :meth:`settled` any longer.
+
+        :raises AntiphonError: `error`, where nothing may be done that is not on record.
         """
         ...
 

@@ -88,8 +88,11 @@ class Intake:
     def feed(self, event: turns.TurnInput) -> None:
         """Give the turn machine an event and carry out what it says."""
         for action in self.machine.feed(event, self.now_s()):
+            ends = isinstance(action, turns.CommitTurn | turns.DiscardTurn)
+            if ends and self.gate.speaking:
+                self._on_speech(SpeechClosed(self.gate.last_speech_s))  # nothing else will tell: see below
             self._on_action(action)
-            if isinstance(action, turns.CommitTurn | turns.DiscardTurn) and self.gate.speaking:
+            if ends and self.gate.speaking:
                 self.gate.reset()  # a voice that goes on opens the next turn by the same evidence as any other
 
     def now_s(self) -> float:

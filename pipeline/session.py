@@ -259,8 +259,11 @@ class Session:
             self._start_saying(_once(text), interruptible=interruptible)
 
     def cancel(self) -> None:
-        """Stop everything that is being said or about to be. Nothing happens if nothing is."""
-        self._barge_in.stop(self._line.committed())
+        """Stop everything that is being said or about to be. Nothing happens if nothing is.
+
+        What was stopped before is left to note what was heard of it.
+        """
+        self._barge_in.stop(self._line.replies())
 
     def pause(self) -> None:
         """Let playback stand still until :meth:`resume`, whatever the user does (a transport that can pause)."""
@@ -434,7 +437,8 @@ class Session:
 
     def turn_failed(self) -> bool:
         self._failures += 1
-        return self._failures == self.settings.max_errors
+        limit = self.settings.max_errors
+        return limit is not None and self._failures >= limit and not self._over.is_set()
 
     def turn_worked(self) -> None:
         self._failures = 0

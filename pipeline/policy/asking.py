@@ -86,7 +86,8 @@ class SessionApprovals:
         self._read = read
         self._on_change = on_change
         self._spoken: _Spoken | None = None
-        self._saying: set[asyncio.Future[None]] = set()
+        self._saying: dict[asyncio.Future[None], str] = {}
+        """What is being said just now, with the id of the question that it belongs to."""
         self._aloud = asyncio.Lock()
         """One spoken question at a time: a yes must not be taken for another."""
         self._vouched: list[Approval] = []
@@ -162,32 +163,33 @@ class SessionApprovals:
         try:
             decision = await (self._aloud_settled(approval) if by_voice else self._at_desk(approval))
         finally:
-            for saying in tuple(self._saying):  # an answer that was broken off says no more
-                saying.cancel()
+            for saying, asked in tuple(self._saying.items()):  # an answer that was broken off says no more
+                if asked == approval.id:
+                    saying.cancel()
         self._on_change(await self._desk.get(approval.id))
         return decision
 
     async def _at_desk(self, approval: Approval) -> Decision:
         if self._speak is not None and self._waiting_line and approval.state == "pending":
-            self._say(self._waiting_line)
+            self._say(self._waiting_line, approval)
         return await self._desk.settled(approval.id)
 
     async def _aloud_settled(self, approval: Approval) -> Decision:
         assert self._speak is not None
         async with self._aloud:
             self._spoken = _Spoken(approval)
-            self._say(approval.question)
+            self._say(approval.question, approval)
             try:
                 return await self._desk.settled(approval.id)
             finally:
                 self._spoken = None
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, about: Approval) -> None:
         """Say something while the decision is waited for: it may come before all of that was said."""
         assert self._speak is not None
         task = asyncio.ensure_future(self._speak(text))
-        self._saying.add(task)
-        task.add_done_callback(self._saying.discard)
+        self._saying[task] = about.id
+        task.add_done_callback(self._saying.pop)
 
     # ------------------------------------------------------------------------ the user's answer
 
@@ -205,7 +207,7 @@ class SessionApprovals:
             return await self._decide(spoken.approval, answer == "yes", "")
         if not spoken.asked_again and self._speak is not None:
             spoken.asked_again = True
-            self._say(self._unclear_line)
+            self._say(self._unclear_line, spoken.approval)
             return True
         if spoken.approval.decides == "voice":
             await self._decide(spoken.approval, False, "the answer was unclear")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from antiphon.engines.errors import AntiphonError
 from antiphon.pipeline.events import Dropped, Event, TextDeltaEvent, TranscriptEvent, TurnEnded, UsageEvent
 from antiphon.pipeline.transcript.errors import TranscriptError, TranscriptWriteFailed
 from antiphon.pipeline.transcript.rows import (
@@ -72,6 +73,8 @@ class Recorder:
         self._last = 0
         self._troubled = False
         self._lost = 0
+        self._overdue = 0
+        """Up to there, somebody has waited for it in vain."""
         self._closed = False
         self._turn, self._revision, self._audio_s = 0, 0, 0.0
         self._hypothesis = (0, "")
@@ -141,7 +144,7 @@ class Recorder:
         :raises TranscriptError: it could not be, and `on_failure` is "stop". With "continue" a warning is given, once
             until it works again. Nothing is dropped: the store is tried again as long as the session lives.
         """
-        if self._troubled and self._writer.failing:
+        if self._troubled and (self._writer.failing or not self._writer.is_written(self._overdue)):
             return  # told already: a conversation that goes on regardless does not wait for each try
         error: TranscriptError | None = self._writer.refusal(self.session)
         if error is None:
@@ -155,11 +158,16 @@ class Recorder:
         if error is None:
             self._troubled = False
             return
-        if self._on_failure == "stop":
-            raise error
-        if not self._troubled:
-            self._troubled = True
-            self._warn("transcript_failed", f"this conversation is not being recorded: {error.message}")
+        self._go_on_without(error)
+
+    def overdue(self, error: AntiphonError) -> None:
+        """Whoever waited for :meth:`settled` has given up: the store hangs.
+
+        :raises AntiphonError: `error`, if `on_failure` is "stop". With "continue" it is as with any other failure: a
+            warning is given, and nobody waits again until what was noted by now is committed.
+        """
+        self._overdue = self._last
+        self._go_on_without(error)
 
     async def aclose(self, reason: str = "ended") -> None:
         """The session is over. Waits until all of it is committed.
@@ -173,6 +181,13 @@ class Recorder:
         await self.settled()
 
     # ------------------------------------------------------------------------ inside
+
+    def _go_on_without(self, error: AntiphonError) -> None:
+        if self._on_failure == "stop":
+            raise error
+        if not self._troubled:
+            self._troubled = True
+            self._warn("transcript_failed", f"this conversation is not being recorded: {error.message}")
 
     def _with_whole_answer(self, event: Event) -> Event:
         """A turn that failed ends without its text: what the workflow had given of it by then is kept all the same."""

@@ -36,6 +36,9 @@ class Pen:
     def note_speaking(self, text: str, *, turn: int, filler: bool = False) -> None:
         self._noted.append(f"speaking {text}")
 
+    def overdue(self, error: AntiphonError) -> None:
+        raise error
+
     async def settled(self) -> None:
         if self._fails:
             raise AntiphonError("the disk is full")

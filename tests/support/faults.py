@@ -321,6 +321,9 @@ class FaultyJournal:
 
     def note_speaking(self, text: str, *, turn: int, filler: bool = False) -> None: ...
 
+    def overdue(self, error: Exception) -> None:
+        raise error
+
     async def settled(self) -> None:
         hit = self.fault.hits(self.asked)
         self.asked += 1

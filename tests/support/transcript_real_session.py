@@ -100,6 +100,7 @@ class Journal:
     def __init__(self, scene: Any) -> None:
         self.note_speaking = scene.recorder.note_speaking
         self.settled = scene.settled
+        self.overdue = scene.recorder.overdue
 
 
 async def real(scene: Any, turns: int) -> None:
