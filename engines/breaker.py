@@ -7,9 +7,13 @@ An engine that hangs makes every turn wait for its whole deadline. So:
 - After two of them in a row the engine is *out of order*: requests are refused at once (:class:`EngineOutOfOrder`),
   and the user hears why nothing comes instead of waiting for it.
 - After a pause (a quarter of `recovery_s`, then a half, then the whole, for as long as it goes on) the breaker is half
-  open: the next real request is tried, and those beside it are refused. An answer closes it; a failure begins the next
-  pause. So nobody is locked out for longer than `recovery_s`, and an idle engine is not bothered.
-- Requests that were cancelled in time, stale or invalid say nothing about the engine.
+  open: the next real request is tried, and those beside it are refused until its first item is there. That closes it;
+  a failure begins the next pause, also one after the first item. So nobody is locked out for longer than `recovery_s`,
+  and an idle engine is not bothered.
+- A request whose deadline has passed counts as a failure a moment later, even if nothing ends it: an engine may not
+  heed being cancelled. What it still gives comes too late to count.
+- Requests that were cancelled in time, stale or invalid say nothing about the engine; nor do those for which our own
+  queue had no room, and those that wait behind all others (unless they are the one that is tried).
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -26,10 +30,12 @@ from antiphon.engines.chain import FallbackEvent, OnEvent
 from antiphon.engines.errors import (
     AntiphonError,
     EngineOutOfOrder,
+    EngineOverloaded,
     EngineRequestInvalid,
     EngineTimeout,
     StaleRequest,
 )
+from antiphon.engines.host import Priority, current_ticket
 from antiphon.engines.protocols import (
     LLMEvent,
     LLMOptions,
@@ -53,6 +59,9 @@ BREAKS_AFTER = 2
 _NEARLY = 0.9
 """A request that is cancelled after this part of its deadline was given up for its sake."""
 
+_GRACE_S = 2.0
+"""A request that is given up at its deadline has so long to end."""
+
 _LLM_OPTIONS = LLMOptions()
 _STT_OPTIONS = STTOptions()
 _TTS_OPTIONS = TTSOptions()
@@ -61,9 +70,18 @@ _TTS_OPTIONS = TTSOptions()
 class Attempt:
     """One request under way; says when somebody begins to wait for the engine, and when it has answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_s: float, counts: bool, on_first: Callable[[Attempt], None]) -> None:
+        """
+        :param counts: its failure says something about the engine.
+        :param on_first: told of its first answer.
+        """
+        self.deadline_s = deadline_s
+        self.counts = counts
+        self._on_first = on_first
         self.since_s: float | None = None
         self.answers = 0
+        self.lapsed = False
+        """Its deadline has passed, and it has not ended: what becomes of it is no news."""
 
     def asks(self) -> None:
         self.since_s = _now_s()
@@ -71,10 +89,16 @@ class Attempt:
     def answered(self) -> None:
         self.since_s = None
         self.answers += 1
+        if self.answers == 1:
+            self._on_first(self)
 
     @property
     def waited_s(self) -> float:
         return 0.0 if self.since_s is None else _now_s() - self.since_s
+
+    @property
+    def overdue(self) -> bool:
+        return self.waited_s > self.deadline_s + _GRACE_S
 
 
 class Breaker:
@@ -93,12 +117,16 @@ class Breaker:
         """Slow ones in a row."""
         self._open_until_s: float | None = None
         """None: in order."""
-        self._trying = False
+        self._trial: Attempt | None = None
+        """Finds out whether the engine works again."""
+        self._under_way: list[Attempt] = []
 
     @property
     def refuses(self) -> bool:
         """Whether a request now would be refused."""
-        return self._open_until_s is not None and (self._trying or _now_s() < self._open_until_s)
+        for attempt in [one for one in self._under_way if one.overdue]:
+            self._lapse(attempt)
+        return self._open_until_s is not None and (self._trial is not None or _now_s() < self._open_until_s)
 
     @contextlib.contextmanager
     def attempt(self, deadline_s: float) -> Iterator[Attempt]:
@@ -109,42 +137,71 @@ class Breaker:
         """
         if self.refuses:
             raise self._refusal()
-        self._trying = tried = self._open_until_s is not None
-        attempt = Attempt()
+        tried = self._open_until_s is not None
+        attempt = Attempt(deadline_s, tried or current_ticket.get().priority < Priority.RERUN, self._first)
+        self._under_way.append(attempt)
+        if tried:
+            self._trial = attempt
         attempt.asks()
         try:
             yield attempt
         except (asyncio.CancelledError, GeneratorExit):
             if attempt.waited_s >= _NEARLY * deadline_s:
-                self._failed(EngineTimeout(f"no answer within {deadline_s:g} s", stage=self.stage, engine=self.name))
+                self._failed(attempt, self._late(deadline_s), _now_s())
             elif attempt.answers:
-                self._works()
+                self._works(attempt)
             raise
         except (StaleRequest, EngineRequestInvalid):
             raise
         except Exception as error:
-            if attempt.waited_s >= min(SLOW_S, _NEARLY * deadline_s):
-                self._failed(error)
+            no_room = isinstance(error, EngineOverloaded) and error.retry_after_s is None
+            if attempt.waited_s >= min(SLOW_S, _NEARLY * deadline_s) and not no_room:
+                self._failed(attempt, error, _now_s())
             raise
         else:
-            self._works()
+            self._works(attempt)
         finally:
-            if tried:
-                self._trying = False
+            self._ended(attempt)
 
-    def _failed(self, error: Exception) -> None:
+    def _ended(self, attempt: Attempt) -> None:
+        if attempt in self._under_way:
+            self._under_way.remove(attempt)
+        if self._trial is attempt:
+            self._trial = None
+
+    def _lapse(self, attempt: Attempt) -> None:
+        """Nobody waits any more for a request that has not ended."""
+        assert attempt.since_s is not None
+        self._ended(attempt)
+        self._failed(attempt, self._late(attempt.deadline_s), attempt.since_s + attempt.deadline_s)
+        attempt.lapsed = True
+
+    def _late(self, deadline_s: float) -> EngineTimeout:
+        return EngineTimeout(f"no answer within {deadline_s:g} s", stage=self.stage, engine=self.name)
+
+    def _failed(self, attempt: Attempt, error: Exception, at_s: float) -> None:
+        if attempt.lapsed or not attempt.counts:
+            return
         self._failures += 1
         if self._failures < BREAKS_AFTER:
             return
         pause_s = self._recovery_s * min(1.0, 0.25 * 2 ** (self._failures - BREAKS_AFTER))
-        self._open_until_s = _now_s() + pause_s
+        self._open_until_s = at_s + pause_s
         about = {"stage": self.stage, "engine": self.name, "error": type(error).__name__, "pause_s": pause_s}
         logger.warning("engine is out of order", extra=about)
         self._tell("failed", error if isinstance(error, AntiphonError) else self._refusal())
 
-    def _works(self) -> None:
-        self._failures = 0
-        if self._open_until_s is not None:
+    def _works(self, attempt: Attempt) -> None:
+        """A request came to a good end."""
+        if not attempt.lapsed:
+            self._failures = 0
+            self._first(attempt)
+
+    def _first(self, attempt: Attempt) -> None:
+        """The engine answers: it is in order. Its failures are forgotten only when an answer is whole."""
+        if self._trial is attempt:
+            self._trial = None
+        if self._open_until_s is not None and not attempt.lapsed:
             self._open_until_s = None
             logger.info("engine recovered", extra={"stage": self.stage, "engine": self.name})
             self._tell("recovered", None)

@@ -6,8 +6,9 @@ Rules, the same for every stage:
   goes to the next one, at most once to each. Cancellation and :class:`StaleRequest` end the request; everything else
   that an engine raises counts as its failure.
 - An engine that failed is out of order for `recovery_s`. After that, one real request at a time tries it again.
-  A refused request (:class:`EngineRequestInvalid`) goes on to the next engine too, but puts no engine out of order.
-  (An engine that asked for a pause, by `retry_after_s`, gets that instead.)
+  (An engine that asked for a pause, by `retry_after_s`, gets that instead.) A request that is invalid for an engine
+  (:class:`EngineRequestInvalid`), or for which it has no room now (:class:`EngineOverloaded` without a pause: our own
+  queue, mostly), goes on to the next engine too, but puts no engine out of order.
 - An engine may offer `async def probe(self) -> None`: a cheap question, off the way of any request, whether it works
   again (it raises where it does not). Then no request tries it. Once `recovery_s` (or the pause that it asked for) has
   passed, the next request starts the probe in the background, does not wait for it, and goes to another engine. The
@@ -58,7 +59,8 @@ class Link(NamedTuple, Generic[EngineT]):
     name: str
     engine: EngineT
     deadline_s: float | None = None
-    """For the whole transcription; for a stream: until the first item, and between two items. None: no limit."""
+    """For a transcription, besides this engine's equal share of the audio's length; for a stream: until the first item,
+    and between two items. None: no limit."""
 
 
 ChangeKind = Literal["load_failed", "switched", "failed", "recovered"]
@@ -299,16 +301,20 @@ class Chain(Generic[EngineT]):
             link.trying = False
 
     @contextlib.asynccontextmanager
-    async def deadline(self, link: Health[EngineT]) -> AsyncIterator[None]:
-        """:raises EngineTimeout: the engine's deadline passed inside."""
+    async def deadline(self, link: Health[EngineT], more_s: float = 0.0) -> AsyncIterator[None]:
+        """
+        :param more_s: besides the engine's deadline.
+        :raises EngineTimeout: that passed inside.
+        """
+        limit_s = None if link.deadline_s is None else link.deadline_s + more_s
         try:
-            async with asyncio.timeout(link.deadline_s) as limit:
+            async with asyncio.timeout(limit_s) as limit:
                 yield
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise EngineTimeout(
-                f"no answer within its deadline of {link.deadline_s:g} s", stage=self.stage, engine=link.name
+                f"no answer within its deadline of {limit_s:g} s", stage=self.stage, engine=link.name
             ) from error
 
     def works(self, link: Health[EngineT]) -> None:
@@ -321,7 +327,8 @@ class Chain(Generic[EngineT]):
     def failed(self, link: Health[EngineT], error: Exception) -> AntiphonError:
         """An engine failed. Returns the error as one of ours."""
         ours = self._as_ours(link, error)
-        if not isinstance(ours, EngineRequestInvalid):
+        no_room = isinstance(ours, EngineOverloaded) and ours.retry_after_s is None
+        if not no_room and not isinstance(ours, EngineRequestInvalid):
             self._put_out(link, ours)
         return ours
 
@@ -339,16 +346,25 @@ class Chain(Generic[EngineT]):
         self._tell("failed", link, None, error)
         if len(failures) == 1:
             return error
-        kind = EngineRequestInvalid if all(isinstance(e, EngineRequestInvalid) for _, e in failures) else EngineFailed
-        whole = kind(
-            f"every {self.stage} engine of the chain failed: {_reasons(failures)}",
-            stage=self.stage,
-            retryable=any(isinstance(e, EngineError) and e.retryable for _, e in failures),
-        )
+        whole = self._of_all([error for _, error in failures], _reasons(failures))
         whole.__cause__ = ExceptionGroup("each engine's error", [error for _, error in failures])
         return whole
 
     # ------------------------------------------------------------------------------------------ inside
+
+    def _of_all(self, errors: Sequence[AntiphonError], reasons: str) -> EngineError:
+        """One error for those of all engines; of their kind where that matters to who asked."""
+        message = f"every {self.stage} engine of the chain failed: {reasons}"
+        full = [error.retry_after_s for error in errors if isinstance(error, EngineOverloaded)]
+        if len(full) == len(errors):
+            pauses_s = [pause_s for pause_s in full if pause_s is not None]
+            least_s = min(pauses_s) if len(pauses_s) == len(full) else None
+            return EngineOverloaded(message, stage=self.stage, retry_after_s=least_s)
+        kind = (
+            EngineRequestInvalid if all(isinstance(error, EngineRequestInvalid) for error in errors) else EngineFailed
+        )
+        retryable = any(isinstance(error, EngineError) and error.retryable for error in errors)
+        return kind(message, stage=self.stage, retryable=retryable)
 
     def _put_out(self, link: Health[EngineT], error: AntiphonError) -> None:
         pause_s = error.retry_after_s if isinstance(error, EngineOverloaded) else None

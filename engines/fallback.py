@@ -82,6 +82,8 @@ class FallbackSTT(_AudioChain[STT]):
 
     async def transcribe(self, audio: AudioFrame, options: STTOptions = _STT_OPTIONS) -> Transcript:
         failures: list[tuple[Health[STT], AntiphonError]] = []
+        # Whoever asks waits for the audio's length besides: shared, so that the last engine is still asked in time.
+        share_s = audio.duration_s / len(self._links)
         with self._attempts() as links:
             for link in links:
                 self.goes_on(failures, link)
@@ -90,7 +92,7 @@ class FallbackSTT(_AudioChain[STT]):
                     given = audio
                     if wanted_hz != audio.rate_hz:
                         given = AudioFrame(resample(audio.samples, audio.rate_hz, wanted_hz), wanted_hz, audio.start_s)
-                    async with self.deadline(link):
+                    async with self.deadline(link, share_s):
                         transcript = await link.engine.transcribe(given, options)
                 except StaleRequest:
                     raise

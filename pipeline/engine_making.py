@@ -48,8 +48,8 @@ def make_engine(
     """The engine of a stage, or the chain of them, not yet entered.
 
     :param deadline_s: how long whoever asks the stage waits. The engines of a chain whose blocks name no deadline share
-        it, so that the last of them is still asked in time. An engine that stands alone gets a circuit breaker.
-        None: no limit, and no breaker.
+        it, so that the last of them is still asked in time (for `stt` it counts besides the audio's length, which they
+        share too). An engine that stands alone gets a circuit breaker. None: no limit, and no breaker.
     :param recovery_s: how long an engine that failed is left alone.
     """
     if len(blocks) == 1:

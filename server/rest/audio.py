@@ -25,6 +25,7 @@ from antiphon.server.names import UnknownName, resolve
 from antiphon.server.rest.decoding import read_recording
 from antiphon.server.rest.encoding import MEDIA_TYPES, AudioFormat, SpeechEncoder
 from antiphon.server.rest.errors import ApiError, as_api_error
+from antiphon.server.rest.pace import in_time, paced
 from antiphon.server.rest.sse import event
 from antiphon.server.service import Service
 
@@ -71,8 +72,9 @@ async def transcriptions(
     recording = await _recording(file, stt.rate_hz)
     # What is said live goes first.
     current_ticket.set(Ticket("rest", priority=Priority.RERUN))
-    transcript = await stt.transcribe(recording, options)
     seconds = recording.duration_s
+    limit_s = service.config.session.stt_deadline_s + seconds
+    transcript = await in_time("stt", limit_s, stt.transcribe(recording, options))
     if stream:
         return StreamingResponse(_transcript_events(transcript), media_type="text/event-stream")
     match response_format:
@@ -193,7 +195,8 @@ async def speech(service: Ready, asked: SpeechRequest) -> Response:
     )
     options = TTSOptions(voice=voice, speed=None if asked.speed == 1.0 else asked.speed)
     current_ticket.set(Ticket("rest", priority=Priority.RERUN))
-    source: Any = tts.synthesize(speakable(asked.input), options)
+    deadline_s = service.config.session.tts_deadline_s
+    source = paced("tts", tts.synthesize(speakable(asked.input), options), first_s=deadline_s, gap_s=deadline_s)
     first = await anext(source, None)  # an error before any sound has a status of its own
     if first is None:
         raise ApiError(400, "nothing_to_say", "the input has nothing that can be spoken", param="input")

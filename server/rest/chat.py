@@ -19,6 +19,7 @@ from antiphon.pipeline.conversation import new_id
 from antiphon.server.rest.audio import Ready
 from antiphon.server.rest.chat_schema import ChatRequest
 from antiphon.server.rest.errors import ApiError, as_api_error, error_body
+from antiphon.server.rest.pace import paced
 from antiphon.server.rest.sse import DONE, event
 
 router = APIRouter(prefix="/v1", tags=["chat"])
@@ -91,7 +92,9 @@ async def chat_completions(service: Ready, asked: ChatRequest) -> Response:
         raise ApiError(400, "not_supported", "this configuration has no language model")
     messages, tools, options = asked.as_messages(), asked.as_tools(), asked.as_options()
     current_ticket.set(Ticket("rest", priority=Priority.RERUN))  # what is said live goes first
-    items: Any = llm.stream(messages, tools, options, "rest")
+    session = service.config.session
+    stream = llm.stream(messages, tools, options, "rest")
+    items = paced("llm", stream, first_s=session.answer_deadline_s, gap_s=session.answer_gap_s)
     answer = _Answer(asked.model)
     if not asked.stream:
         async with aclosing(items):

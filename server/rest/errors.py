@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from antiphon.engines.errors import (
     AntiphonError,
+    EngineOutOfOrder,
     EngineOverloaded,
     EngineRequestInvalid,
     EngineTimeout,
@@ -22,16 +24,24 @@ from antiphon.server.service import Refused
 
 logger = logging.getLogger(__name__)
 
+_MOMENT_S = 2.0
+
 
 class ApiError(Exception):
-    """A request that cannot be answered."""
+    """A request that cannot be answered.
 
-    def __init__(self, status: int, code: str, message: str, *, param: str | None = None) -> None:
+    :param retry_after_s: of those with status 503, when another try may be worth it; None: in a moment.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
+        self.retry_after_s = _MOMENT_S if retry_after_s is None else retry_after_s
 
 
 def error_response(
@@ -57,7 +67,10 @@ def as_api_error(error: AntiphonError) -> ApiError:
         case EngineRequestInvalid():
             return ApiError(400, "invalid_request", error.message)
         case EngineOverloaded():
-            return ApiError(503, "overloaded", "the server has too much to do; try again in a moment")
+            message = "the server has too much to do; try again in a moment"
+            return ApiError(503, "overloaded", message, retry_after_s=error.retry_after_s)
+        case EngineOutOfOrder():
+            return ApiError(503, "out_of_order", error.message, retry_after_s=error.retry_after_s)
         case EngineTimeout():
             return ApiError(504, "timeout", error.message)
     return ApiError(500, "engine_failed", error.message)
@@ -68,7 +81,7 @@ def install(app: FastAPI) -> None:
 
     async def api_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        headers = {"Retry-After": "2"} if error.status == 503 else None
+        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))} if error.status == 503 else None
         return error_response(error.status, error.code, error.message, param=error.param, headers=headers)
 
     async def ours(request: Request, error: Exception) -> Response:

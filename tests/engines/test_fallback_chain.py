@@ -107,9 +107,9 @@ def test_past_its_deadline_an_engine_is_cancelled_and_the_next_one_asked() -> No
         slow, second = ScriptedSTT([Heard("late", 5)]), ScriptedSTT([Heard("hello")])
         async with FallbackSTT([("slow", slow, 1.5), ("b", second, None)], on_event=events) as stt:
             assert await heard(stt) == "hello"
-            assert asyncio.get_running_loop().time() == 1.5
+            assert asyncio.get_running_loop().time() == 2.0, "its deadline, and half of the audio's second"
         assert slow.calls[0].outcome == "cancelled"
-        assert isinstance(events.events[0].error, EngineTimeout) and "1.5 s" in str(events.events[0].error)
+        assert isinstance(events.events[0].error, EngineTimeout) and " 2 s" in str(events.events[0].error)
 
     run_virtual(main())
 
@@ -166,6 +166,40 @@ def test_a_refused_request_goes_on_but_does_not_put_the_engine_out_of_order() ->
         first = ScriptedSTT([EngineRequestInvalid("not my language"), Heard("a")])
         async with FallbackSTT([("a", first, None), ("b", ScriptedSTT([Heard("b")]), None)]) as stt:
             assert [await heard(stt), await heard(stt)] == ["b", "a"]
+
+    run_virtual(main())
+
+
+def test_long_audio_may_take_longer() -> None:
+    async def main() -> None:
+        audio = AudioFrame(np.zeros(20 * 16000, np.float32), 16000)
+        first, second = ScriptedSTT([Heard("a", 14), Heard("late", 1e6)]), ScriptedSTT([Heard("b")])
+        async with FallbackSTT([("a", first, 4.5), ("b", second, 4.5)]) as stt:
+            assert await heard(stt, audio) == "a"
+            began_s = asyncio.get_running_loop().time()
+            assert await heard(stt, audio) == "b"
+            assert asyncio.get_running_loop().time() - began_s == 14.5, "in time, if both share 10 s and the audio's 20"
+
+    run_virtual(main())
+
+
+def test_a_full_queue_of_ours_goes_on_but_does_not_put_the_engine_out_of_order() -> None:
+    async def main() -> None:
+        first = ScriptedSTT([EngineOverloaded("16 wait already"), Heard("a")])
+        async with FallbackSTT([("a", first, None), ("b", ScriptedSTT([Heard("b")]), None)]) as stt:
+            assert [await heard(stt), await heard(stt)] == ["b", "a"]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("pauses_s", "least_s"), [((None, None), None), ((4, None), None), ((4, 3), 3)])
+def test_when_none_has_room_the_whole_chain_has_none(pauses_s: Any, least_s: float | None) -> None:
+    async def main() -> None:
+        full = [ScriptedSTT([EngineOverloaded("full", retry_after_s=pause_s)]) for pause_s in pauses_s]
+        async with FallbackSTT([("a", full[0], None), ("b", full[1], None)]) as stt:
+            with pytest.raises(EngineOverloaded, match=r"every stt engine .*a: full; b: full") as caught:
+                await heard(stt)
+            assert caught.value.retryable and caught.value.retry_after_s == least_s
 
     run_virtual(main())
 

@@ -20,7 +20,7 @@ import pytest
 import soundfile
 from served import config, serving
 
-from antiphon.engines.errors import EngineFailed, EngineOverloaded, EngineRequestInvalid
+from antiphon.engines.errors import EngineFailed, EngineOutOfOrder, EngineOverloaded, EngineRequestInvalid
 from antiphon.engines.protocols import Word
 from antiphon.engines.testing import Heard, ScriptedTTS
 from antiphon.pipeline.config import load_config
@@ -275,8 +275,8 @@ def test_wrong_paths_methods_and_bodies_have_the_same_form() -> None:
             await client.get("/v1/audio/speech"),
             await client.post("/v1/audio/speech", content=b"{", headers={"Content-Type": "application/json"}),
             await client.post("/v1/audio/speech", json=[]),
-            await client.post("/v1/audio/transcriptions", data={"model": "m"}),
-            await client.post("/v1/audio/translations", data={"model": "m"}),
+            await client.post("/v1/audio/transcriptions", data={"model": "whisper-1"}),
+            await client.post("/v1/audio/translations", data={"model": "whisper-1"}),
             await client.post(
                 "/v1/audio/transcriptions", data={"model": "m"}, files={"file": ("a.wav", bytes(2_000_000))}
             ),
@@ -377,3 +377,39 @@ def test_the_calls_of_the_page(tmp_path: Path) -> None:
     assert json.loads(chat)["choices"][0]["message"]["content"] == "It is noon."
     assert json.loads(models)["object"] == "list"
     assert json.loads(ready)["status"] == "ready"
+
+
+def test_engines_that_hang_are_not_waited_for() -> None:
+    async def use(client: openai.AsyncOpenAI) -> list[Any]:
+        told: list[Any] = []
+        for ask in (
+            client.audio.transcriptions.create(model="whisper-1", file=("a.wav", wav(0.1))),
+            client.audio.speech.create(model="tts-1", voice="alloy", input="One two."),
+        ):
+            with pytest.raises(openai.InternalServerError) as caught:
+                await ask
+            told.append((caught.value.status_code, caught.value.code))
+        return told
+
+    limits = {"on_error": "", "stt_deadline_s": 0.2, "tts_deadline_s": 0.2}
+    given = config(stt=[Heard("late", 1e6)], tts=ScriptedTTS(first_delay_s=1e6), session=limits)
+    assert with_client(use, given) == [(504, "timeout")] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "after"),
+    [
+        (EngineOutOfOrder("not now", retry_after_s=6.3), "out_of_order", "7"),
+        (EngineOutOfOrder("now", retry_after_s=0.0), "out_of_order", "1"),
+        (EngineOverloaded("full"), "overloaded", "2"),
+        (EngineOverloaded("full", retry_after_s=20.0), "overloaded", "20"),
+    ],
+)
+def test_an_engine_that_is_not_asked_now_says_when(error: Exception, code: str, after: str) -> None:
+    async def use(client: httpx2.AsyncClient) -> Any:
+        return await client.post(
+            "/v1/audio/transcriptions", files={"file": ("a.wav", wav())}, data={"model": "whisper-1"}
+        )
+
+    answer = with_http(use, config(stt=[error], llm=(), repeat=False))
+    assert (answer.status_code, answer.json()["error"]["code"], answer.headers["retry-after"]) == (503, code, after)

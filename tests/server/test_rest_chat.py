@@ -187,3 +187,26 @@ def test_a_fault_of_ours_has_the_same_form_and_no_details() -> None:
 
     error = with_client(use, config(llm=answer))
     assert error.code == "internal_error" and "secret" not in str(error)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_that_hangs_before_or_after_its_first_word_is_not_waited_for(stream: bool) -> None:
+    async def use(client: openai.AsyncOpenAI) -> list[Any]:
+        told: list[Any] = []
+        for _ in range(2):
+            try:
+                answer: Any = await client.chat.completions.create(model="m", messages=ASK, stream=stream)
+                assert stream, answer
+                async for chunk in answer:
+                    told.append(chunk.choices[0].delta.content)
+            except openai.InternalServerError as error:
+                told.append((error.status_code, error.code))
+            except openai.APIError as error:
+                told.append(error.code)
+        return told
+
+    hangs = [Reply(("It ",), first_delay_s=1e6), Reply(("It ", "is "), delta_delay_s=1e6)]
+    limits = {"on_error": "", "answer_deadline_s": 0.2, "answer_gap_s": 0.1}
+    late = (504, "timeout")
+    expected = [late, "", "It ", "timeout"] if stream else [late, late]
+    assert with_client(use, config(llm=hangs, stt=(), repeat=False, session=limits)) == expected
