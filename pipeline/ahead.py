@@ -104,6 +104,10 @@ class Ahead:
         """Whether a transcription of the open turn is under way."""
         return self._listener.busy
 
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """At work on a transcription of the open turn."""
+        return [] if self._listener.task is None else [self._listener.task]
+
     def covering(self, turn: int, at_s: float) -> Hearing | None:
         """A transcription, done or under way, that heard all of this turn up to then; None if there is none."""
         return self._listener.covering(turn, at_s)

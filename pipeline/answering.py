@@ -14,7 +14,7 @@ from antiphon.engines.host import Priority, Ticket, current_ticket
 from antiphon.engines.protocols import TTS, Transcript, TTSOptions
 from antiphon.pipeline.consulting import Consulting
 from antiphon.pipeline.conversation import Conversation
-from antiphon.pipeline.errors import StageError
+from antiphon.pipeline.errors import StageError, had_no_time
 from antiphon.pipeline.events import (
     Dropped,
     ErrorEvent,
@@ -128,7 +128,7 @@ class Answering:
             except Exception as raised:
                 error = _as_stage_error(raised)
                 self._owner.heard_nothing(run)
-                run.refused = _had_no_time(error) and not run.committed.is_set()
+                run.refused = had_no_time(error.__cause__) and not run.committed.is_set()
                 await run.committed.wait()
                 if not run.interrupted:
                     await run.floor.wait()
@@ -272,12 +272,12 @@ class Answering:
         guard = self._consulting.guard(run, emit, heard.language)
         reply = self._reply(run, emit, heard.language)
         self._speaking = reply
-        guessed = not run.committed.is_set() and not self._guarding.policy.transcript
+        guessed = not run.committed.is_set()
         try:
             try:
                 await reply.speak(self._consulting.answer(run, heard, guard, emit))
             except StageError as error:
-                if not guessed or reply.text or not _had_no_time(error):
+                if not guessed or reply.text or reply.did or run.calls or not had_no_time(error.__cause__):
                     raise
                 # There was no time for a guess; for the turn itself there may be.
                 self._speaking = reply = self._reply(run, emit, heard.language)
@@ -450,12 +450,6 @@ def _as_stage_error(error: Exception) -> StageError:
         return error
     logger.error("a turn failed unexpectedly", extra={"code": type(error).__name__}, exc_info=error)
     return StageError(getattr(error, "stage", "") or "session", error)
-
-
-def _had_no_time(error: StageError) -> bool:
-    """Whether an engine refused for want of room, and did not ask to be left alone for a while."""
-    cause = error.__cause__
-    return isinstance(cause, EngineOverloaded) and cause.retry_after_s is None
 
 
 async def _awaited(hint: Any) -> None:

@@ -8,19 +8,20 @@ after that makes it void.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from antiphon.engines.host import Priority
 from antiphon.pipeline import turns
 from antiphon.pipeline.ahead import Ahead
-from antiphon.pipeline.events import Committed, Dropped, Speculated, ToolCallEvent, ToolResultEvent
+from antiphon.pipeline.events import Committed, Dropped, Speculated, ToolCallEvent, ToolResultEvent, UsageEvent
 from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.line import Line
 from antiphon.pipeline.run import Run
-from antiphon.pipeline.speculation import same_words
+from antiphon.pipeline.speculation import Ledger, same_words
 from antiphon.pipeline.telling import Teller
 from antiphon.pipeline.transports.base import Transport
+from antiphon.pipeline.usage import usage_of
 
 _KEEP_S = 0.4
 """So much new sound may be a cough; after more of it, an answer that was begun before is taken for void."""
@@ -89,15 +90,17 @@ class Attempts:
 
     def discard(self, turn: int, reason: str) -> None:
         """The open turn is thrown away."""
+        begun = [run.task for run in (self._parked, self._speculation) if run is not None and run.task is not None]
         self._drop_parked()
         if not self._drop(reason):
             self._teller.tell(Dropped, turn=turn, revision=self._intake.machine.revision, reason=reason)
+        self._line.spawn(self._tell_usage(turn, self._intake.machine.revision, self._ahead.ledger, begun))
 
     def commit(self, action: turns.CommitTurn) -> None:
         """The turn is over: what was begun for it counts, or is begun now."""
         run, self._speculation = self._speculation, None
         still_speaking = action.reason == "max_turn" and self._intake.gate.speaking
-        if run is None or still_speaking or run.refused:
+        if run is None or still_speaking or _was_refused(run):
             self._speculation = run
             self._drop("resumed" if still_speaking else "refused")
             run = self._start(action.turn, action.revision, None if still_speaking else self._ended_s())
@@ -148,6 +151,13 @@ class Attempts:
 
     # ------------------------------------------------------------------------ inside
 
+    async def _tell_usage(self, turn: int, revision: int, ledger: Ledger, begun: Sequence[asyncio.Task[None]]) -> None:
+        """What engines used for a turn that was thrown away, once they are done with it."""
+        if working := [*begun, *self._ahead.tasks()]:
+            await asyncio.wait(working)
+        if usage := usage_of((), [*ledger.hearings, *ledger.wasted]):
+            self._teller.tell(UsageEvent, turn=turn, revision=revision, usage=usage)
+
     def _start(self, turn: int, revision: int, speech_end_s: float | None) -> Run:
         """
         :param speech_end_s: the last speech sample on the stream clock; None: the user has not stopped.
@@ -173,6 +183,8 @@ class Attempts:
     def _release(self, run: Run) -> None:
         """Open the gate: the turn is committed."""
         run.committed.set()
+        if run.hearing is not None:
+            run.hearing.due = True
         run.ledger.used = run.hearing.meter if run.hearing is not None else None
         for event in run.outbox:
             self._teller.send(event)
@@ -198,6 +210,10 @@ class Attempts:
         run.task.cancel()
         _waste(run)
         self._teller.tell(Dropped, turn=run.turn, revision=run.revision, reason=reason)
+
+
+def _was_refused(run: Run) -> bool:
+    return run.refused or (run.text is None and run.hearing is not None and run.hearing.was_refused)
 
 
 def _waste(run: Run) -> None:

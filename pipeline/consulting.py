@@ -105,7 +105,9 @@ class Consulting:
     ) -> AsyncIterator[str | WorkflowEvent]:
         """What the workflow answers to what the policy lets it hear, as far as the policy lets it be said."""
         said = heard.text
-        if self._guarding.policy.transcript:
+        if self._guarding.policy.transcript and run.told:
+            said = run.said or ""  # judged and allowed: asked for the second time
+        elif self._guarding.policy.transcript:
             judging = asyncio.create_task(self.judge_words(run, heard, guard))
             async for sign in _signs_of_life(judging):
                 yield sign

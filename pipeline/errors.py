@@ -15,7 +15,7 @@ AntiphonError
 
 from __future__ import annotations
 
-from antiphon.engines.errors import AntiphonError
+from antiphon.engines.errors import AntiphonError, EngineOutOfOrder, EngineOverloaded
 
 
 class ConfigError(AntiphonError):
@@ -76,3 +76,11 @@ class StageError(AntiphonError):
 
 class TooManyErrors(AntiphonError):
     """Why a session ends whose turns fail one after the other (`session.max_errors`)."""
+
+
+def had_no_time(error: BaseException | None) -> bool:
+    """Whether an engine did not take a guess that it may take soon, once it is sure: it had no room, or was not asked.
+
+    Not where a vendor asked for a pause.
+    """
+    return isinstance(error, EngineOutOfOrder) or (isinstance(error, EngineOverloaded) and error.retry_after_s is None)

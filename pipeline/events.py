@@ -253,7 +253,8 @@ class TurnEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageEvent(Event):
-    """What engines used for something that belongs to no turn: a greeting, a summary of the history."""
+    """What engines used for something that belongs to no turn (a greeting, a summary of the history), or for a turn
+    that was thrown away."""
 
     type: ClassVar[str] = "usage"
     usage: tuple[EngineUsage, ...]

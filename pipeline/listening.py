@@ -17,7 +17,7 @@ from antiphon.engines.audio import AudioFrame, resample
 from antiphon.engines.errors import EngineTimeout
 from antiphon.engines.host import Meter, Priority, Ticket, current_ticket
 from antiphon.engines.protocols import STT, STTOptions, Transcript
-from antiphon.pipeline.errors import StageError
+from antiphon.pipeline.errors import StageError, had_no_time
 from antiphon.pipeline.patience import within
 from antiphon.pipeline.text.encodable import encodable
 
@@ -42,6 +42,16 @@ class Hearing:
     draft: bool = False
     """Asked for in mid-speech: a quick look."""
     meter: Meter = field(default_factory=Meter)
+    due: bool = False
+    """The turn is committed: an answer waits for this."""
+
+    @property
+    def was_refused(self) -> bool:
+        """The engine had no time for it; for the turn itself it may have."""
+        if not self.result.done() or self.result.cancelled():
+            return False
+        error = self.result.exception()
+        return isinstance(error, StageError) and had_no_time(error.__cause__)
 
 
 async def transcribe(stt: STT, audio: AudioFrame, options: STTOptions, timeout_s: float, ticket: Ticket) -> Transcript:
@@ -96,13 +106,14 @@ class Listener:
         self._timeout_s = timeout_s
         self._spawn = spawn
         self._on_heard = on_heard
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """At work on the last transcription."""
         self.last: Hearing | None = None
         """The last one begun; it may not be done yet, and may fail."""
 
     @property
     def busy(self) -> bool:
-        return self._task is not None and not self._task.done()
+        return self.task is not None and not self.task.done()
 
     def listen(self, audio: AudioFrame, *, turn: int, revision: int, until_s: float, priority: Priority) -> Hearing:
         """Begin a transcription. It goes on whatever becomes of the turn: batch engines cannot be stopped anyway."""
@@ -110,7 +121,7 @@ class Listener:
         hearing = Hearing(turn, until_s, asyncio.get_running_loop().create_future(), draft)
         ticket = Ticket(self._session, turn, revision, priority, meter=hearing.meter)
         self.last = hearing
-        self._task = self._spawn(self._hear(hearing, audio, ticket))
+        self.task = self._spawn(self._hear(hearing, audio, ticket))
         return hearing
 
     def covering(self, turn: int, at_s: float) -> Hearing | None:
@@ -126,7 +137,14 @@ class Listener:
     async def _hear(self, hearing: Hearing, audio: AudioFrame, ticket: Ticket) -> None:
         options = dataclasses.replace(self._options, draft=hearing.draft)
         try:
-            heard = await transcribe(self._stt, audio, options, self._timeout_s, ticket)
+            try:
+                heard = await transcribe(self._stt, audio, options, self._timeout_s, ticket)
+            except StageError as error:
+                if not hearing.due or ticket.priority is Priority.COMMITTED or not had_no_time(error.__cause__):
+                    raise
+                # It was asked for as a guess, and has become the turn itself meanwhile.
+                ticket = dataclasses.replace(ticket, priority=Priority.COMMITTED)
+                heard = await transcribe(self._stt, audio, self._options, self._timeout_s, ticket)
         except StageError as error:
             hearing.result.set_exception(error)
             hearing.result.exception()  # looked at: a failure that no answer waits for is no news

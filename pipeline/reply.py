@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
-from antiphon.engines.errors import EngineFailed, EngineTimeout
+from antiphon.engines.errors import AntiphonError, EngineFailed, EngineTimeout
 from antiphon.engines.protocols import TTS, SpeechChunk, ToolCall, TTSOptions, Usage
-from antiphon.pipeline.errors import StageError, WorkflowError
+from antiphon.pipeline.errors import StageError, WorkflowError, had_no_time
 from antiphon.pipeline.events import AudioStarted, Spoken, TextDeltaEvent, ToolCallEvent, ToolResultEvent
 from antiphon.pipeline.heard import HeardText
 from antiphon.pipeline.patience import GRACE_S, end_tasks
@@ -340,24 +340,33 @@ class Reply:
                 if piece.said is not None:
                     await out.put(piece.said)
                 continue
-            self.before_call(foremost=self.times.first_audio_s is None)
             await self._synthesize_piece(self.tts, piece, words, out)
             if piece.said is not None:
                 await out.put(piece.said)
 
     async def _synthesize_piece(self, tts: TTS, piece: _Piece, words: str, out: asyncio.Queue[Any]) -> None:
+        guess, began = not self.committed.is_set(), False
+        self.before_call(foremost=self.times.first_audio_s is None)
         check = ChunkCheck(words)
         stream = tts.synthesize(words, self.voice)
         try:
             while (chunk := await self._next_chunk(stream, out)) is not None:
+                began = True
                 chunk = check(chunk)
                 if self.times.first_audio_s is None and not piece.filler:
                     self.times.first_audio_s = asyncio.get_running_loop().time()
                 await out.put(chunk)
+        except AntiphonError as error:
+            if began or not guess or not had_no_time(error):
+                raise
+        else:
+            return
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()
+        await self.committed.wait()  # there was no time for a guess; for the turn itself there may be
+        await self._synthesize_piece(tts, piece, words, out)
 
     async def _next_chunk(self, stream: AsyncIterator[Any], out: asyncio.Queue[Any]) -> Any:
         """The voice's next chunk; None at its end.
