@@ -18,7 +18,7 @@ import numpy as np
 import openai
 import pytest
 import soundfile
-from served import config, serving
+from served import config, serving, with_client
 
 from antiphon.engines.errors import EngineFailed, EngineOutOfOrder, EngineOverloaded, EngineRequestInvalid
 from antiphon.engines.protocols import Word
@@ -35,17 +35,6 @@ def wav(seconds: float = 1.0, rate_hz: int = 16000, kind: str = "WAV", subtype: 
     tone = 0.2 * np.sin(np.arange(round(seconds * rate_hz)) / 9)
     soundfile.write(out, tone.astype(np.float32), rate_hz, format=kind, subtype=subtype)
     return out.getvalue()
-
-
-def with_client(use: Callable[[openai.AsyncOpenAI], Awaitable[Any]], given: Any = None) -> Any:
-    """What OpenAI's client gets from a server."""
-
-    async def main() -> Any:
-        async with serving(given or config()) as (address, _):
-            async with openai.AsyncOpenAI(base_url=f"http://{address}/v1", api_key="any", max_retries=0) as client:
-                return await use(client)
-
-    return asyncio.run(main())
 
 
 def with_http(use: Callable[[httpx2.AsyncClient], Awaitable[Any]], given: Any = None) -> Any:

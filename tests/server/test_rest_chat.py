@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import openai
 import pytest
-from served import config, serving
+from served import config, with_client
 
 from antiphon.engines.errors import EngineFailed
 from antiphon.engines.protocols import ToolCall, Usage
@@ -22,15 +20,6 @@ CLOCK: Any = {
     "type": "function",
     "function": {"name": "clock", "description": "The time.", "parameters": {"type": "object"}},
 }
-
-
-def with_client(use: Callable[[openai.AsyncOpenAI], Awaitable[Any]], given: Any = None) -> Any:
-    async def main() -> Any:
-        async with serving(given or config()) as (address, _):
-            async with openai.AsyncOpenAI(base_url=f"http://{address}/v1", api_key="any", max_retries=0) as client:
-                return await use(client)
-
-    return asyncio.run(main())
 
 
 def test_an_answer_at_once_and_as_it_is_written() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import openai
 from loud_vad import LoudVad
 from scripted_config import GivenOptions, Script
 
@@ -44,3 +45,14 @@ async def serving(given: Config, service: Service | None = None) -> AsyncIterato
             signal.raise_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
             await task
+
+
+def with_client(use: Callable[[openai.AsyncOpenAI], Awaitable[Any]], given: Config | None = None) -> Any:
+    """What OpenAI's client gets from a server."""
+
+    async def main() -> Any:
+        async with serving(given or config()) as (address, _):
+            async with openai.AsyncOpenAI(base_url=f"http://{address}/v1", api_key="any", max_retries=0) as client:
+                return await use(client)
+
+    return asyncio.run(main())
