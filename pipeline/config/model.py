@@ -46,7 +46,8 @@ class BlockKeys(Section):
     deadline_s: float | None = option(
         None,
         "How long one request may take before the next block of a fallback chain gets it; null: as long as the session "
-        "allows. For `llm` and `tts` it is the time to the first piece of the answer.",
+        "allows. For `stt` an equal share of the audio's length is added; for `llm` and `tts` it is the time to the "
+        "first piece of the answer, and between two pieces.",
         unit="s",
         gt=0,
     )
