@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("adapters", "benchmarks", "configs", "engines", "pipeline", "server")
 ENGINE_PACKAGES = (
     "faster_whisper", "ctranslate2", "llama_cpp", "onnx", "onnxruntime", "piper", "webrtcvad", "openai", "agents",
-    "sounddevice", "starlette", "fastapi", "uvicorn", "websockets", "jiwer", "whisper_normalizer", "json_repair", "jinja2",
+    "sounddevice", "starlette", "fastapi", "uvicorn", "websockets", "jiwer", "whisper_normalizer", "json_repair",
+    "jinja2",
 )  # fmt: skip
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
