@@ -118,4 +118,4 @@ def test_live_sessions_on_real_engines(tmp_path: Path) -> None:
         write_turns("real_engines", tally, gauge, watch.seconds, PEOPLE)
     else:
         first, last = gauge.samples[1], gauge.samples[-1]
-        assert (last.tasks, last.threads) == (first.tasks, first.threads)
+        assert last.tasks <= first.tasks and last.threads <= first.threads
