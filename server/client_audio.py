@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from antiphon.engines.audio import AudioFrame, Samples
+from antiphon.engines.audio import AudioFrame, Samples, to_mono_float32
 from antiphon.pipeline.transports.base import Playhead, TransportCapabilities
 
 FULL_SCALE = 32768
@@ -31,7 +31,10 @@ MAX_UNHEARD_S = 60.0
 
 
 def pcm16(samples: Samples) -> bytes:
-    """float32 in [-1, 1] as little-endian PCM16; what is out of range is clipped."""
+    """float32 in [-1, 1] as little-endian PCM16; what is out of range is clipped.
+
+    The exact inverse of :func:`from_pcm16`; :func:`~antiphon.engines.audio.to_pcm16`, for files, is symmetric instead.
+    """
     scaled = np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
     return scaled.astype("<i2").tobytes()
 
@@ -41,8 +44,7 @@ def from_pcm16(data: bytes) -> Samples:
 
     :raises ValueError: an odd number of bytes.
     """
-    samples: Samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
-    return samples / np.float32(FULL_SCALE)
+    return to_mono_float32(np.frombuffer(data, dtype="<i2").astype(np.int16))
 
 
 class ClientSink(Protocol):

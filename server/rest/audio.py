@@ -10,7 +10,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
+from fastapi import APIRouter, File, Form, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -22,28 +22,16 @@ from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.subtitles import cues, to_srt, to_vtt
 from antiphon.pipeline.text import make_speakable
 from antiphon.server.names import UnknownName, resolve
+from antiphon.server.rest.access import Ready
 from antiphon.server.rest.decoding import read_recording
 from antiphon.server.rest.encoding import MEDIA_TYPES, AudioFormat, SpeechEncoder
 from antiphon.server.rest.errors import ApiError, as_api_error
 from antiphon.server.rest.pace import in_time, paced
 from antiphon.server.rest.sse import event
-from antiphon.server.service import Service
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
 
 _COPY_BYTES = 1 << 20
-
-
-def service_of(request: Request) -> Service:
-    """
-    :raises Refused: it is not ready.
-    """
-    service: Service = request.app.state.service
-    service.must_be_ready()
-    return service
-
-
-Ready = Annotated[Service, Depends(service_of)]
 
 
 # ------------------------------------------------------------------------------------------ to text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -16,7 +15,7 @@ from antiphon.engines.errors import AntiphonError
 from antiphon.engines.host import Priority, Ticket, current_ticket
 from antiphon.engines.protocols import Finish, TextDelta, ToolCall, Usage
 from antiphon.pipeline.conversation import new_id
-from antiphon.server.rest.audio import Ready
+from antiphon.server.rest.access import Ready
 from antiphon.server.rest.chat_schema import ChatRequest
 from antiphon.server.rest.errors import ApiError, as_api_error, error_body
 from antiphon.server.rest.pace import paced
@@ -117,7 +116,7 @@ async def _events(answer: _Answer, first: Any, rest: Any, *, with_usage: bool) -
                     yield event(answer.chunk(delta))
     except AntiphonError as error:
         told = as_api_error(error)
-        yield f"data: {json.dumps(error_body(told.status, told.code, told.message))}\n\n"
+        yield event(error_body(told.status, told.code, told.message))
         return
     yield event(answer.chunk({}, finish=answer.finish))
     if with_usage:

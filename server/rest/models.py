@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path
 
+from antiphon.server.rest.access import AnyService
 from antiphon.server.rest.errors import ApiError
-from antiphon.server.service import Service
 
 router = APIRouter(prefix="/v1", tags=["models"])
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-AnyService = Annotated[Service, Depends(_service)]
 
 
 def _model(name: str) -> dict[str, Any]:
