@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config
+from antiphon.pipeline.events import EventSink
+from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines
+from antiphon.pipeline.transports.base import Transport
+from antiphon.server.access.principal import Principal
 from antiphon.server.names import resolve
 
 
@@ -109,6 +113,23 @@ class Service:
         self.must_be_ready()
         if self.sessions >= self.settings.max_sessions:
             raise Refused("full", f"{self.sessions} conversations are under way, no more are allowed", retry_after_s=10)
+
+    def session(
+        self,
+        transport: Transport,
+        *,
+        protocol: str,
+        principal: Principal,
+        sinks: Sequence[EventSink] = (),
+        **arguments: Any,
+    ) -> Session:
+        """A session for a client. The one way to make it: whoever watches the server watches here.
+
+        :param protocol: through which front it came: "stream", "realtime", ...
+        :param principal: whose it is.
+        :param arguments: as for :meth:`Assembly.session <antiphon.pipeline.build.Assembly.session>`.
+        """
+        return self.assembly.session(transport, sinks=sinks, **arguments)
 
     @asynccontextmanager
     async def conversation(self, one: Conversing) -> AsyncIterator[None]:

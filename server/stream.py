@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ from antiphon.pipeline.session import Session
 from antiphon.pipeline.workflow import ChatWorkflow
 from antiphon.server.client_audio import ClientTransport, from_pcm16, pcm16
 from antiphon.server.outbox import Message, Outbox
+from antiphon.server.peer import Peer
 
 MIN_RATE_HZ, MAX_RATE_HZ = 8000, 48000
 
@@ -71,23 +71,15 @@ MESSAGES: TypeAdapter[Settings | Played | End | Commit | Cancel] = TypeAdapter(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The other end of a connection."""
-
-    receive: Callable[[], Awaitable[Message | None]]
-    """The next message; None: the client has gone."""
-    send: Callable[[Message], Awaitable[None]]
-
-
 class StreamConnection:
     """One client and its session. Await :meth:`run` once."""
 
-    def __init__(self, assembly: Assembly, peer: Peer, *, rate_hz: int) -> None:
+    def __init__(self, new_session: Callable[..., Session], peer: Peer, *, rate_hz: int) -> None:
         """
+        :param new_session: makes the session: :meth:`Service.session <antiphon.server.service.Service.session>`.
         :param rate_hz: of the audio both ways, :data:`MIN_RATE_HZ` to :data:`MAX_RATE_HZ`.
         """
-        self._assembly = assembly
+        self._new_session = new_session
         self._peer = peer
         self._rate_hz = rate_hz
         self._outbox = Outbox(peer.send)
@@ -110,7 +102,7 @@ class StreamConnection:
             first = None
         elif first is None:
             return
-        self._session = session = self._assembly.session(self._transport, sinks=[self._tell], adjust=self._adjust)
+        self._session = session = self._new_session(self._transport, sinks=[self._tell], adjust=self._adjust)
         sending = asyncio.create_task(self._outbox.run(), name=f"send-{session.id}")
         talking = asyncio.create_task(session.run(), name=f"session-{session.id}")
         reading = asyncio.create_task(self._read(first), name=f"read-{session.id}")

@@ -19,6 +19,7 @@ from antiphon.engines.errors import (
     EngineTimeout,
 )
 from antiphon.pipeline.errors import AudioInputError
+from antiphon.server.access.principal import Denied
 from antiphon.server.names import UnknownName
 from antiphon.server.service import Refused
 
@@ -59,6 +60,11 @@ def refusal(why: Refused) -> Response:
     return error_response(503, why.code, why.message, headers={"Retry-After": str(why.retry_after_s)})
 
 
+def denial(why: Denied) -> Response:
+    headers = {"WWW-Authenticate": "Bearer"} if why.status == 401 else None
+    return error_response(why.status, why.code, why.message, headers=headers)
+
+
 def as_api_error(error: AntiphonError) -> ApiError:
     """What an engine or an input said, with a status. Hints are for whoever runs the server, and stay here."""
     match error:
@@ -95,6 +101,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, Refused)
         return refusal(error)
 
+    async def denied(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Denied)
+        return denial(error)
+
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first: Any = error.errors()[0]
@@ -119,5 +129,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UnknownName, unknown)
     app.add_exception_handler(AntiphonError, ours)
     app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(Denied, denied)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

@@ -18,7 +18,8 @@ from antiphon.engines.testing import Heard, Reply, ScriptedTTS, run_virtual
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config, engine_block
 from antiphon.server.outbox import Outbox
-from antiphon.server.stream import MESSAGES, Peer, StreamConnection
+from antiphon.server.peer import Peer
+from antiphon.server.stream import MESSAGES, StreamConnection
 
 RATE_HZ = 16000
 TONE = (0.3 * np.sin(2 * np.pi * 220 / RATE_HZ * np.arange(RATE_HZ)) * 32767).astype("<i2")
@@ -78,7 +79,7 @@ def converse(talk: Callable[[Client], Awaitable[None]], given: Config | None = N
     async def main() -> Client:
         client = Client()
         async with Assembly(given or config()) as assembly:
-            connection = StreamConnection(assembly, Peer(client.receive, client.send), rate_hz=rate_hz)
+            connection = StreamConnection(assembly.session, Peer(client.receive, client.send), rate_hz=rate_hz)
             serving = asyncio.create_task(connection.run())
             await talk(client)
             client.to_server.put_nowait(None)
@@ -185,7 +186,7 @@ def test_the_end_of_input_is_answered_and_then_the_conversation_is_over() -> Non
     async def main() -> tuple[Client, bool]:
         client = Client()
         async with Assembly(config()) as assembly:
-            connection = StreamConnection(assembly, Peer(client.receive, client.send), rate_hz=RATE_HZ)
+            connection = StreamConnection(assembly.session, Peer(client.receive, client.send), rate_hz=RATE_HZ)
             serving = asyncio.create_task(connection.run())
             await client.speak(1.0)
             client.tell(type="end")
@@ -290,7 +291,7 @@ def test_a_client_that_hangs_up_in_the_middle_leaves_nothing_running() -> None:
         client = Client()
         async with Assembly(config(llm=[Reply.of("A very long story. " * 9, delta_delay_s=0.2)])) as assembly:
             before = asyncio.all_tasks()
-            connection = StreamConnection(assembly, Peer(client.receive, client.send), rate_hz=RATE_HZ)
+            connection = StreamConnection(assembly.session, Peer(client.receive, client.send), rate_hz=RATE_HZ)
             serving = asyncio.create_task(connection.run())
             await client.speak(1.0)
             await client.be_silent(1.0)
@@ -306,7 +307,7 @@ def test_a_conversation_that_has_not_begun_when_the_server_ends_does_not_begin()
     async def main() -> Client:
         client = Client()
         async with Assembly(config(stt=(), llm=(), repeat=False)) as assembly:
-            connection = StreamConnection(assembly, Peer(client.receive, client.send), rate_hz=RATE_HZ)
+            connection = StreamConnection(assembly.session, Peer(client.receive, client.send), rate_hz=RATE_HZ)
             serving = asyncio.create_task(connection.run())
             await asyncio.sleep(1.0)
             connection.close()
