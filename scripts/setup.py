@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-EXTRAS = {"run": "local,mic,cloud,agents,memory,server", "dev": "local,mic,cloud,agents,memory,server,bench,dev"}
+EXTRAS = {"run": "local,mic,cloud,agents,memory,server,webrtc", "dev": "local,mic,cloud,agents,memory,server,webrtc,bench,dev"}
 AMX_FLAGS = ("-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16")
 
 
