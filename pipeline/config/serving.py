@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.engines.config import option
+from antiphon.pipeline.config.operating import TracingKeys
 
 
 class Aliases(BaseModel):
@@ -30,7 +32,9 @@ class ServerKeys(BaseModel):
     """Where `antiphon serve` listens, and its limits."""
 
     host: str = option(
-        "127.0.0.1", "The address to listen at. Only this machine's own (loopback) is allowed so far.", min_length=1
+        "127.0.0.1",
+        "The address to listen at. Any but this machine's own (loopback) needs API keys: `antiphon keys create`.",
+        min_length=1,
     )
     port: int = option(8080, "The port to listen at; 0: any free one.", ge=0, le=65535)
     allowed_hosts: tuple[Annotated[str, Field(min_length=1)], ...] = option(
@@ -40,6 +44,35 @@ class ServerKeys(BaseModel):
         (), "Web pages from elsewhere that may connect, such as `https://desk.example`; the server's own may."
     )
     max_sessions: int = option(16, "Conversations at the same time; one more is refused (503).", ge=1)
+    capacity: Annotated[int, Field(ge=1)] | Literal["auto", "off"] = option(
+        "auto",
+        "Live conversations that this machine carries (one that nobody has spoken in for half a minute does not count). "
+        "`auto`: as `capacity_from` measured, and fewer while answers come too late; `off`: as many as there may be.",
+    )
+    capacity_from: Path | None = option(
+        None, "`result.json` of `antiphon bench load`, on this machine and this configuration, for `capacity: auto`."
+    )
+    capacity_p95_ms: float = option(
+        1500.0, "With `capacity: auto`: a slower p95 of the time to the first audio means too many.", unit="ms", gt=0
+    )
+    when_full: Literal["refuse", "wait"] = option(
+        "refuse",
+        "Who comes when the machine carries no more is told to come again (503), or is taken in, hears `full_notice`, "
+        "and waits.",
+    )
+    full_notice: str = option(
+        "All lines are busy. Please wait a moment.", "Said to those who wait; empty: nothing.", max_length=300
+    )
+    wait_over_notice: str = option(
+        "Thank you for waiting.", "Said when their turn comes, before the greeting; empty: nothing.", max_length=300
+    )
+    max_wait_s: float = option(60.0, "Who has waited for so long is told to come again.", unit="s", gt=0)
+    max_waiting: int = option(4, "So many may wait; one more is refused.", ge=1, le=1000)
+    log_format: Literal["text", "json"] = option(
+        "text", "Lines of the log (standard error) for people, or as JSON. Neither holds what was said."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = option("warning", "What is logged: this and worse.")
+    tracing: TracingKeys = option(TracingKeys(), "Traces of conversations, for OpenTelemetry.")
     max_session_s: float = option(3600.0, "How long a conversation may last; then it ends.", unit="s", gt=0)
     stall_s: float = option(60.0, "A conversation whose client has sent nothing for so long is ended.", unit="s", gt=0)
     max_upload_mb: int = option(100, "The longest body of a request, such as a recording.", unit="MB", ge=1, le=4096)
