@@ -13,16 +13,21 @@ Scope = Literal["realtime", "audio", "chat", "transcripts", "approvals", "metric
 person, figures, and the server itself."""
 SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 
+PRINCIPAL = "antiphon.principal"
+"""Under which key of an ASGI scope the gate leaves the :class:`Principal` of a request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who is asking."""
 
     key_id: str
-    """Of the key that was shown; "" where none is asked for. Never the key."""
+    """Of the key that was shown, or that an ephemeral one was made with; "" where none is asked for. Never the key."""
     scopes: frozenset[Scope]
     session: Mapping[str, Any] | None = None
     """Settings of conversations that are bound to the key (an ephemeral one)."""
+    ephemeral: bool = False
+    """It was made for one client for some minutes, and begins conversations only."""
 
 
 ANYONE = Principal("", SCOPES)
@@ -43,8 +48,19 @@ class Denied(Exception):
 
 
 def principal_of(connection: HTTPConnection, scope: Scope) -> Principal:
-    """Who is behind a request or a WebSocket.
+    """Who is behind a request or a WebSocket, as the gate found (:mod:`antiphon.server.access.gate`).
 
     :raises Denied: they may not do this.
     """
-    return ANYONE
+    principal: Principal = connection.scope.setdefault(PRINCIPAL, ANYONE)
+    check_scope(principal, scope)
+    return principal
+
+
+def check_scope(principal: Principal, scope: Scope) -> None:
+    """
+    :raises Denied: the key is not for this.
+    """
+    if scope not in principal.scopes:
+        message = f"this key may not do that: it lacks the scope '{scope}'"
+        raise Denied(403, "insufficient_permissions", message)
