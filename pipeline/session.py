@@ -48,7 +48,7 @@ from antiphon.pipeline.line import Line
 from antiphon.pipeline.pauses import PauseHabit
 from antiphon.pipeline.policy import Approval
 from antiphon.pipeline.run import Run
-from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
+from antiphon.pipeline.session_settings import Engines, Place, SessionSettings, TextTools
 from antiphon.pipeline.telling import Teller
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.upkeep import Housekeeping
@@ -90,12 +90,14 @@ class Session:
         self._workflow = workflow
         self._text = text
         self._guarding = guarding or Guarding()
-        self._closers = tuple(closers)
+        self._closers = list(closers)
         self._paced = transport.capabilities.paced
         self._rearm = asyncio.Event()
         self._over = asyncio.Event()
         self._muted = False
         self._running = False
+        self._place: Place | None = None
+        """What the user waits for; None: for nothing."""
         self._failures = 0
         """Turns in a row that have failed."""
         self.end_reason = ""
@@ -107,7 +109,12 @@ class Session:
         )
         self._idle = IdleWatcher(
             self.settings.idle,
-            busy=lambda: bool(self._line) or self._barge_in.held or self._intake.machine.state is not turns.State.IDLE,
+            busy=lambda: (
+                bool(self._line)
+                or self._barge_in.held
+                or self._place is not None
+                or self._intake.machine.state is not turns.State.IDLE
+            ),
             turn=lambda: self._intake.machine.turn,
             say=self.say,
             end=lambda: self.end("idle"),
@@ -214,12 +221,10 @@ class Session:
             if self._paced and self._idle.watches:
                 watchers.append(group.create_task(self._idle.watch()))
             try:
-                if self.settings.greeting and self._transport.capabilities.greets:
-                    self._start_saying(_once(self.settings.greeting))
-                elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
-                    self._start_saying(pieces(on_start, may_be_silent=True))
-                if self._guarding.unfinished is not None:
-                    self._go_on_with(self._guarding.unfinished)
+                if self._place is None:
+                    self._greet()
+                else:
+                    watchers.append(group.create_task(self._wait_for(self._place)))
                 self._ahead.prepare("")
                 if self._paced:  # on the stream clock, the first answer would wait for it
                     self._keep_house()
@@ -230,6 +235,15 @@ class Session:
                 self._line.cancel()
                 for watcher in watchers:
                     watcher.cancel()
+
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Await this, too, at the end of :meth:`run`, however it ends."""
+        self._closers.append(close)
+
+    def wait_for(self, place: Place) -> None:
+        """Let the user wait, from the beginning on: call it before :meth:`run`."""
+        self._place = place
+        self._muted = True
 
     def commit(self) -> None:
         """End the user's turn now (push-to-talk, a client's commit). Nothing happens if no turn is open."""
@@ -302,6 +316,24 @@ class Session:
             machine.habit = _habit(policy)
         machine.policy = policy
         self._rearm.set()
+
+    # ------------------------------------------------------------------------ the beginning
+
+    def _greet(self) -> None:
+        """Say what the conversation begins with."""
+        if self.settings.greeting and self._transport.capabilities.greets:
+            self._start_saying(_once(self.settings.greeting))
+        elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
+            self._start_saying(pieces(on_start, may_be_silent=True))
+        if self._guarding.unfinished is not None:
+            self._go_on_with(self._guarding.unfinished)
+
+    async def _wait_for(self, place: Place) -> None:
+        self._start_line(place.notice)
+        await place.free.wait()
+        self._place, self._muted = None, False
+        self._start_line(place.free_notice)
+        self._greet()
 
     # ------------------------------------------------------------------------ input half
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,17 @@ class IdleSettings:
     """Said one after the other, each after such a silence."""
     goodbye: str = ""
     """Said after the last of them went unanswered; then the session ends. "": it ends without a word."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """What a user waits for who came when there was no room: until it is free, nothing is heard and nobody greeted."""
+
+    free: asyncio.Event
+    notice: str = ""
+    """Said at the beginning."""
+    free_notice: str = ""
+    """Said when it is free, before the greeting."""
 
 
 @dataclass(frozen=True, slots=True)
