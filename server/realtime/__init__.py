@@ -1,0 +1,1 @@
+"""OpenAI Realtime: conversations over WebSocket and WebRTC."""
