@@ -15,7 +15,7 @@ from typing import Any
 
 from antiphon.engines.errors import AntiphonError, EngineLoadFailed
 from antiphon.engines.fallback import FallbackEvent
-from antiphon.engines.host import EngineHost
+from antiphon.engines.host import EngineHost, Priority
 from antiphon.engines.metering import metered
 from antiphon.engines.models.store import ModelStore
 from antiphon.engines.net import forbid_network
@@ -28,10 +28,13 @@ from antiphon.pipeline.engine_making import make_engine, make_store
 from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.events import EventSink
 from antiphon.pipeline.own_lines import Lines, spoken_lines
+from antiphon.pipeline.policy import ApprovalDesk
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines
 from antiphon.pipeline.settings_of import session_settings, text_tools
 from antiphon.pipeline.surroundings import Surroundings
+from antiphon.pipeline.text_session import TextSession
+from antiphon.pipeline.transcript import TranscriptStore
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.transports.echo import echo_controlled
 from antiphon.pipeline.transports.wake import WakeGated, wake_gated
@@ -257,6 +260,42 @@ class Assembly:
             adjust(self, arguments)
         ours = arguments["workflow"] if workflow is None else None
         return self._surroundings.session(arguments, ours, person=person, resumed_from=resumed_from)
+
+    def text_session(
+        self,
+        *,
+        workflow: Workflow | None = None,
+        sinks: Sequence[EventSink] = (),
+        conversation: Conversation | None = None,
+        person: str | None = None,
+        priority: Priority = Priority.COMMITTED,
+    ) -> TextSession:
+        """A conversation in text with all that stands around spoken ones; see :class:`TextSession`.
+
+        :param priority: of what engines are asked for it; below COMMITTED, who speaks goes first.
+        """
+        assert self.engines is not None and self._surroundings is not None, "the assembly has not been entered"
+        arguments: dict[str, Any] = {
+            "engines": self.engines,
+            "workflow": bound(workflow, self.llm) if workflow is not None else self.workflow(),
+            "text": text_tools(self.config),
+            "settings": session_settings(self.config),
+            "sinks": sinks,
+            "conversation": conversation,
+        }
+        ours = arguments["workflow"] if workflow is None else None
+        return self._surroundings.text_session(arguments, ours, person=person, priority=priority)
+
+    @property
+    def transcripts(self) -> TranscriptStore | None:
+        """The store of transcripts, for looking at them; None where none are kept."""
+        return None if self._surroundings is None else self._surroundings.transcripts
+
+    @property
+    def desk(self) -> ApprovalDesk:
+        """Where questions are decided that sessions ask."""
+        assert self._surroundings is not None, "the assembly has not been entered"
+        return self._surroundings.desk
 
     async def find_session(self, beginning: str) -> str:
         """The id of a recorded session, by its beginning; "last" is the newest one.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from antiphon.engines.host import Meter
+from antiphon.engines.host import Meter, Priority
 from antiphon.engines.protocols import LLM
 from antiphon.pipeline.agent.contracts import NobodyApproves
 from antiphon.pipeline.config import Config
@@ -20,7 +20,8 @@ from antiphon.pipeline.policy.desk import forget_sessions
 from antiphon.pipeline.policy.make import make_approvals, make_desk, make_policy
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import SessionSettings
-from antiphon.pipeline.transcript import Compactor, Recorder, llm_summariser
+from antiphon.pipeline.text_session import TextSession
+from antiphon.pipeline.transcript import Compactor, Recorder, TranscriptStore, llm_summariser
 from antiphon.pipeline.transcript.errors import TranscriptError
 from antiphon.pipeline.transcript.service import TranscriptService
 from antiphon.pipeline.unfinished import Unfinished
@@ -65,6 +66,19 @@ class Surroundings:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    @property
+    def transcripts(self) -> TranscriptStore | None:
+        """The store of transcripts; None where none are kept."""
+        return None if self._transcripts is None else self._transcripts.store
+
+    @property
+    def desk(self) -> ApprovalDesk:
+        """Where questions are decided. Its file is opened with the first question, or the first look at them."""
+        if self._desk is None:
+            self._desk = make_desk(self._config.approvals, load_user_object)
+            self._stack.callback(self._desk.close)
+        return self._desk
+
     async def find(self, beginning: str) -> str:
         """The id of a recorded session, by its beginning; "last" is the newest one.
 
@@ -91,17 +105,61 @@ class Surroundings:
         :param arguments: of the :class:`Session`, but for what is made here.
         :param ours: a workflow that was made for this session, and ends with it.
         """
+        warn = _Warnings()
+        guarding, closers, workflow = self._around(arguments, ours, warn, person=person, resumed_from=resumed_from)
+        session = Session(**arguments, guarding=guarding, closers=closers)
+        warn.session = session
+        if guarding.approvals is not None:
+            guarding.approvals.bind(session.interject, session.tell_approval)
+        if hasattr(workflow, "desk"):
+            workflow.desk.announcer = session.say
+        return session
+
+    def text_session(
+        self, arguments: dict[str, Any], ours: Workflow | None, *, person: str | None, priority: Priority
+    ) -> TextSession:
+        """The same without sound: nobody can be asked by voice.
+
+        :param arguments: of the :class:`TextSession`, but for what is made here.
+        """
+        warn = _Warnings()
+        arguments["transport"] = None
+        guarding, closers, _ = self._around(arguments, ours, warn, person=person)
+        del arguments["transport"]
+        session = TextSession(**arguments, guarding=guarding, closers=closers, priority=priority)
+        warn.session = session
+        if guarding.approvals is not None:
+            guarding.approvals.bind(None, session.tell_approval)
+        return session
+
+    def _around(
+        self,
+        arguments: dict[str, Any],
+        ours: Workflow | None,
+        warn: _Warnings,
+        *,
+        person: str | None,
+        resumed_from: str | None = None,
+    ) -> tuple[Guarding, list[Callable[[], Awaitable[None]]], Any]:
+        """What stands around a session's answers, what is awaited at its end, and its workflow as the user wrote it.
+
+        Puts into `arguments` what belongs to the session: its name, a transport that is recorded, the recorder.
+        """
         name = arguments.setdefault("session_id", new_id("sess"))
-        warn, journal, closers = _Warnings(), None, []
+        journal: Recorder | None = None
+        closers: list[Callable[[], Awaitable[None]]] = []
         if self._transcripts is not None:
+            transport = arguments["transport"]
             begun = self._transcripts.begin(
-                name, arguments["transport"], person=person, resumed_from=resumed_from, warn=warn
+                name, transport, person=person, resumed_from=resumed_from, warn=warn, audio=transport is not None
             )
             arguments["transport"], journal = begun.transport, begun.recorder
             arguments["sinks"] = [*arguments["sinks"], begun.recorder]
             closers.append(begun.aclose)
         workflow: Any = unwrapped(arguments["workflow"])
         approvals = self._approvals(workflow)
+        if approvals is not None and isinstance(getattr(workflow, "approver", None), NobodyApproves | SessionApprovals):
+            workflow.approver = approvals
         if (close := getattr(ours, "aclose", None)) is not None:
             closers.insert(0, close)
         if arguments.get("conversation") is None:
@@ -113,15 +171,7 @@ class Surroundings:
             self._unfinished(approvals, workflow, arguments["conversation"], resumed_from, warn),
             self._compactor(name, arguments["conversation"], arguments["settings"], journal, warn.tell_usage),
         )
-        session = Session(**arguments, guarding=guarding, closers=closers)
-        warn.session = session
-        if approvals is not None:
-            approvals.bind(session.interject, session.tell_approval)
-            if isinstance(getattr(workflow, "approver", None), NobodyApproves | SessionApprovals):
-                workflow.approver = approvals
-        if hasattr(workflow, "desk"):
-            workflow.desk.announcer = session.say
-        return session
+        return guarding, closers, workflow
 
     def _unfinished(
         self,
@@ -161,16 +211,13 @@ class Surroundings:
         keys = self._config.approvals
         if not self._policy and not hasattr(workflow, "approver"):
             return None
-        if self._desk is None:
-            self._desk = make_desk(keys, load_user_object)
-            self._stack.callback(self._desk.close)
-        return make_approvals(keys, self._desk)
+        return make_approvals(keys, self.desk)
 
 
 class _Warnings:
     """Hands on to the session what those want to tell who were made before it."""
 
-    session: Session | None = None
+    session: Session | TextSession | None = None
 
     def __call__(self, code: str, message: str) -> None:
         if self.session is not None:

@@ -13,6 +13,7 @@ from antiphon.pipeline.config import Config
 from antiphon.pipeline.events import EventSink
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines
+from antiphon.pipeline.text_session import TextSession
 from antiphon.pipeline.transports.base import Transport
 from antiphon.server.access.principal import Principal
 from antiphon.server.names import resolve
@@ -130,6 +131,13 @@ class Service:
         :param arguments: as for :meth:`Assembly.session <antiphon.pipeline.build.Assembly.session>`.
         """
         return self.assembly.session(transport, sinks=sinks, **arguments)
+
+    def text_session(
+        self, *, protocol: str, principal: Principal, sinks: Sequence[EventSink] = (), **arguments: Any
+    ) -> TextSession:
+        """The same for a client that writes and reads; see :meth:`Assembly.text_session
+        <antiphon.pipeline.build.Assembly.text_session>`."""
+        return self.assembly.text_session(sinks=sinks, **arguments)
 
     @asynccontextmanager
     async def conversation(self, one: Conversing) -> AsyncIterator[None]:

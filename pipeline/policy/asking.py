@@ -73,7 +73,8 @@ class SessionApprovals:
         on_change: OnChange = lambda approval: None,
     ) -> None:
         """
-        :param speak: None: this session has no voice, so only the desk can decide.
+        :param speak: None: this session has no voice, so only the desk can decide; what only the user's voice may is
+            refused.
         :param waiting_line: said when only the desk can decide; "": nothing is.
         :param question: for an agent's tools that word none; {tool} is the tool's name.
         :param on_change: told of every question when it is asked and when it is settled; on the event loop.
@@ -160,6 +161,8 @@ class SessionApprovals:
 
     async def _settle(self, approval: Approval) -> Decision:
         by_voice = self._speak is not None and approval.decides in ("voice", "any") and approval.state == "pending"
+        if self._speak is None and approval.decides == "voice" and approval.state == "pending":
+            await self._decide(approval, False, "there is no voice to say yes with")
         try:
             decision = await (self._aloud_settled(approval) if by_voice else self._at_desk(approval))
         finally:

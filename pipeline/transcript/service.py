@@ -133,11 +133,13 @@ class TranscriptService:
         resumed_from: str | None = None,
         config: Mapping[str, Any] | None = None,
         warn: Warn | None = None,
+        audio: bool = True,
     ) -> BegunSession:
         """Begin to write a session down. Does not wait.
 
         :param person: None: as configured.
         :param warn: told of what the user should know, as a code and a sentence.
+        :param audio: False: there is none to be recorded, whatever is configured.
         :raises TranscriptError: there is no store, or the recording cannot be made.
         """
         if self.store is None:
@@ -153,7 +155,7 @@ class TranscriptService:
             on_failure=keys.on_failure,
             warn=warn,
         )
-        if not keys.record_audio:
+        if not keys.record_audio or not audio:
             return BegunSession(recorder, transport)
         tell = warn or (lambda code, message: None)
         recording = start_recording(
