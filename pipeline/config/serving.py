@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.engines.config import option
 from antiphon.pipeline.config.operating import TracingKeys
+from antiphon.pipeline.config.webrtc import WebRtcKeys
 
 
 class Aliases(BaseModel):
@@ -73,6 +74,7 @@ class ServerKeys(BaseModel):
     )
     log_level: Literal["debug", "info", "warning", "error"] = option("warning", "What is logged: this and worse.")
     tracing: TracingKeys = option(TracingKeys(), "Traces of conversations, for OpenTelemetry.")
+    webrtc: WebRtcKeys = option(WebRtcKeys(), "Calls of browsers (WebRTC): where their sound comes and goes.")
     max_session_s: float = option(3600.0, "How long a conversation may last; then it ends.", unit="s", gt=0)
     stall_s: float = option(60.0, "A conversation whose client has sent nothing for so long is ended.", unit="s", gt=0)
     max_upload_mb: int = option(100, "The longest body of a request, such as a recording.", unit="MB", ge=1, le=4096)

@@ -1,0 +1,1 @@
+"""Calls over WebRTC: Opus both ways, events over a data channel."""
