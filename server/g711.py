@@ -62,7 +62,7 @@ def decode(data: bytes, law: Law) -> Samples:
 
 
 def encode(samples: Samples, law: Law) -> bytes:
-    """float32 in [-1, 1], at 8 kHz, to one byte a sample; what is out of range is clipped, what is no number is silence."""
-    clean = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
-    index = np.clip(np.rint(clean * _SCALE), -32768, 32767).astype(np.int32) + 32768
-    return _CODES[law][index].tobytes()
+    """float32 in [-1, 1], at 8 kHz, to one byte a sample. Out of range: clipped; no number: silence."""
+    clean = np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)
+    index = np.minimum(np.rint(clean * _SCALE), 32767).astype(np.int32) + 32768
+    return bytes(_CODES[law][index])

@@ -1,10 +1,10 @@
 """OpenAI Realtime on the wire: events, settings and items, as values. No sockets, no tasks, no clock.
 
-    event = parse_client_event(message)                  # or ProtocolError: send server_events.error(problem)
-    config = config.merged(event.session)                # SessionConfig
-    response = response_config(config, event.response)   # ResponseConfig
-    given = from_wire(event.item)                        # ClientItem: an Item of the conversation, its Shape
-    server_events.item_added(to_wire(given.item, given.shape))
+event = parse_client_event(message)                  # or ProtocolError: send server_events.error(problem)
+config = config.merged(event.session)                # SessionConfig
+response = response_config(config, event.response)   # ResponseConfig
+given = from_wire(event.item)                        # ClientItem: an Item of the conversation, its Shape
+server_events.item_added(to_wire(given.item, given.shape))
 """
 
 from antiphon.server.realtime.protocol import server_events

@@ -7,7 +7,7 @@ in, the only exception is :class:`~antiphon.server.realtime.protocol.errors.Prot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -106,8 +106,7 @@ ClientEvent = (
     | ResponseCancel
 )
 _EVENTS: dict[str, TypeAdapter[ClientEvent]] = {
-    kind.model_fields["type"].annotation.__args__[0]: TypeAdapter(kind)  # type: ignore[union-attr]
-    for kind in ClientEvent.__args__
+    get_args(kind.model_fields["type"].annotation)[0]: TypeAdapter(kind) for kind in get_args(ClientEvent)
 }
 CLIENT_EVENT_TYPES = frozenset(_EVENTS)
 
@@ -132,7 +131,7 @@ def parse_client_event(data: str | bytes | Mapping[str, Any], *, max_bytes: int 
     adapter = _EVENTS.get(kind)
     if adapter is None:
         raise ProtocolError(
-            f"Invalid value: '{kind[:100]}'. Supported values are: {', '.join(sorted(_EVENTS))}.",
+            f"Invalid value for 'type': '{kind[:100]}'. Supported values are: {', '.join(sorted(_EVENTS))}.",
             param="type",
             event_id=event_id,
         )

@@ -53,7 +53,7 @@ class ResponseFields(Wire):
 
     conversation: Id | None = None
     """`auto` (the default) or an id: part of the conversation; `none`: out of band."""
-    input: list[WireInput] | None = Field(None, max_length=MAX_INPUT_ITEMS)
+    input: list[WireInput] | None = Field(default=None, max_length=MAX_INPUT_ITEMS)
     """What the model reads in place of the conversation; an empty list: nothing but the instructions."""
     instructions: Annotated[str, Field(max_length=MAX_TEXT_CHARS)] | None = None
     output_modalities: Modalities | None = None

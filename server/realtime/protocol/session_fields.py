@@ -49,9 +49,9 @@ class FormatFields(Wire):
 class TranscriptionFields(Wire):
     model: Name | None = None
     language: Annotated[str, Field(max_length=64)] | None = None
-    languages: list[Annotated[str, Field(max_length=64)]] | None = Field(None, max_length=64)
+    languages: list[Annotated[str, Field(max_length=64)]] | None = Field(default=None, max_length=64)
     prompt: Annotated[str, Field(max_length=10_000)] | None = None
-    keywords: list[Annotated[str, Field(max_length=256)]] | None = Field(None, max_length=1000)
+    keywords: list[Annotated[str, Field(max_length=256)]] | None = Field(default=None, max_length=1000)
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
 
 
@@ -61,10 +61,10 @@ class TurnDetectionFields(Wire):
     type: Literal["server_vad", "semantic_vad"] | None = None
     create_response: bool | None = None
     interrupt_response: bool | None = None
-    threshold: float | None = Field(None, ge=0, le=1)
-    prefix_padding_ms: int | None = Field(None, ge=0, le=10_000)
-    silence_duration_ms: int | None = Field(None, ge=0, le=60_000)
-    idle_timeout_ms: int | None = Field(None, ge=1, le=3_600_000)
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    prefix_padding_ms: int | None = Field(default=None, ge=0, le=10_000)
+    silence_duration_ms: int | None = Field(default=None, ge=0, le=60_000)
+    idle_timeout_ms: int | None = Field(default=None, ge=1, le=3_600_000)
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
 
 
@@ -86,7 +86,7 @@ Voice = Annotated[Name | None, BeforeValidator(_voice_name)]
 class OutputFields(Wire):
     format: FormatFields | None = None
     voice: Voice = None
-    speed: float | None = Field(None, ge=0.25, le=1.5)
+    speed: float | None = Field(default=None, ge=0.25, le=1.5)
 
 
 class AudioFields(Wire):
