@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +169,72 @@ LISTS = (
     Line("We are two adults, two children, and one baby.", "We are 2 adults, 2 children, and 1 baby."),
     Line("First the post office, then the bank, and then the bakery."),
 )
+
+LONG = (
+    Line(
+        "I have two kids, a dog, and about three hours on Saturday afternoon, and I would like to know what we could "
+        "do outside without driving for more than twenty minutes."
+    ),
+    Line(
+        "My washing machine stops in the middle of the program and shows a red light on the left side, so what should "
+        "I check first before I call somebody to repair it?"
+    ),
+    Line(
+        "If I leave the office at a quarter past five and stop at the supermarket on the way home, do you think that "
+        "I can still be in time for the concert at the school?"
+    ),
+    Line(
+        "I am cooking dinner for six people tomorrow, one of them does not eat meat and another one cannot have milk "
+        "or nuts, so please give me an idea for a main course."
+    ),
+    Line(
+        "Could you explain to my grandmother in very simple words why she should not open the attachment of an email "
+        "that comes from a person whom she has never heard of?"
+    ),
+    Line(
+        "We want to travel by train from the north of the country to the south at the end of the month, stay for a "
+        "week near the sea, and spend as little money as possible."
+    ),
+    Line(
+        "Yesterday I bought a pair of running shoes in your shop, but when I came home I saw that one of them is a "
+        "size smaller than the other, and now I would like to exchange them."
+    ),
+    Line(
+        "When I was a child we had a large apple tree behind the house, and now that I have a garden of my own I "
+        "wonder which kind of tree would grow well in a cold and windy place."
+    ),
+    Line(
+        "I have to give a short talk about the history of our town on Monday morning, and I do not know how to begin "
+        "it so that the people in the last row keep listening to me."
+    ),
+    Line(
+        "The doctor told me to take these tablets twice a day after a meal, but I forgot the one this morning, so "
+        "should I take two of them tonight or just go on as if nothing had happened?"
+    ),
+    Line(
+        "Please tell me which of the two phone contracts is better for somebody who hardly ever calls anyone, but "
+        "watches films on the train for an hour each day on the way to work and back."
+    ),
+    Line(
+        "My neighbor plays the trumpet every evening between eight and ten, and although he plays it rather well I "
+        "would like to find a friendly way to ask him to stop a little earlier."
+    ),
+)
+"""Much is said before it is anybody else's turn: what can be done while the user speaks shows here."""
+
+ERRANDS = (
+    Line("What is twelve times seven?", "What is 12 times 7?"),
+    Line("How much is three hundred minus forty eight?", "How much is 300 minus 48?"),
+    Line("What is ninety divided by six?", "What is 90 divided by 6?"),
+    Line("Set a timer for ten minutes.", "Set a timer for 10 minutes."),
+    Line("What time is it now?"),
+    Line("Please multiply fifteen by four.", "Please multiply 15 by 4."),
+    Line("How much is two hundred and fifty plus eighty?", "How much is 250 plus 80?"),
+    Line("Please set a timer for half a minute."),
+    Line("What is seventeen plus twenty five?", "What is 17 plus 25?"),
+    Line("Can you tell me the current time?"),
+)
+"""For the tools of `agent.yaml`: the answer waits for a tool's result."""
 
 DIALOGUES: tuple[tuple[str, tuple[Line, ...]], ...] = (
     (

@@ -24,7 +24,9 @@ from antiphon.benchmarks.clips import INDEX, RATE_HZ, Clip, ClipError, load_clip
 from antiphon.benchmarks.scenario_audio import NOISES, gain, in_room, noise, pauses_ms, randomness, truth, with_pause
 from antiphon.benchmarks.scenario_texts import (
     DIALOGUES,
+    ERRANDS,
     LISTS,
+    LONG,
     PAUSES_HELD_OUT,
     PAUSES_TUNE,
     QUESTIONS,
@@ -39,7 +41,7 @@ from antiphon.engines.protocols import TTS, Word
 from antiphon.engines.registry import EngineContext, find
 
 VOICE = "en_US-joe-medium"
-SCENARIOS = ("question", "pause", "trailing", "list", "noise", "dialogue")
+SCENARIOS = ("question", "pause", "trailing", "list", "long", "errand", "noise", "dialogue")
 SOURCE = f"antiphon scenario set {VERSION}"
 LANGUAGE = "en"
 DRAWN_OUT = 1.6
@@ -114,7 +116,13 @@ def items(only: Sequence[str] = ()) -> list[Item]:
 
 
 def _all_items() -> Iterator[Item]:
-    for scenario, lines in (("question", QUESTIONS), ("trailing", TRAILING), ("list", LISTS)):
+    for scenario, lines in (
+        ("question", QUESTIONS),
+        ("trailing", TRAILING),
+        ("list", LISTS),
+        ("long", LONG),
+        ("errand", ERRANDS),
+    ):
         for number, line in enumerate(lines, 1):
             yield Item(f"{scenario}_{number:02}", scenario, line)
     for split, placed in (("tune", PAUSES_TUNE), ("held_out", PAUSES_HELD_OUT)):
