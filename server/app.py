@@ -7,11 +7,14 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
+from antiphon.server.access import answers
+from antiphon.server.access.door import Cors, Door
+from antiphon.server.access.entry import Entry
+from antiphon.server.access.gate import Gate
 from antiphon.server.access.principal import Principal
 from antiphon.server.limits import BodyLimit
 from antiphon.server.peer import Peer
@@ -20,24 +23,25 @@ from antiphon.server.service import Service
 from antiphon.server.sockets import converse
 from antiphon.server.stream import MAX_RATE_HZ, MIN_RATE_HZ, StreamConnection
 
-LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
-
 
 def create_app(service: Service) -> FastAPI:
     """The application around a service, which is loaded and left by the caller."""
-    names = [*LOCAL_NAMES, service.settings.host, *service.settings.allowed_hosts]
     app = FastAPI(
         title="Antiphon",
         version=version("antiphon"),
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
         middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False),
-            Middleware(BodyLimit, max_bytes=service.settings.max_upload_mb * 1_000_000),
+            Middleware(Entry, service=service),
+            Middleware(Door, service=service),
+            Middleware(Cors, service=service),
+            Middleware(Gate, service=service),
+            Middleware(BodyLimit, service=service),
         ],
     )
     app.state.service = service
     errors.install(app)
+    answers.install(app)
     app.include_router(audio.router)
     app.include_router(chat.router)
     app.include_router(models.router)

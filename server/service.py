@@ -15,6 +15,7 @@ from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines
 from antiphon.pipeline.text_session import TextSession
 from antiphon.pipeline.transports.base import Transport
+from antiphon.server.access.access import Access
 from antiphon.server.access.principal import Principal
 from antiphon.server.names import resolve
 
@@ -46,6 +47,7 @@ class Service:
         """
         self.config = config
         self.settings = config.server
+        self.access = Access(config.server)
         self.assembly = assembly or Assembly(config)
         self.ready = False
         self.draining = False

@@ -3,45 +3,75 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from antiphon.pipeline.config import Config
-from antiphon.pipeline.config.serving import ServerKeys
+from antiphon.pipeline.config.model import ServerConfig
 from antiphon.pipeline.errors import ConfigError
+from antiphon.server.access.addresses import is_loopback
+from antiphon.server.access.key_file import keys_path
+from antiphon.server.access.keyring import Keyring
 from antiphon.server.app import create_app
+from antiphon.server.connections import LimitedConfig, Limits, cut_lingering
 from antiphon.server.service import Service
 
+BACKLOG = 256
+"""Connections that the system may hold until they are taken."""
 
-def check_address(settings: ServerKeys) -> None:
+
+def check_address(settings: ServerConfig) -> None:
     """
-    :raises ConfigError: the address is not this machine's own. Without keys, who reaches the port may talk and listen.
+    :raises ConfigError: others reach this address and there is no key to ask them for; or pages of any site could use
+        a server that asks for none.
     """
-    if settings.host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(settings.host.strip("[]")).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    keyring = Keyring(keys_path(settings.keys_file))
+    create = "make a key: antiphon keys create NAME --scope realtime"
+    if not is_loopback(settings.host) and len(keyring) == 0:
         raise ConfigError(
             f"'{settings.host}' can be reached from other machines, and there are no keys to ask for",
             key="server.host",
-            hint="use 127.0.0.1, and a proxy that asks for a password in front of it",
+            hint=f"{create}; or use 127.0.0.1",
         )
+    for name in ("allowed_hosts", "allowed_origins"):
+        if "*" in getattr(settings, name) and not keyring.keyed:
+            raise ConfigError(
+                "without keys, '*' would let any web page use the server that is open in a browser here",
+                key=f"server.{name}",
+                hint=f"name them one by one; or {create}",
+            )
 
 
 class _Server(uvicorn.Server):
     """Ends in order at the first signal, and at once at the second."""
 
-    def __init__(self, config: uvicorn.Config, on_signal: Callable[[], object]) -> None:
+    config: LimitedConfig
+
+    def __init__(self, config: LimitedConfig, on_signal: Callable[[], object]) -> None:
         super().__init__(config)
         self._on_signal = on_signal
         self._signalled = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base class for sockets that are given, with a bound on how long a TLS handshake may take."""
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> Any:
+            make: Any = self.config.http_protocol_class
+            return make(config=self.config, server_state=self.server_state, app_state={}, _loop=loop)
+
+        handshake_s = self.config.limits.head_s if self.config.ssl is not None else None
+        self.servers = [
+            await loop.create_server(
+                protocol, sock=one, ssl=self.config.ssl, backlog=BACKLOG, ssl_handshake_timeout=handshake_s
+            )
+            for one in sockets or ()
+        ]
+        self.started = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._signalled:
@@ -50,7 +80,7 @@ class _Server(uvicorn.Server):
         self._on_signal()
 
 
-def listen(settings: ServerKeys) -> socket.socket:
+def listen(settings: ServerConfig) -> socket.socket:
     """The listening socket.
 
     :raises ConfigError: the address cannot be listened at.
@@ -60,7 +90,7 @@ def listen(settings: ServerKeys) -> socket.socket:
         return socket.create_server(
             (settings.host.strip("[]"), settings.port),
             family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
-            backlog=256,
+            backlog=BACKLOG,
         )
     except OSError as error:
         raise ConfigError(
@@ -83,7 +113,8 @@ async def serve(
     :raises AntiphonError: an engine cannot be loaded.
     """
     loop = asyncio.get_running_loop()
-    async with service or Service(config) as service:
+    service = service or Service(config)
+    async with service, service.access.watching():
         leaving: list[asyncio.Task[None]] = []
 
         async def leave() -> None:
@@ -95,6 +126,7 @@ async def serve(
 
         server = _Server(_settings(service), lambda: loop.call_soon_threadsafe(on_signal))
         serving = asyncio.create_task(server.serve([listener]))
+        cutting = asyncio.create_task(cut_lingering(server.server_state.connections, service.settings.slow_client_s))
         loading = asyncio.create_task(service.load())
         await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
@@ -105,18 +137,26 @@ async def serve(
         else:
             on_ready(service)
         await serving
+        cutting.cancel()
+        await asyncio.wait({cutting})
         if not loading.cancelled():
             loading.result()  # raises what went wrong
 
 
-def _settings(service: Service) -> uvicorn.Config:
-    return uvicorn.Config(
+def _settings(service: Service) -> LimitedConfig:
+    settings = service.settings
+    tls = service.access.tls
+    return LimitedConfig(
         create_app(service),
-        ws="websockets-sansio",
-        ws_max_size=service.settings.max_message_kb * 1024,
+        Limits(settings.max_connections, settings.request_head_s, settings.slow_client_s),
+        None if tls is None else tls.context,
+        ws_max_size=settings.max_message_kb * 1024,
         ws_per_message_deflate=False,  # PCM hardly shrinks, and packing it costs time that answers need
+        h11_max_incomplete_event_size=settings.max_header_kb * 1024,
+        proxy_headers=False,  # whom to believe is decided in server.access.entry
         lifespan="off",
         log_config=None,
+        log_level="warning",  # below it stand addresses with their queries, as clients wrote them
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from antiphon.server.access import answers
+from antiphon.server.access.access import Limited
 from antiphon.server.access.principal import Denied, Principal, Scope, principal_of
 from antiphon.server.outbox import Message, SlowClient
 from antiphon.server.peer import Peer
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 NORMAL, GOING_AWAY, POLICY, BROKEN = 1000, 1001, 1008, 1011
 """Codes with which a WebSocket is closed (RFC 6455, 7.4.1)."""
+_CLOSE_S = 5.0
 
 
 class Connection(Protocol):
@@ -53,48 +56,73 @@ async def converse(
     :param stall_s: a client that has sent nothing for so long is left; None: as configured; inf: never.
     """
     service: Service = websocket.app.state.service
-    if _from_elsewhere(websocket, service):
-        message = f"pages of {websocket.headers['origin']} may not connect; allow them with server.allowed_origins"
-        return await websocket.send_denial_response(errors.error_response(403, "origin", message))
-    try:
-        principal = principal_of(websocket, scope)
-        service.admit()
-    except Denied as why:
-        return await websocket.send_denial_response(errors.denial(why))
-    except Refused as why:
-        return await websocket.send_denial_response(errors.refusal(why))
-    peer = _peer(websocket, service.settings.stall_s if stall_s is None else stall_s)
-    connection = make(principal, peer)
-    async with service.conversation(connection):  # before the first await: the next client must see it counted
-        await websocket.accept(subprotocol)
-        code, reason = await _hold(connection, service)
-        if websocket.application_state is WebSocketState.CONNECTED and (
-            websocket.client_state is WebSocketState.CONNECTED
-        ):
-            await websocket.close(code, reason)
+    time_limit = _TimeLimit(service.settings.max_session_s)
+    with ExitStack() as held:
+        try:
+            principal = principal_of(websocket, scope)
+            held.enter_context(service.access.holding(principal, time_limit.revoke))
+            service.admit()
+        except Denied as why:
+            return await websocket.send_denial_response(errors.denial(why))
+        except Limited as why:
+            return await websocket.send_denial_response(answers.limitation(why))
+        except Refused as why:
+            return await websocket.send_denial_response(errors.refusal(why))
+        connection = make(principal, _peer(websocket, service.settings.stall_s if stall_s is None else stall_s))
+        async with service.conversation(connection):  # before the first await: the next client must see it counted
+            await websocket.accept(subprotocol)
+            await _close(websocket, *await _hold(connection, service, time_limit))
 
 
-async def _hold(connection: Connection, service: Service) -> tuple[int, str]:
+class _TimeLimit:
+    """How long a conversation may last: so long, or until its key is revoked."""
+
+    def __init__(self, seconds: float) -> None:
+        self.reason = f"a conversation may last {seconds:g} s"
+        self._seconds = seconds
+        self._revoked = False
+        self._timeout: asyncio.Timeout | None = None
+
+    def revoke(self) -> None:
+        self._revoked = True
+        self.reason = "the key was revoked"
+        if self._timeout is not None:
+            self._timeout.reschedule(asyncio.get_running_loop().time())
+
+    def over(self) -> None:
+        """Nothing runs any more that could be cut off."""
+        self._timeout = None
+
+    def running(self) -> asyncio.Timeout:
+        """A context; what runs inside is cut off when the time is over."""
+        self._timeout = asyncio.timeout(0 if self._revoked else self._seconds)
+        return self._timeout
+
+
+async def _hold(connection: Connection, service: Service, time_limit: _TimeLimit) -> tuple[int, str]:
     """Returns with which code and words the WebSocket is to be closed."""
+    limit = time_limit.running()
     try:
-        async with asyncio.timeout(service.settings.max_session_s):
+        async with limit:
             await connection.run()
-    except TimeoutError:
-        return POLICY, f"a conversation may last {service.settings.max_session_s:g} s"
     except (SlowClient, Stalled) as error:
         return POLICY, str(error)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, TimeoutError) and limit.expired():
+            return POLICY, time_limit.reason
         logger.exception("a conversation broke")
         return BROKEN, "the conversation broke; the server's log says why"
+    finally:
+        time_limit.over()
     return (GOING_AWAY, "the server is shutting down") if service.draining else (NORMAL, "")
 
 
-def _from_elsewhere(websocket: WebSocket, service: Service) -> bool:
-    """Whether a page of another site is behind it: browsers let any page connect, and send along where it is from."""
-    origin = websocket.headers.get("origin")
-    if origin is None or origin in service.settings.allowed_origins:
-        return False
-    return urlsplit(origin).netloc != websocket.headers.get("host")
+async def _close(websocket: WebSocket, code: int, reason: str) -> None:
+    open_on_both_sides = WebSocketState.CONNECTED is websocket.application_state is websocket.client_state
+    if open_on_both_sides:
+        with suppress(TimeoutError, WebSocketDisconnect):  # one that takes nothing does not take this, either
+            async with asyncio.timeout(_CLOSE_S):
+                await websocket.close(code, reason)
 
 
 def _peer(websocket: WebSocket, stall_s: float) -> Peer:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, field_validator, 
 from antiphon.engines.config import EngineOptions, option
 from antiphon.engines.protocols import Stage
 from antiphon.engines.registry import EngineSpec, find
+from antiphon.pipeline.config.access import AccessKeys
 from antiphon.pipeline.config.errors import nearest
 from antiphon.pipeline.config.frontend import FrontEndKeys
 from antiphon.pipeline.config.policy import ApprovalKeys, PolicyKeys
@@ -367,8 +368,8 @@ class TranscriptConfig(Section, TranscriptKeys):
     """What is kept of conversations."""
 
 
-class ServerConfig(Section, ServerKeys):
-    """Where `antiphon serve` listens, and its limits."""
+class ServerConfig(Section, AccessKeys, ServerKeys):
+    """Where `antiphon serve` listens, who may do what, and its limits."""
 
 
 class PolicyConfig(PolicyKeys, Section):

@@ -50,9 +50,11 @@ class Denied(Exception):
 def principal_of(connection: HTTPConnection, scope: Scope) -> Principal:
     """Who is behind a request or a WebSocket, as the gate found (:mod:`antiphon.server.access.gate`).
 
-    :raises Denied: they may not do this.
+    :raises Denied: they may not do this. Also where no gate stands before the route: nobody is let in by an omission.
     """
-    principal: Principal = connection.scope.setdefault(PRINCIPAL, ANYONE)
+    principal: Principal | None = connection.scope.get(PRINCIPAL)
+    if principal is None:
+        raise Denied(401, "missing_api_key", "nobody has asked who this is")
     check_scope(principal, scope)
     return principal
 

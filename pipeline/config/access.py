@@ -1,0 +1,68 @@
+"""The keys of `server` that say who may do what: API keys, TLS, proxies, rates, the audit log."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, model_validator
+
+from antiphon.engines.config import option
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"'{text}' is no address and no network: {error}") from None
+    return text
+
+
+class AccessKeys(BaseModel):
+    """Who may do what, and how much of it."""
+
+    keys_file: Path | None = option(
+        None,
+        "The file of API keys, written by `antiphon keys`; null: `$ANTIPHON_HOME/keys.json`, or "
+        "`~/.local/share/antiphon/keys.json`. Keys may also stand in the environment variable ANTIPHON_API_KEYS.",
+    )
+    tls_cert: Path | None = option(
+        None, "Serve HTTPS: the certificate with its chain (PEM). A renewed one is taken up."
+    )
+    tls_key: Path | None = option(None, "The certificate's private key (PEM, without a passphrase).")
+    proxy_headers: tuple[Annotated[str, AfterValidator(_network)], ...] = option(
+        (),
+        "Addresses or networks of proxies in front of the server, such as `10.0.0.0/8`: from them, and nobody else, "
+        "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` are believed.",
+    )
+    audit_log: Path | None = option(
+        None, "Who did what, a JSON line each; null: to the logger `antiphon.audit`. Can be rotated by renaming."
+    )
+    sessions_per_key: int | None = option(
+        None, "Conversations at the same time with one key (429 beyond); null: only `max_sessions` counts.", ge=1
+    )
+    requests_per_minute: int = option(
+        600,
+        "Requests with one key; a minute's worth may come at once (429 beyond). Not counted without keys.",
+        ge=1,
+    )
+    sessions_per_minute: int = option(60, "Conversations begun with one key, counted likewise.", ge=1)
+    max_connections: int = option(512, "Connections at the same time; one more is closed (503).", ge=4)
+    max_header_kb: int = option(16, "The longest head of a request.", unit="kB", ge=4, le=256)
+    request_head_s: float = option(
+        10.0,
+        "A connection whose request is not complete up to its body, or that has not begun one, is closed.",
+        unit="s",
+        gt=0,
+    )
+    upload_s: float = option(300.0, "How long the body of a request may take to arrive.", unit="s", gt=0)
+    slow_client_s: float = option(
+        20.0, "A client that takes nothing of what is sent to it for so long is cut off.", unit="s", gt=0
+    )
+
+    @model_validator(mode="after")
+    def _tls_is_a_pair(self) -> AccessKeys:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: set both, or none")
+        return self

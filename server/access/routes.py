@@ -1,0 +1,60 @@
+"""Which key opens which route: one table, asked before any routing.
+
+A path that no row covers needs a key for `admin`: who forgets a row for a new route opens nothing by it. A test walks
+the routes of the application and names those without a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from antiphon.server.access.principal import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a path, and everything under it, needs."""
+
+    path: str
+    """Without a slash at its end."""
+    needs: Scope | Literal["any", "public", "own"]
+    """A scope; any key; none; or a check of the route's own, for callers that cannot show a key."""
+    ephemeral: bool = False
+    """Ephemeral keys open it, too."""
+    begins: Literal["", "POST", "websocket"] = ""
+    """How a conversation is begun at exactly this path; it counts in `sessions_per_minute`."""
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("/healthz", "public"),
+    Rule("/readyz", "public"),
+    Rule("/", "public"),  # this path alone: it leads to the console
+    Rule("/console", "public"),
+    Rule("/openapi.json", "any"),
+    Rule("/v1/models", "any"),
+    Rule("/v1/state", "any"),
+    Rule("/v1/stream", "realtime", begins="websocket"),
+    Rule("/v1/realtime", "realtime", ephemeral=True, begins="websocket"),
+    Rule("/v1/realtime/calls", "realtime", ephemeral=True, begins="POST"),
+    Rule("/v1/realtime/client_secrets", "realtime"),
+    Rule("/v1/telephony", "own"),
+    Rule("/v1/audio", "audio"),
+    Rule("/v1/chat", "chat"),
+    Rule("/v1/transcripts", "transcripts"),
+    Rule("/v1/approvals", "approvals"),
+    Rule("/metrics", "metrics"),
+    Rule("/v1/sessions", "admin"),
+    Rule("/v1/admin", "admin"),
+)
+ELSE = Rule("", "admin")
+_BY_PATH = {rule.path: rule for rule in RULES}
+
+
+def rule_for(path: str) -> Rule:
+    """The longest row that covers a path."""
+    while path:
+        if (rule := _BY_PATH.get(path)) is not None:
+            return rule
+        path = path.rpartition("/")[0]
+    return ELSE

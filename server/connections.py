@@ -1,0 +1,149 @@
+"""Connections that keep to limits: how many, how long their first words take, how long they take nothing.
+
+uvicorn waits for ever for the rest of a request's head, for the rest of a body that nobody reads any more, and for a
+client that takes nothing of an answer. Each of these holds a socket, memory, and of a conversation its place. The
+limits hang on the few methods that asyncio calls (:class:`asyncio.Protocol`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+logger = logging.getLogger(__name__)
+
+_MAX_UNSENT_BYTES = 8 << 20
+"""What answers itself (pongs) must not pile up for a client that sends and does not take."""
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of the connections of one server."""
+
+    connections: int
+    head_s: float
+    """From the first byte of a request, or from the beginning of the connection, to the end of its head."""
+    slow_client_s: float
+
+
+class LimitedConfig(uvicorn.Config):
+    """uvicorn's settings, with limits, and a TLS context that is there already."""
+
+    def __init__(self, app: Any, limits: Limits, tls: ssl.SSLContext | None, **arguments: Any) -> None:
+        super().__init__(app, http=_Http, ws=_WebSocket, **arguments)
+        self.limits = limits
+        self._tls = tls
+
+    def load(self) -> None:
+        super().load()
+        self.ssl = self._tls
+
+
+class _SlowClient:
+    """Cuts off a client that takes nothing. For both protocols, before uvicorn's class."""
+
+    transport: asyncio.Transport
+    config: Any
+    _slow: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()  # type: ignore[misc]
+        if self._slow is None:
+            loop = asyncio.get_running_loop()
+            self._slow = loop.call_later(self.config.limits.slow_client_s, self._cut)
+
+    def resume_writing(self) -> None:
+        self._keep()
+        super().resume_writing()  # type: ignore[misc]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._keep()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+    def _keep(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+    def _cut(self) -> None:
+        logger.warning("a client that takes nothing was cut off")
+        self.transport.abort()  # closing would wait until it has taken the rest
+
+
+class _Http(_SlowClient, H11Protocol):
+    """A connection for requests, until one of them makes it a WebSocket."""
+
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self.config.limits.connections:
+            logger.warning("a connection too many was closed", extra={"limit": self.config.limits.connections})
+            transport.write(_FULL)
+            transport.close()
+            return
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self.transport.is_closing() or self.transport.get_protocol() is not self or self._is_answering():
+            self._stop_waiting()
+        else:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _is_answering(self) -> bool:
+        """A request has arrived up to its body, and there is no whole answer yet."""
+        return self.conn.their_state is not h11.IDLE and self.conn.our_state is not h11.DONE
+
+    def _wait_for_head(self) -> None:
+        if self._head is None:
+            self._head = asyncio.get_running_loop().call_later(self.config.limits.head_s, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _give_up(self) -> None:
+        self._head = None
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+class _WebSocket(_SlowClient, WebSocketsSansIOProtocol):
+    """A conversation's connection."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
+            self._cut()
+
+
+async def cut_lingering(connections: Collection[Any], after_s: float) -> None:
+    """For ever: cut off connections that were closed, and whose clients do not take the last of what was sent.
+
+    :param connections: uvicorn's, as they come and go.
+    """
+    before: set[Any] = set()
+    while True:
+        await asyncio.sleep(after_s)
+        closing = {one for one in connections if one.transport is not None and one.transport.is_closing()}
+        for one in closing & before:
+            one.transport.abort()
+        before = closing
