@@ -116,7 +116,7 @@ class TextSession:
         self.id = session_id or new_id("sess")
         self.conversation = conversation if conversation is not None else Conversation()
         self._guarding = guarding or Guarding()
-        self._closers = tuple(closers)
+        self._closers = list(closers)
         self._turn = max((item.turn for item in self.conversation), default=0)
         self._asking = False
         self._closed = False
@@ -171,6 +171,10 @@ class TextSession:
         finally:
             await end_tasks([work])
             self._told, self._asking = None, False
+
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Await this on leaving, too, before what was there already."""
+        self._closers.append(close)
 
     def _run(self, text: str) -> Run:
         """A run whose words are known and whose turn is sure."""
