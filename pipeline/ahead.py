@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from antiphon.engines.host import Priority, Ticket
-from antiphon.engines.protocols import Transcript
+from antiphon.engines.protocols import STTOptions, Transcript
 from antiphon.pipeline import turns
 from antiphon.pipeline.events import TranscriptEvent
 from antiphon.pipeline.intake import Intake
@@ -73,6 +73,15 @@ class Ahead:
         self._told_until_s = 0.0
         """How far that one heard, on the stream clock."""
         self._preparing: asyncio.Task[None] | None = None
+
+    @property
+    def options(self) -> STTOptions:
+        """How it is heard; may be replaced at any time."""
+        return self._listener.options
+
+    @options.setter
+    def options(self, options: STTOptions) -> None:
+        self._listener.options = options
 
     def open_turn(self) -> None:
         """The user has begun to speak."""

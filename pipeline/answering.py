@@ -16,6 +16,7 @@ from antiphon.pipeline.consulting import Consulting
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import StageError, had_no_time
 from antiphon.pipeline.events import (
+    Committed,
     Dropped,
     ErrorEvent,
     Event,
@@ -27,6 +28,7 @@ from antiphon.pipeline.events import (
     UsageEvent,
     WarningEvent,
 )
+from antiphon.pipeline.front import Front, NoFront
 from antiphon.pipeline.guarding import Guarding, Unfinished
 from antiphon.pipeline.patience import within
 from antiphon.pipeline.remembering import Remembering
@@ -95,10 +97,21 @@ class Answering:
         conversation: Conversation,
         prepared: Mapping[str, Sequence[AudioFrame]],
         guarding: Guarding,
+        front: Front | None = None,
+        pass_on: Callable[[Run], None] = lambda run: None,
     ) -> None:
         """
         :param prepared: lines as audio that was made beforehand, so that they can be said when the TTS is what broke.
+        :param front: shows the conversation while it is made.
+        :param pass_on: told of an answer that is complete where the transport `queues`: the next one may be begun.
         """
+        self.answers = True
+        """False: what is said is transcribed and remembered, and answered only where somebody asks for it."""
+        self.speaks = True
+        """False: answers are for reading."""
+        self.voice = settings.tts
+        self._front: Front = front or NoFront()
+        self._pass_on = pass_on
         self._guarding = guarding
         self._speaking: Reply | None = None
         """The answer to a turn that has the floor."""
@@ -113,7 +126,7 @@ class Answering:
         self._consulting = Consulting(
             workflow, guarding, session=session, settings=settings, conversation=conversation, seal=owner.seal
         )
-        self._remembering = Remembering(conversation, guarding.policy, workflow, seal=owner.seal)
+        self._remembering = Remembering(conversation, guarding.policy, workflow, seal=owner.seal, front=front)
         self._ahead = engines.answer_local or settings.speculate_in_cloud
         """Whether the workflow may be asked before commit."""
 
@@ -150,6 +163,7 @@ class Answering:
         """Say something that answers no turn."""
         emit = self.emitter(run)
         reply = self._reply(run, emit, None)
+        reply.on_complete = partial(self._complete, run, reply, emit)
         try:
             await run.floor.wait()
             await reply.speak(source)
@@ -159,8 +173,28 @@ class Answering:
             error = _as_stage_error(raised)
             emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
         finally:
-            self._remembering.said(run, reply, emit)
+            if not run.complete:
+                self._remembering.said(run, reply, emit)
+            elif run.interrupted:
+                self._remembering.corrected(run, reply, emit)
             self._tell_usage(run, emit)
+
+    async def aside(
+        self, run: Run, source: AsyncIterator[str | WorkflowEvent], *, transport: Transport, emit: Emit
+    ) -> None:
+        """Answer beside the conversation, of which it is no part: with a transport of its own, and as far as the policy
+        lets it be said.
+
+        :param emit: told what happens in place of the session's sinks.
+        :raises StageError: the source or the TTS failed.
+        """
+        guard = self._consulting.guard(run, self.emitter(run), None)
+        reply = self._reply(run, emit, None)
+        reply.transport, reply.before_sound = transport, None
+        try:
+            await reply.speak(guard.speech(source))
+        finally:
+            self._tell_usage(run, self.emitter(run))
 
     async def go_on(self, run: Run, unfinished: Unfinished) -> None:
         """Answer what an earlier session has left open."""
@@ -231,6 +265,11 @@ class Answering:
     # ------------------------------------------------------------------------ inside
 
     async def _answer_in_order(self, run: Run, emit: Emit) -> None:
+        if run.asked:
+            emit(Committed, reason="manual")
+        if not run.prompted:
+            run.text, run.said, run.told = "", "", True
+            return await self._give_answer(run, Transcript(""), emit)
         assert run.hearing is not None
         heard = await asyncio.shield(run.hearing.result)
         run.stt_s = asyncio.get_running_loop().time()
@@ -260,7 +299,31 @@ class Answering:
             run.told = True
         if await self._answers_a_question(run, heard, emit):
             return
+        if not (self.answers or run.asked):
+            return await self._note_words(run, heard, emit)
         await self._give_answer(run, heard, emit)
+
+    async def _note_words(self, run: Run, heard: Transcript, emit: Emit) -> None:
+        """Nobody wants an answer, only to know what was said."""
+        await run.committed.wait()
+        if not run.told:
+            await self._consulting.judge_words(run, heard, self._consulting.guard(run, emit, heard.language))
+            emit(TranscriptEvent, role="user", text=run.said, language=heard.language, final=True)
+            run.told = True
+        self._remembering.words(run)
+        self._end(run, emit, "unanswered", None)
+
+    def _complete(self, run: Run, reply: Reply, emit: Emit) -> None:
+        """All of an answer is on its way to the user: it is in the conversation from now on."""
+        if not self._transport.capabilities.queues or (run.turn and self._guarding.policy.turn):
+            return
+        if run.turn:
+            self._remembering.complete(run, reply, emit)
+        else:
+            self._remembering.said(run, reply, emit)
+        run.reply = reply
+        self._pass_on(run)
+        self._front.complete(run.turn, reply.usage)
 
     async def _give_answer(self, run: Run, heard: Transcript, emit: Emit) -> None:
         """Ask the workflow, and speak and remember what it answers."""
@@ -273,6 +336,7 @@ class Answering:
         reply = self._reply(run, emit, heard.language)
         self._speaking = reply
         guessed = not run.committed.is_set()
+        reply.on_complete = partial(self._complete, run, reply, emit)
         try:
             try:
                 await reply.speak(self._consulting.answer(run, heard, guard, emit))
@@ -281,15 +345,21 @@ class Answering:
                     raise
                 # There was no time for a guess; for the turn itself there may be.
                 self._speaking = reply = self._reply(run, emit, heard.language)
+                reply.on_complete = partial(self._complete, run, reply, emit)
                 await reply.speak(self._consulting.answer(run, heard, guard, emit))
             if run.committed.is_set() and not run.void and self._guarding.policy.turn:
                 run.judged = await guard.finished(reply.text)
         finally:
             self._speaking = None
-            if run.committed.is_set() and not run.void:
+            if run.void and run.complete:
+                self._remembering.forget(run)
+            elif run.committed.is_set() and not run.void:
                 if run.interrupted and self._guarding.policy.turn:
                     run.judged = await guard.finished(reply.text[: reply.heard_chars()])
-                self._remembering.turn(run, reply, emit)
+                if not run.complete:
+                    self._remembering.turn(run, reply, emit)
+                elif run.interrupted:
+                    self._remembering.corrected(run, reply, emit)
                 if run.interrupted:
                     self._end(run, emit, "interrupted", reply)
         self._end(run, emit, "completed" if reply.tts is not None else "text_only", reply)
@@ -317,10 +387,10 @@ class Answering:
             await self._speaking.interject(text)
 
     def _reply(self, run: Run, emit: Emit, language: str | None) -> Reply:
-        tts: TTS | None = self._engines.tts
-        options = self._settings.tts
+        tts: TTS | None = self._engines.tts if self.speaks and not run.muted else None
+        options = run.voice or self.voice
         voices = self._engines.voices
-        if voices and language is not None:
+        if voices and language is not None and tts is not None:
             voice = voices.get(language)
             if voice is None:
                 tts = None
@@ -397,6 +467,8 @@ class Answering:
             logger.debug("cause of the failed turn", exc_info=cause)
         emit(ErrorEvent, stage=error.stage, code=error.code, message=error.message)
         too_many = self._is_one_too_many(run)
+        if not (self.answers or run.asked):
+            return self._end(run, emit, "failed", None)
         settings = self._settings
         line = settings.on_error
         if isinstance(cause, EngineOverloaded) and settings.on_overload:
@@ -418,6 +490,8 @@ class Answering:
         Where it has to be synthesised and that fails, there is nothing more to say.
         """
         await run.floor.wait()
+        if run.muted or not self.speaks:
+            return
         try:
             if frames := self._prepared.get(line, ()):
                 await self._play_line(run, frames)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from antiphon.pipeline import turns
 from antiphon.pipeline.conversation import Conversation, ItemError
 from antiphon.pipeline.events import Interrupted, PlaybackPaused, PlaybackResumed
+from antiphon.pipeline.front import Front, NoFront
 from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.interruption import Interruption, InterruptionSettings, Verdict
 from antiphon.pipeline.line import Line
@@ -48,10 +49,12 @@ class BargeIn:
         conversation: Conversation,
         approvals: SessionApprovals | None,
         feed: Callable[[turns.TurnInput], None],
+        front: Front | None = None,
     ) -> None:
         self._settings = settings
+        self._front: Front = front or NoFront()
+        self._can = enabled and transport.capabilities.clears
         self._session = session
-        self._enabled = enabled and settings.enabled and transport.capabilities.clears
         self._intake = intake
         self._line = line
         self._transport = transport
@@ -62,7 +65,7 @@ class BargeIn:
         self._attempt: Interruption | None = None
         """The user has begun to speak into a reply; what that means is not known yet."""
         self._stopped: dict[int, Run] = {}
-        """Replies that were interrupted lately, by turn."""
+        """Replies of late, by turn, of which a client may still say how much was heard."""
         self._dismissing = ""
         """Why the open turn is about to be thrown away."""
         self.held = False
@@ -73,7 +76,23 @@ class BargeIn:
         """Whether somebody waits to know what the user's words into a reply mean."""
         return self._attempt is not None
 
+    @property
+    def settings(self) -> InterruptionSettings:
+        """What stops a reply."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: InterruptionSettings) -> None:
+        """For what the user begins to say from now on."""
+        self._settings = settings
+
     # ------------------------------------------------------------------------ by callers
+
+    def may_be_corrected(self, run: Run) -> None:
+        """A client may say how much was heard of this reply."""
+        self._stopped[run.turn] = run
+        while len(self._stopped) > _REMEMBERED_STOPS:
+            del self._stopped[next(iter(self._stopped))]
 
     def hold(self) -> None:
         """Let playback stand still until :meth:`let_go`, whatever the user does."""
@@ -93,16 +112,14 @@ class BargeIn:
         for run in runs:
             run.interrupted = True
             if run.turn:
-                self._stopped[run.turn] = run
+                self.may_be_corrected(run)
                 if self._approvals is not None:
                     self._approvals.forget(run.turn)
                     self._line.spawn(self._withdraw(self._approvals, run.turn))
             if run.task is not None and (run.text is not None or run.failed or not run.turn):
                 run.task.cancel()  # else what the user said is not known yet: it ends itself once that is
-        if any(run.floor.is_set() for run in runs):
+        if any(run.floor.is_set() and not run.muted for run in runs):
             self._transport.clear()  # what sounds is theirs
-        while len(self._stopped) > _REMEMBERED_STOPS:
-            del self._stopped[next(iter(self._stopped))]
 
     def played(self, turn: int, seconds: float) -> None:
         """The client says how many seconds of a turn's reply it has played."""
@@ -121,7 +138,7 @@ class BargeIn:
     def begin(self, turn: turns.OpenTurn) -> None:
         """The user's voice was heard: if a reply is under way, it may be meant to stop it."""
         runs = [run for run in self._line.replies() if run.interruptible]
-        if not self._enabled or not runs or self._attempt is not None:
+        if not (self._can and self._settings.enabled) or not runs or self._attempt is not None:
             return
         if self._approvals is not None and self._approvals.awaits_voice:
             return
@@ -196,6 +213,7 @@ class BargeIn:
     def _stop_for_user(self) -> None:
         attempt, self._attempt = self._attempt, None
         assert attempt is not None
+        self._front.stopping(attempt.turn)
         self.stop(self._stoppable(attempt))
         if attempt.paused and not self.held:
             self._transport.resume()
@@ -203,6 +221,8 @@ class BargeIn:
     def _go_on(self, reason: str) -> None:
         attempt, self._attempt = self._attempt, None
         machine = self._intake.machine
+        if attempt is not None:
+            self._front.going_on(attempt.turn)
         if attempt is not None and machine.turn > attempt.turn and machine.state is not turns.State.IDLE:
             # Meanwhile the user has begun to say something else: the reply waits for that, too.
             self._attempt = dataclasses.replace(attempt, turn=machine.turn, began_s=self._intake.turn_start_s)

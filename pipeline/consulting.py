@@ -55,10 +55,12 @@ class Consulting:
         language: str | None = None,
         committed: asyncio.Event | None = None,
         on_committed: Callable[[], None] = lambda: None,
+        user_id: str = "",
     ) -> TurnContext:
         """What a workflow is told of a turn."""
         settings = self._settings
-        history = self._conversation.messages(max_turns=settings.history_turns, max_tokens=settings.history_tokens)
+        conversation = self._conversation.without(user_id) if user_id else self._conversation
+        history = conversation.messages(max_turns=settings.history_turns, max_tokens=settings.history_tokens)
         return TurnContext(
             self._session, turn, revision, text, history, language, committed or asyncio.Event(), on_committed
         )
@@ -147,6 +149,7 @@ class Consulting:
                 language=language,
                 committed=run.committed,
                 on_committed=partial(self._at_barrier, run),
+                user_id=run.user_id,
             ),
             _recorded=self.settled,
             _before_call=partial(self._before_call, guard, emit),

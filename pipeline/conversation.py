@@ -88,6 +88,14 @@ class Conversation:
         else:
             self._items.insert(self._index(after) + 1, item)
 
+    def put(self, item: Item) -> None:
+        """In the place of the item of the same id, or at the end if there is none."""
+        for index, one in enumerate(self._items):
+            if one.id == item.id:
+                self._items[index] = item
+                return
+        self._items.append(item)
+
     def delete(self, item_id: str) -> None:
         """:raises ItemError: there is no such item."""
         del self._items[self._index(item_id)]
@@ -107,6 +115,12 @@ class Conversation:
         self._items[index] = replace(item, text=whole[:cut], unheard=rest, interrupted=bool(rest.strip()))
         return self._items[index]
 
+    def without(self, item_id: str) -> Conversation:
+        """A copy that lacks this item; the same where there is none."""
+        copy = Conversation()
+        copy._items = [item for item in self._items if item.id != item_id]
+        return copy
+
     def messages(self, *, max_turns: int | None = None, max_tokens: int | None = None) -> tuple[Message, ...]:
         """The items as prompt messages, oldest first.
 
@@ -116,13 +130,14 @@ class Conversation:
         :param max_turns: at most so many turns of the user, with what belongs to them; 0: nothing.
         :param max_tokens: at most about so many tokens (:func:`estimated_tokens`).
         """
-        starts = [index for index, item in enumerate(self._items) if item.kind == "message" and item.role == "user"]
+        items = self._items
+        starts = [index for index, item in enumerate(items) if item.kind == "message" and item.role == "user"]
         surplus = 0 if max_turns is None else max(0, len(starts) - max_turns)
         if max_tokens is not None:
-            while surplus < len(starts) and self._tokens_from(starts[surplus] if surplus else 0) > max_tokens:
+            while surplus < len(starts) and _tokens_of(items[starts[surplus] if surplus else 0 :]) > max_tokens:
                 surplus += 1
         if not starts or (surplus >= len(starts) and max_turns == 0):
-            return () if max_turns == 0 else tuple(_to_messages(self._items))
+            return () if max_turns == 0 else tuple(_to_messages(items))
         kept = len(starts) - surplus
         if surplus and kept:
             # Never so big a block that nothing is left of what fits.
@@ -130,16 +145,17 @@ class Conversation:
             surplus = min(-(-surplus // block) * block, len(starts) - 1)
         if surplus >= len(starts):
             return ()
-        return tuple(_to_messages(self._items[starts[surplus] if surplus else 0 :]))
-
-    def _tokens_from(self, index: int) -> int:
-        return sum(estimated_tokens(item.text + item.arguments) for item in self._items[index:])
+        return tuple(_to_messages(items[starts[surplus] if surplus else 0 :]))
 
     def _index(self, item_id: str) -> int:
         for index, item in enumerate(self._items):
             if item.id == item_id:
                 return index
         raise ItemError(f"there is no item '{item_id}' in this conversation")
+
+
+def _tokens_of(items: Sequence[Item]) -> int:
+    return sum(estimated_tokens(item.text + item.arguments) for item in items)
 
 
 def _to_messages(items: Sequence[Item]) -> Iterator[Message]:

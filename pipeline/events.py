@@ -15,7 +15,9 @@ from typing import Any, ClassVar, Literal
 from antiphon.pipeline.speculation import SpeculationReport
 from antiphon.pipeline.usage import EngineUsage
 
-TurnStatus = Literal["completed", "no_speech", "text_only", "failed", "cancelled", "interrupted", "dismissed"]
+TurnStatus = Literal[
+    "completed", "no_speech", "text_only", "failed", "cancelled", "interrupted", "dismissed", "unanswered"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +235,8 @@ class TurnEnded(Event):
 
     `status`: "completed"; "no_speech" (nothing was said after all); "text_only" (no voice for the language);
     "failed" (an engine or the workflow broke; the apology was spoken); "interrupted" (the user spoke into the answer,
-    or before it); "dismissed" (it was a back-channel into another answer, or a noise); "cancelled".
+    or before it); "dismissed" (it was a back-channel into another answer, or a noise); "unanswered" (a client wants
+    turns transcribed only); "cancelled".
     """
 
     type: ClassVar[str] = "turn_ended"
@@ -258,6 +261,15 @@ class UsageEvent(Event):
 
     type: ClassVar[str] = "usage"
     usage: tuple[EngineUsage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPressed(Event):
+    """The caller has pressed a key of the telephone (DTMF)."""
+
+    type: ClassVar[str] = "key_pressed"
+    key: str
+    """One of `0` to `9`, `*`, `#`, `A` to `D`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,6 +312,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ApprovalEvent,
     TurnEnded,
     UsageEvent,
+    KeyPressed,
     WarningEvent,
     ErrorEvent,
 )

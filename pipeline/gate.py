@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,15 +76,15 @@ class Gate:
         self.settings = settings or GateSettings()
         self.rate_hz = vad.rate_hz
         self.speaking = False
+        self.threshold: float | None = None
+        """Speech begins at this probability; None: where the VAD says."""
         self._vad = vad
         self._stream = vad.stream()
         self._size = vad.window_samples
         self._window_ms = 1000 * self._size / self.rate_hz
         self._pending: Samples = np.empty(0, dtype=np.float32)
         self._next_start_s: float | None = None
-        self._ring: deque[tuple[AudioFrame, bool]] = deque(
-            maxlen=self._windows(self.settings.pre_roll_ms) + self._recent
-        )
+        self._ring = self._new_ring()
         self._first_speech_s = 0.0
         self._last_speech_end_s = 0.0
         self._silent_windows = 0
@@ -111,6 +111,12 @@ class Gate:
             samples = np.pad(self._pending, (0, self._size - len(self._pending)))
             self._pending = self._pending[:0]
             yield self._window(samples)
+
+    def adjust(self, settings: GateSettings, threshold: float | None = None) -> None:
+        """Other settings, from the next window on."""
+        self.settings = settings
+        self.threshold = threshold
+        self._ring = self._new_ring(self._ring)
 
     def reset(self) -> None:
         """Close without a word: what was heard so far is somebody else's. The VAD's own state goes on."""
@@ -140,6 +146,19 @@ class Gate:
 
     # ---------------------------------------------------------------------------- inside
 
+    def _new_ring(self, kept: Iterable[tuple[AudioFrame, bool]] = ()) -> deque[tuple[AudioFrame, bool]]:
+        return deque(kept, maxlen=self._windows(self.settings.pre_roll_ms) + self._recent)
+
+    @property
+    def _begins_at(self) -> float:
+        return self._vad.threshold if self.threshold is None else self.threshold
+
+    @property
+    def _ends_below(self) -> float:
+        if self.threshold is None:
+            return self._vad.release_threshold
+        return self.threshold * self._vad.release_threshold / self._vad.threshold
+
     @property
     def _recent(self) -> int:
         return max(1, self._windows(self.settings.start_window_ms))
@@ -167,12 +186,12 @@ class Gate:
                 raise VADBroken(f"the VAD failed on {self._failures} windows in a row") from error
             with contextlib.suppress(Exception):  # if there is none to be had, the next window fails, and counts
                 self._stream = self._vad.stream()
-            return (self._vad.threshold if self.speaking else 0.0), (error if self._failures == 1 else None)
+            return (self._begins_at if self.speaking else 0.0), (error if self._failures == 1 else None)
         self._failures = 0
         return probability, None
 
     def _while_silent(self, frame: AudioFrame, probability: float) -> SpeechOpened | None:
-        self._ring.append((frame, probability >= self._vad.threshold))
+        self._ring.append((frame, probability >= self._begins_at))
         recent = list(self._ring)[-self._recent :]
         speech = sum(1 for _, is_speech in recent if is_speech)
         if speech < max(1, self._windows(self.settings.start_ms)) or not recent[-1][1]:
@@ -190,7 +209,7 @@ class Gate:
 
     def _while_speaking(self, frame: AudioFrame, probability: float) -> SpeechClosed | None:
         # Silent windows go to the ring too: speech that begins again soon finds its pre-roll there.
-        is_silent = probability < self._vad.release_threshold
+        is_silent = probability < self._ends_below
         if not is_silent:
             self._silent_windows = 0
             self._ring.clear()

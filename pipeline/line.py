@@ -69,6 +69,14 @@ class Line:
         task.add_done_callback(self._helpers.discard)
         return task
 
+    def beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start an answer that stands in no line. Whoever started it looks at how it ends: the group does not."""
+        assert self._group is not None
+        task = asyncio.create_task(work)
+        self._helpers.add(task)
+        task.add_done_callback(self._helpers.discard)
+        return task
+
     def committed(self) -> list[Run]:
         """What is being said, or will be."""
         return [run for run in self._runs if run.committed.is_set() and not run.void]
@@ -95,6 +103,11 @@ class Line:
         for task in [*self._working, *self._helpers]:
             task.cancel()
 
+    def pass_on(self, run: Run) -> None:
+        """All of its answer has gone to the sink: who is next may hand over theirs behind it."""
+        run.complete = True
+        self._advance()
+
     def _leave(self, run: Run) -> None:
         self._on_leave()
         self._runs.remove(run)
@@ -103,6 +116,8 @@ class Line:
             self._on_empty()
 
     def _advance(self) -> None:
-        """Who is first in line has the floor."""
-        if self._runs:
-            self._runs[0].floor.set()
+        """Who is first in line has the floor; besides those whose answers are complete."""
+        for run in self._runs:
+            run.floor.set()
+            if not run.complete:
+                return

@@ -101,7 +101,8 @@ class Listener:
         on_heard: Callable[[Hearing, Transcript], None],
     ) -> None:
         self._stt = stt
-        self._options = options
+        self.options = options
+        """May be replaced at any time."""
         self._session = session
         self._timeout_s = timeout_s
         self._spawn = spawn
@@ -135,7 +136,7 @@ class Listener:
         return None if failed or not last.result.result().final else last
 
     async def _hear(self, hearing: Hearing, audio: AudioFrame, ticket: Ticket) -> None:
-        options = dataclasses.replace(self._options, draft=hearing.draft)
+        options = dataclasses.replace(self.options, draft=hearing.draft)
         try:
             try:
                 heard = await transcribe(self._stt, audio, options, self._timeout_s, ticket)
@@ -144,7 +145,7 @@ class Listener:
                     raise
                 # It was asked for as a guess, and has become the turn itself meanwhile.
                 ticket = dataclasses.replace(ticket, priority=Priority.COMMITTED)
-                heard = await transcribe(self._stt, audio, self._options, self._timeout_s, ticket)
+                heard = await transcribe(self._stt, audio, self.options, self._timeout_s, ticket)
         except StageError as error:
             hearing.result.set_exception(error)
             hearing.result.exception()  # looked at: a failure that no answer waits for is no news

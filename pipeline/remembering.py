@@ -8,6 +8,7 @@ from collections.abc import Callable
 from antiphon.engines.protocols import ToolCall
 from antiphon.pipeline.conversation import Conversation, Item, new_id
 from antiphon.pipeline.events import Interrupted, TranscriptEvent
+from antiphon.pipeline.front import Front, NoFront
 from antiphon.pipeline.policy import Policy
 from antiphon.pipeline.reply import Emit, Reply
 from antiphon.pipeline.run import Run
@@ -20,11 +21,19 @@ class Remembering:
     """One per session.
 
     :param seal: told of a turn that can no longer be taken back.
+    :param front: says under which ids things are kept.
     """
 
     def __init__(
-        self, conversation: Conversation, policy: Policy, workflow: Workflow, *, seal: Callable[[int], None]
+        self,
+        conversation: Conversation,
+        policy: Policy,
+        workflow: Workflow,
+        *,
+        seal: Callable[[int], None],
+        front: Front | None = None,
     ) -> None:
+        self._front: Front = front or NoFront()
         self._conversation = conversation
         self._policy = policy
         self._workflow = workflow
@@ -34,13 +43,40 @@ class Remembering:
         """A turn that was answered. Of the answer: what was said; of one that was cut off, what was spoken of it; and
         of one that the user spoke into, what was heard."""
         self._seal(run.turn)
+        self.complete(run, reply, emit)
+
+    def complete(self, run: Run, reply: Reply, emit: Emit) -> None:
+        """The same for an answer that was not heard yet, so that its turn may still be reopened."""
+        self.words(run)
+        for done in reply.did:
+            self._keep_doing(done, run.turn)
+        self.said(run, reply, emit)
+
+    def words(self, run: Run) -> None:
+        """What the user said."""
         run.remembered = True
         text = self._user_text(run)
-        if text.strip():
-            self._conversation.add(Item(id=new_id(), role="user", text=text, turn=run.turn))
-        for done in reply.did:
-            self._conversation.add(_item_of(done, run.turn))
-        self.said(run, reply, emit)
+        if not text.strip() or not run.prompted:
+            return
+        given = bool(run.user_id)
+        run.user_id = run.user_id or self._front.user_item(run.turn) or ""
+        if run.user_id and (not given or run.user_id in self._conversation):  # else somebody has deleted it since
+            self._conversation.put(Item(id=run.user_id, role="user", text=text, turn=run.turn))
+
+    def corrected(self, run: Run, reply: Reply, emit: Emit) -> None:
+        """The user spoke into an answer that the conversation has as a whole."""
+        heard = unheard = ""
+        if run.item_id in self._conversation:  # else somebody has deleted it since
+            item = self._conversation.truncate(run.item_id, reply.heard_chars())
+            heard, unheard = item.text, item.unheard
+        run.reply = reply
+        emit(Interrupted, heard=heard, unheard=unheard)
+        self._tell_workflow(heard, unheard)
+
+    def forget(self, run: Run) -> None:
+        """The turn was reopened: nothing of what was remembered of it counts."""
+        for item in [item for item in self._conversation if item.id in (run.user_id, run.item_id)]:
+            self._conversation.delete(item.id)
 
     def said(self, run: Run, reply: Reply, emit: Emit) -> None:
         """The assistant's side of it."""
@@ -54,9 +90,9 @@ class Remembering:
             shown, unheard = (run.judged.text if run.judged.allowed else run.judged.line), ""
         elif run.turn and self._policy.turn and run.interrupted:
             shown, unheard = "", ""  # the session ends: the gate after the turn has not seen it
-        if reply.text.strip():
-            run.item_id = new_id()
-            self._conversation.add(
+        run.item_id = (self._front.answer_item(run.turn) or "") if reply.text.strip() else ""
+        if run.item_id:
+            self._conversation.put(
                 Item(
                     id=run.item_id,
                     role="assistant",
@@ -66,8 +102,8 @@ class Remembering:
                     turn=run.turn,
                 )
             )
-            if shown.strip():
-                emit(TranscriptEvent, role="assistant", text=shown, final=True)
+        if reply.text.strip() and shown.strip():
+            emit(TranscriptEvent, role="assistant", text=shown, final=True)
         if run.interrupted:
             # A client may tell later how much was heard; of a text that was judged, parts are not for history.
             run.reply = reply if run.judged is None else None
@@ -80,7 +116,7 @@ class Remembering:
         if text.strip() and not run.remembered:
             if not run.told:
                 emit(TranscriptEvent, role="user", text=text, final=True)
-            self._conversation.add(Item(id=new_id(), role="user", text=text, turn=run.turn))
+            self.words(run)
         emit(Interrupted, heard="", unheard="")
 
     def _user_text(self, run: Run) -> str:
@@ -88,6 +124,11 @@ class Remembering:
         if run.said is not None:
             return run.said
         return "" if self._policy.transcript else run.text or ""
+
+    def _keep_doing(self, done: ToolCall | ToolResult, turn: int) -> None:
+        name = self._front.call_item(turn, done.id) if isinstance(done, ToolCall) else new_id()
+        if name is not None:
+            self._conversation.put(_item_of(done, turn, name))
 
     def _tell_workflow(self, heard: str, unheard: str) -> None:
         on_interrupted: Callable[[str, str], None] | None = getattr(self._workflow, "on_interrupted", None)
@@ -98,10 +139,10 @@ class Remembering:
                 logger.exception("the workflow broke when it was told of an interruption")
 
 
-def _item_of(done: ToolCall | ToolResult, turn: int) -> Item:
+def _item_of(done: ToolCall | ToolResult, turn: int, item_id: str) -> Item:
     if isinstance(done, ToolCall):
         return Item(
-            id=new_id(),
+            id=item_id,
             kind="function_call",
             role="assistant",
             call_id=done.id,
@@ -110,5 +151,5 @@ def _item_of(done: ToolCall | ToolResult, turn: int) -> Item:
             turn=turn,
         )
     return Item(
-        id=new_id(), kind="function_call_output", call_id=done.call_id, name=done.name, text=done.output, turn=turn
+        id=item_id, kind="function_call_output", call_id=done.call_id, name=done.name, text=done.output, turn=turn
     )

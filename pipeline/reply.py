@@ -151,6 +151,8 @@ class Reply:
     on_sound: Callable[[float], None] | None = None
     """Told when something of it, a filler too, is first heard: loop time."""
     before_sound: BeforeSound | None = None
+    on_complete: Callable[[], None] | None = None
+    """Told when all of it has gone to the sink, before it has been heard to its end."""
     voice: TTSOptions = field(default_factory=TTSOptions)
     settings: ReplySettings = field(default_factory=ReplySettings)
     times: ReplyTimes = field(default_factory=ReplyTimes)
@@ -209,6 +211,8 @@ class Reply:
         finally:
             await end_tasks(upstream)
         self._pieces = None  # too late for interjections
+        if failure is None and self.on_complete is not None:
+            self.on_complete()
         with ends_session():
             await self.transport.drain()
         if failure is not None:

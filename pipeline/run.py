@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from antiphon.engines.host import Meter
+from antiphon.engines.protocols import TTSOptions
 from antiphon.pipeline.events import Event, Timings
 from antiphon.pipeline.listening import Hearing
 from antiphon.pipeline.policy import Outcome
@@ -37,8 +38,20 @@ class Run:
     """The user's voice may stop it."""
     interrupted: bool = False
     """It was stopped: what was heard of it is all that was said."""
+    user_id: str = ""
+    """Of the user's message that it answers, if that has an id before it is remembered."""
+    asked: bool = False
+    """Somebody asked for this answer otherwise than by speaking: it is given whether or not turns are answered."""
+    prompted: bool = True
+    """It answers words of the user; False: whatever stands at the end of the conversation."""
+    muted: bool = False
+    """Its answer is for reading: no voice is asked for it."""
+    voice: TTSOptions | None = None
+    """In place of the session's."""
     item_id: str = ""
     """Of the assistant's message in the conversation, once it is there."""
+    complete: bool = False
+    """All of its answer has gone to the sink, and is in the conversation; it may not have been heard yet."""
     reply: Reply | None = None
     """What was interrupted: the client may tell later how much of it was heard."""
     audible_s: float | None = None

@@ -20,7 +20,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.protocols import EndpointPolicy, Transcript
+from antiphon.engines.host import Meter, Priority, Ticket
+from antiphon.engines.protocols import EndpointPolicy, STTOptions, Transcript, TTSOptions
 from antiphon.pipeline import turns
 from antiphon.pipeline.ahead import Ahead
 from antiphon.pipeline.answering import Answering, Outlook
@@ -28,7 +29,7 @@ from antiphon.pipeline.attempts import Attempts
 from antiphon.pipeline.barge_in import BargeIn
 from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.detecting import Detecting
-from antiphon.pipeline.errors import TooManyErrors
+from antiphon.pipeline.errors import SessionClosed, TooManyErrors
 from antiphon.pipeline.events import (
     ApprovalEvent,
     AudioStarted,
@@ -37,21 +38,26 @@ from antiphon.pipeline.events import (
     EventSink,
     SpeechStarted,
     SpeechStopped,
+    UsageEvent,
     WarningEvent,
 )
-from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened, VADBroken
+from antiphon.pipeline.front import Front
+from antiphon.pipeline.gate import Gate, GateSettings, SpeechClosed, SpeechOpened, VADBroken
 from antiphon.pipeline.guarding import Guarding, Unfinished
 from antiphon.pipeline.idle import IdleWatcher
 from antiphon.pipeline.intake import Intake
-from antiphon.pipeline.interruption import Verdict
+from antiphon.pipeline.interruption import InterruptionSettings, Verdict
 from antiphon.pipeline.line import Line
+from antiphon.pipeline.listening import Hearing, transcribe
 from antiphon.pipeline.pauses import PauseHabit
 from antiphon.pipeline.policy import Approval
+from antiphon.pipeline.reply import Emit
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, Place, SessionSettings, TextTools
 from antiphon.pipeline.telling import Teller
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.upkeep import Housekeeping
+from antiphon.pipeline.usage import usage_of
 from antiphon.pipeline.workflow import Workflow, WorkflowEvent, pieces
 
 logger = logging.getLogger(__name__)
@@ -75,8 +81,10 @@ class Session:
         prepared: Mapping[str, Sequence[AudioFrame]] | None = None,
         guarding: Guarding | None = None,
         closers: Sequence[Callable[[], Awaitable[None]]] = (),
+        front: Front | None = None,
     ) -> None:
         """
+        :param front: shows a client the conversation while it is made.
         :param guarding: the record and the policy around answers; None: neither.
         :param closers: awaited at the end of :meth:`run`, however it ends.
         :param apology: `settings.on_error` as audio made beforehand, so that it can be said when the TTS is what broke.
@@ -132,6 +140,8 @@ class Session:
             conversation=self.conversation,
             prepared={**(prepared or {}), **({self.settings.on_error: apology} if len(apology) else {})},
             guarding=self._guarding,
+            front=front,
+            pass_on=self._pass_on,
         )
         self._barge_in = BargeIn(
             self.settings.interruption,
@@ -144,6 +154,7 @@ class Session:
             conversation=self.conversation,
             approvals=self._guarding.approvals,
             feed=self._feed,
+            front=front,
         )
         self._ahead = self._make_ahead()
         self._attempts = Attempts(
@@ -272,6 +283,94 @@ class Session:
         if self._running:
             self._start_saying(_once(text), interruptible=interruptible)
 
+    def ask(self, text: str) -> int:
+        """Answer something that the user has typed, after what is being said. Returns the number of its turn.
+
+        :raises SessionClosed: the session does not run.
+        """
+        return self.respond(text)
+
+    def respond(
+        self,
+        words: str | Awaitable[Transcript] | None,
+        *,
+        user_id: str = "",
+        muted: bool = False,
+        voice: TTSOptions | None = None,
+    ) -> int:
+        """Give an answer that no turn of speech asks for, after what is being said. Returns the number of its turn.
+
+        :param words: what it answers; while it is awaited, the answer waits. None: whatever stands at the end of the
+            conversation (the output of a tool).
+        :param user_id: of the item of the conversation that has these words, if there is one already.
+        :param muted: for reading: no voice is asked for it.
+        :param voice: in place of the session's own.
+        :raises SessionClosed: the session does not run.
+        """
+        if not self._running:
+            raise SessionClosed("the session does not run")
+        number = self._number()
+        run = Run(number, 0, user_id=user_id, asked=True, prompted=words is not None, muted=muted, voice=voice)
+        run.commit_s = asyncio.get_running_loop().time()
+        if words is not None:
+            run.hearing = Hearing(number, self._intake.audio_end_s, self._known(words))
+        run.committed.set()
+        run.task = self._line.join(run, self._answering.answer(run))
+        return number
+
+    def aside(
+        self,
+        source: AsyncIterator[str | WorkflowEvent],
+        transport: Transport,
+        emit: Emit,
+        *,
+        muted: bool = False,
+        voice: TTSOptions | None = None,
+    ) -> asyncio.Task[None]:
+        """Give an answer beside the conversation, of which it becomes no part, at the same time as any other.
+
+        :param transport: plays it.
+        :param emit: `emit(EventClass, **fields)`, told what happens.
+        :returns: its task, which raises :class:`StageError` where the source or the TTS fails; cancel it to stop it.
+        :raises SessionClosed: the session does not run.
+        """
+        if not self._running:
+            raise SessionClosed("the session does not run")
+        run = Run(self._number(), 0, asked=True, prompted=False, muted=muted, voice=voice)
+        run.committed.set()
+        run.floor.set()
+        work = self._answering.aside(run, source, transport=transport, emit=emit)
+        return self._line.beside(work)
+
+    def stop(self, turn: int) -> bool:
+        """Stop the answer to one turn. Returns whether there was one to be stopped."""
+        runs = [run for run in self._line.replies() if run.turn == turn]
+        self._barge_in.stop(runs)
+        return bool(runs)
+
+    async def hear(self, audio: AudioFrame) -> Transcript:
+        """What is said in a piece of audio, by the session's own engine; nothing else happens with it.
+
+        :raises StageError: the engine failed.
+        """
+        meter = Meter()
+        ticket = Ticket(self.id, self._intake.machine.turn, 0, Priority.COMMITTED, meter=meter)
+        work = transcribe(self._engines.stt, audio, self._ahead.options, self.settings.stt_timeout_s, ticket)
+        try:
+            return await asyncio.create_task(work)  # the ticket is of that task alone
+        finally:
+            if usage := usage_of([meter]):
+                self._teller.tell(UsageEvent, turn=self._intake.machine.turn, revision=0, usage=usage)
+
+    def prepare(self) -> None:
+        """Somebody is about to speak: let the workflow get ready."""
+        if self._running:
+            self._ahead.prepare("")
+
+    def add_sink(self, sink: EventSink) -> Callable[[], None]:
+        """One more sink for events, from now on. Returns what takes it away again."""
+        return self._teller.add(sink)
+
     def cancel(self) -> None:
         """Stop everything that is being said or about to be. Nothing happens if nothing is.
 
@@ -304,6 +403,45 @@ class Session:
         self._barge_in.played(turn, seconds)
 
     @property
+    def undecided(self) -> bool:
+        """Whether the user has begun to speak into an answer, and it is not known yet what that means."""
+        return self._barge_in.undecided
+
+    @property
+    def listening(self) -> bool:
+        """Whether a turn of the user's is open."""
+        return self._intake.machine.state is not turns.State.IDLE
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody speaks, or an answer is given or heard."""
+        return bool(self._line) or self._intake.machine.state is not turns.State.IDLE
+
+    @property
+    def answers(self) -> bool:
+        """Whether what is said is answered; else it is transcribed only."""
+        return self._answering.answers
+
+    @answers.setter
+    def answers(self, answers: bool) -> None:
+        self._answering.answers = answers
+
+    def speak_as(self, voice: TTSOptions, *, speaks: bool = True) -> None:
+        """How answers are spoken from now on; `speaks=False`: they are for reading."""
+        self._answering.voice, self._answering.speaks = voice, speaks
+
+    def listen_as(
+        self, *, stt: STTOptions, gate: GateSettings, threshold: float | None, interruption: InterruptionSettings
+    ) -> None:
+        """How the user is heard from now on.
+
+        :param threshold: speech begins at this probability of the VAD; None: where the VAD itself says.
+        """
+        self._ahead.options = stt
+        self._intake.gate.adjust(gate, threshold)
+        self._barge_in.settings = interruption
+
+    @property
     def policy(self) -> EndpointPolicy:
         """When silence ends a turn."""
         return self._intake.machine.policy
@@ -316,6 +454,25 @@ class Session:
             machine.habit = _habit(policy)
         machine.policy = policy
         self._rearm.set()
+
+    # ------------------------------------------------------------------------ answers that are asked for
+
+    def _number(self) -> int:
+        number = self._intake.machine.number()
+        self._rearm.set()
+        self._housekeeping.disturb()
+        return number
+
+    def _known(self, words: str | Awaitable[Transcript]) -> asyncio.Future[Transcript]:
+        if not isinstance(words, str):
+            return asyncio.ensure_future(words)
+        known: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
+        known.set_result(Transcript(words))
+        return known
+
+    def _pass_on(self, run: Run) -> None:
+        self._barge_in.may_be_corrected(run)
+        self._line.pass_on(run)
 
     # ------------------------------------------------------------------------ the beginning
 

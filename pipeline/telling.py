@@ -27,6 +27,11 @@ class Teller:
         self._audio_s = audio_s
         self._before = before
 
+    def add(self, sink: EventSink) -> Callable[[], None]:
+        """One more sink, from now on. Returns what takes it away again."""
+        self._sinks.append(sink)
+        return lambda: self._sinks.remove(sink)
+
     def event(self, kind: type[Event], *, turn: int, revision: int, **fields: Any) -> Event:
         """Make one, as of now (or of the `t_s` that is given)."""
         t_s = fields.pop("t_s", None)
@@ -37,7 +42,7 @@ class Teller:
     def send(self, event: Event) -> None:
         """A sink that fails harms neither the session nor the other sinks."""
         self._before(event)
-        for sink in self._sinks:
+        for sink in tuple(self._sinks):
             try:
                 sink(event)
             except Exception:

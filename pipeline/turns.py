@@ -219,6 +219,8 @@ class TurnMachine:
         self.state = State.IDLE
         self.turn = 0
         self.revision = 0
+        self._numbered = 0
+        """The highest number that was given to a turn."""
         self._opened_s = 0.0
         self._silence_from_s = 0.0
         self._suspected_s = -math.inf
@@ -285,6 +287,13 @@ class TurnMachine:
         earliest = min(times)
         return None if math.isinf(earliest) else earliest
 
+    def number(self) -> int:
+        """A number for a turn without speech (typed words, an answer that a client asks for); none is given twice."""
+        self._numbered += 1
+        if self.state is State.IDLE:
+            self._reopen_until_s = -math.inf  # the turn before it is over
+        return self._numbered
+
     def reopens(self, at_s: float) -> bool:
         """Whether speech that begins then would reopen the last turn."""
         return self.state is State.IDLE and not self._ended and at_s <= self._reopen_until_s
@@ -302,7 +311,7 @@ class TurnMachine:
                 self.habit.note(max(0.0, at_s - self._silence_from_s) * 1000)
             return [(ReopenTurn if reopened else ResumeTurn)(self.turn, self.revision)]
         self.state = State.SPEAKING
-        self.turn += 1
+        self.turn = self.number()
         self.revision = 0
         self._opened_s = at_s
         return [OpenTurn(self.turn, at_s)]

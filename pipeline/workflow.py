@@ -149,7 +149,7 @@ class ChatWorkflow:
     def prompt(self, history: Sequence[Message], transcript: str) -> list[Message]:
         """Byte-stable from turn to turn: each prompt begins with the one before."""
         system = [Message("system", self.instructions)] if self.instructions else []
-        return list(_alternating([*system, *history, Message("user", transcript)]))
+        return list(alternating([*system, *history, Message("user", transcript)]))
 
     async def prepare(self, turn: TurnContext) -> None:
         """Evaluate the prompt's sure beginning into the LLM's cache."""
@@ -175,7 +175,7 @@ class ChatWorkflow:
             raise WorkflowError("the model ended its answer without a word", hint="ask again, or try another model")
 
 
-def _alternating(messages: Sequence[Message]) -> Iterator[Message]:
+def alternating(messages: Sequence[Message]) -> Iterator[Message]:
     """Join what one side said in a row (a turn that failed has no reply): many chat templates insist on alternation."""
     last: Message | None = None
     for message in messages:

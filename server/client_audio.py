@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,7 +86,75 @@ class _Span:
     """Something was taken back."""
 
 
-class ClientTransport:
+class ClientInput:
+    """What a client says: pushed as it comes (:meth:`push`, :meth:`end`), heard no faster than it was spoken."""
+
+    def __init__(self, *, rate_hz: int) -> None:
+        """
+        :param rate_hz: of the input.
+        """
+        self._rate_hz = rate_hz
+        self._heard: asyncio.Queue[AudioFrame | Callable[[], None] | None] = asyncio.Queue()
+        self._waiting_s = 0.0
+        self._taken = asyncio.Event()
+
+    async def push(self, samples: Samples, rate_hz: int | None = None) -> None:
+        """Audio from the client; waits while too much of it has not been heard yet.
+
+        :param rate_hz: None: the transport's.
+        """
+        while self._waiting_s > MAX_UNHEARD_S:
+            self._taken.clear()
+            await self._taken.wait()
+        frame = AudioFrame(samples, rate_hz or self._rate_hz)
+        self._waiting_s += frame.duration_s
+        self._heard.put_nowait(frame)
+
+    def when_heard(self, then: Callable[[], None]) -> None:
+        """Call this once all audio that was pushed before has been heard."""
+        self._heard.put_nowait(then)
+
+    def forget_unheard(self) -> None:
+        """Drop the audio that waits to be heard."""
+        kept = []
+        while not self._heard.empty():
+            if not isinstance(entry := self._heard.get_nowait(), AudioFrame):
+                kept.append(entry)
+        for entry in kept:
+            self._heard.put_nowait(entry)
+        self._waiting_s = 0.0
+        self._taken.set()
+
+    def end(self) -> None:
+        """The client says no more."""
+        self._heard.put_nowait(None)
+
+    async def all_heard(self) -> None:
+        """Wait until what was pushed so far has been heard."""
+        while self._waiting_s > ROUNDING_S:
+            self._taken.clear()
+            await self._taken.wait()
+
+    async def frames(self) -> AsyncIterator[AudioFrame]:
+        loop = asyncio.get_running_loop()
+        end_s, origin_s = 0.0, None
+        while (heard := await self._heard.get()) is not None:
+            if not isinstance(heard, AudioFrame):
+                heard()
+                continue
+            start_s = end_s
+            end_s += heard.duration_s
+            now_s = loop.time()
+            due_s = end_s / (1 + DRIFT)
+            if origin_s is None or now_s - origin_s > due_s:
+                origin_s = now_s - due_s  # the client has paused, or is slower than we are: from here on anew
+            await asyncio.sleep(max(0.0, origin_s + due_s - AHEAD_S - now_s))
+            self._waiting_s = max(0.0, self._waiting_s - heard.duration_s)
+            self._taken.set()
+            yield AudioFrame(heard.samples, heard.rate_hz, start_s)
+
+
+class ClientTransport(ClientInput):
     """Input is pushed (:meth:`push`, :meth:`end`); replies go to the sink as they are made."""
 
     def __init__(self, sink: ClientSink, *, rate_hz: int, aec: bool = True) -> None:
@@ -94,12 +162,9 @@ class ClientTransport:
         :param rate_hz: of the input.
         :param aec: the client cancels its own echo, or has none.
         """
+        super().__init__(rate_hz=rate_hz)
         self.capabilities = TransportCapabilities(paced=True, greets=True, pauses=True, aec=aec)
         self._sink = sink
-        self._rate_hz = rate_hz
-        self._heard: asyncio.Queue[Samples | None] = asyncio.Queue()
-        self._waiting_s = 0.0
-        self._taken = asyncio.Event()
         self._playhead = Playhead(max_ahead_s=float("inf"))
         self._pieces: deque[_Piece] = deque()
         """What was handed over and may not have been heard."""
@@ -113,18 +178,6 @@ class ClientTransport:
         """Audio before those."""
 
     # ------------------------------------------------------------------------ what the client says
-
-    async def push(self, samples: Samples) -> None:
-        """Audio from the client; waits while too much of it has not been heard yet."""
-        while self._waiting_s > MAX_UNHEARD_S:
-            self._taken.clear()
-            await self._taken.wait()
-        self._waiting_s += len(samples) / self._rate_hz
-        self._heard.put_nowait(samples)
-
-    def end(self) -> None:
-        """The client says no more."""
-        self._heard.put_nowait(None)
 
     def played(self, total_s: float) -> tuple[int, float]:
         """What the client says it has played of all that it was sent.
@@ -140,21 +193,6 @@ class ClientTransport:
         return last.mark, heard_s + sum(span.given_s for span in before if span.mark == last.mark)
 
     # ------------------------------------------------------------------------ what the session asks for
-
-    async def frames(self) -> AsyncIterator[AudioFrame]:
-        loop = asyncio.get_running_loop()
-        position, origin_s = 0, None
-        while (samples := await self._heard.get()) is not None:
-            start_s = position / self._rate_hz
-            position += len(samples)
-            now_s = loop.time()
-            due_s = position / self._rate_hz / (1 + DRIFT)
-            if origin_s is None or now_s - origin_s > due_s:
-                origin_s = now_s - due_s  # the client has paused, or is slower than we are: from here on anew
-            await asyncio.sleep(max(0.0, origin_s + due_s - AHEAD_S - now_s))
-            self._waiting_s -= len(samples) / self._rate_hz
-            self._taken.set()
-            yield AudioFrame(samples, self._rate_hz, start_s)
 
     async def play(self, frame: AudioFrame, mark: int) -> float:
         await self._sink.room()

@@ -37,7 +37,7 @@ class Outbox:
             self._waiting.append((message, False))
             self._more.set()
 
-    def put_audio(self, data: bytes) -> None:
+    def put_audio(self, data: Message) -> None:
         if not self._closed:
             self._audio_bytes += len(data)
             self._waiting.append((data, True))
@@ -52,6 +52,12 @@ class Outbox:
     async def room(self) -> None:
         """Wait while too much audio waits to be sent."""
         while self._audio_bytes > MAX_AUDIO_BYTES and not self._closed:
+            self._less.clear()
+            await self._less.wait()
+
+    async def few(self, messages: int) -> None:
+        """Wait while more messages than that wait to be sent."""
+        while len(self._waiting) > messages and not self._closed:
             self._less.clear()
             await self._less.wait()
 

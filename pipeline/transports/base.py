@@ -25,6 +25,9 @@ class TransportCapabilities:
     in silence."""
     aec: bool = True
     """What it plays does not come back in what it hears: nobody listens, or the echo is cancelled there."""
+    queues: bool = False
+    """What was handed over is heard in its own time, whatever is handed over behind it: the next answer may be begun as
+    soon as this one is complete, and is on its way before this one has been heard."""
     cleaned: bool = False
     """Its input has been through an audio front end (:mod:`antiphon.pipeline.frontend`) already."""
 
@@ -121,9 +124,10 @@ class Playhead:
         return start_s
 
     async def drain(self) -> None:
-        """Wait until all that is booked has been heard."""
-        while self._end_s > self._now_s() + _ROUNDING_S:
-            await self._wait(self._end_s)
+        """Wait until all that is booked by now has been heard, or taken back."""
+        last = self._spans[-1] if self._spans else None
+        while last is not None and last in self._spans and last.end_s > self._now_s() + _ROUNDING_S:
+            await self._wait(last.end_s)
 
     def clear(self) -> None:
         """What has not been heard yet never will be."""
