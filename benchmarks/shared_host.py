@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from antiphon.engines.host import EngineHost, Isolation, Runtime, Worker, WorkerStats
+from antiphon.engines.host import EngineHost, Isolation, Runtime, Worker
+from antiphon.engines.host_part import HostPart
 
 FORGETFUL = frozenset({"turn", "faster_whisper", "tts"})
 """First items of the keys of models that keep nothing from one request to the next. Of any other nobody knows."""
@@ -34,12 +35,11 @@ class SharedHost:
         return _Part(self._host, self._parts)
 
 
-class _Part(EngineHost):
-    """Looks like a host of its own. Who is at work is asked of all: they share the cores."""
+class _Part(HostPart):
+    """A variant's."""
 
     def __init__(self, whole: EngineHost, number: int) -> None:
-        super().__init__()
-        self._whole = whole
+        super().__init__(whole)
         self._number = number
 
     async def acquire(
@@ -47,22 +47,4 @@ class _Part(EngineHost):
     ) -> Worker:
         forgetful = isinstance(key, tuple) and bool(key) and key[0] in FORGETFUL
         shared_key = key if forgetful else (f"variant {self._number}", key)
-        return await self._whole.acquire(shared_key, factory, name=name, isolation=isolation)
-
-    async def release(self, worker: Worker) -> None:
-        await self._whole.release(worker)
-
-    def drop(self, session: str, turn: int, below_revision: int) -> int:
-        return self._whole.drop(session, turn, below_revision)
-
-    def at_most_one_at_work(self) -> bool:
-        return self._whole.at_most_one_at_work()
-
-    def cores_free(self) -> bool:
-        return self._whole.cores_free()
-
-    def stats(self) -> dict[str, WorkerStats]:
-        return self._whole.stats()
-
-    async def close(self) -> None:
-        """Nothing: the others go on. A model ends with the last engine that gives it back, and at the end of all."""
+        return await super().acquire(shared_key, factory, name=name, isolation=isolation)

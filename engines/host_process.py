@@ -232,7 +232,10 @@ class ChildPort:
         self._factory = factory
         self._name = name
         self._offline = offline
+        self.crashes = 0
+        """Of all times."""
         self._crashes = 0
+        """In a row."""
         self._not_before_s = 0.0
         self._child: Child | None = self._start()
 
@@ -338,6 +341,7 @@ class ChildPort:
         self._back_off()
 
     def _back_off(self) -> None:
+        self.crashes += 1
         self._crashes += 1
         delay_s = 0.0 if self._crashes == 1 else min(_MAX_BACKOFF_S, 2.0 ** (self._crashes - 2))
         self._not_before_s = time.monotonic() + delay_s

@@ -162,6 +162,11 @@ class Port(Protocol):
     def close(self) -> None: ...
 
     @property
+    def crashes(self) -> int:
+        """How often the runtime's process has died."""
+        ...
+
+    @property
     def streams_at_once(self) -> int:
         """How many streams may be under way."""
         ...
@@ -174,6 +179,8 @@ class Port(Protocol):
 
 class DirectPort:
     """The runtime lives on the worker's own thread."""
+
+    crashes = 0
 
     def __init__(self, factory: Callable[[], Runtime]) -> None:
         self._runtime = factory()
@@ -295,6 +302,8 @@ class WorkerStats:
     """Requests that found too many others waiting."""
     busy_s: float = 0.0
     """Time spent on requests."""
+    crashes: int = 0
+    """Deaths of the runtime's process."""
 
 
 class Worker:
@@ -386,7 +395,8 @@ class Worker:
     @property
     def stats(self) -> WorkerStats:
         with self._wake:
-            return replace(self._stats, queued=len(self._jobs), running=self._running is not None)
+            crashes = self._port.crashes if self._port is not None else 0
+            return replace(self._stats, queued=len(self._jobs), running=self._running is not None, crashes=crashes)
 
     @property
     def at_work(self) -> bool:

@@ -3,79 +3,174 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from antiphon.engines.host import EngineHost, Meter
+from antiphon.engines.host_part import HostPart
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config
+from antiphon.pipeline.config.model import ServerConfig
 from antiphon.pipeline.events import EventSink
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines
-from antiphon.pipeline.text_session import TextSession
 from antiphon.pipeline.transports.base import Transport
+from antiphon.pipeline.usage import usage_of
 from antiphon.server.access.access import Access
 from antiphon.server.access.principal import Principal
+from antiphon.server.admission import Admission, Refused
+from antiphon.server.capacity import Capacity
+from antiphon.server.generation import Generation
 from antiphon.server.names import resolve
+from antiphon.server.observing.context import session_id
+from antiphon.server.observing.lag import watch_lag
+from antiphon.server.observing.logs import set_level
+from antiphon.server.observing.metrics import Metrics
+from antiphon.server.observing.tracing import Tracing
+from antiphon.server.observing.watch import Watch
+from antiphon.server.reloading import Reloading
+from antiphon.server.talks import Conversing, Talks
+from antiphon.server.uses import Uses
 
+if TYPE_CHECKING:
+    from antiphon.pipeline.text_session import TextSession
 
-class Refused(Exception):
-    """A conversation that cannot begin now."""
+__all__ = ["Conversing", "Refused", "Service"]
 
-    def __init__(self, code: str, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.retry_after_s = retry_after_s
+logger = logging.getLogger(__name__)
 
-
-class Conversing(Protocol):
-    """A conversation under way."""
-
-    def close(self) -> None:
-        """End it: what is being said is said to its end."""
-        ...
+_LOOK_S = 1.0
 
 
 class Service:
-    """A context manager around an :class:`Assembly`. Before :meth:`load` is through, it is not ready."""
+    """A context manager around engines and conversations. Before :meth:`load` is through, it is not ready.
 
-    def __init__(self, config: Config, assembly: Assembly | None = None) -> None:
+    After a reload, `config`, `settings`, `assembly` and `engines` are the new ones: whoever begins something asks for
+    them then, and does not keep them.
+    """
+
+    def __init__(
+        self, config: Config, assembly: Assembly | None = None, *, source: Callable[[], Config] | None = None
+    ) -> None:
         """
         :param assembly: engines to use; None: those of `config`.
+        :param source: reads the configuration again, for a reload. Called on a thread.
+        :raises ConfigError: the section `server` cannot be used.
         """
         self.config = config
-        self.settings = config.server
         self.access = Access(config.server)
-        self.assembly = assembly or Assembly(config)
-        self.ready = False
+        self.host = EngineHost()
+        self.metrics = Metrics(worker_stats=self._worker_stats)
+        self.talks = Talks()
+        self.uses = Uses()
+        self.admission = Admission(config.server, self.talks, self.metrics)
+        self.tracing = Tracing.made(config.server.tracing, offline=config.session.offline)
         self.draining = False
-        self._open: set[Conversing] = set()
-        self._fewer = asyncio.Event()
+        self._generation = Generation(config, assembly or self.new_assembly(config))
+        self.reloading = Reloading(self, source)
+        self.reloading.on_taken.append(lambda taken: self.access.reload(taken.server))
+        self.reloading.on_taken.append(lambda taken: set_level(taken.server.log_level))
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def figures(self) -> tuple[bytes, str]:
+        """The page of metrics, and its media type."""
+        self.metrics.set("antiphon_sessions_live", self.live)
+        self.metrics.set("antiphon_sessions_waiting", len(self.talks.waiting))
+        self.metrics.set("antiphon_sessions_capacity", self.admission.carries)
+        self.metrics.set("antiphon_ready", self.ready and not self.draining)
+        self.metrics.set("antiphon_config_generations", self.ready + self.reloading.leaving)
+        return await asyncio.to_thread(self.metrics.page)
+
+    # ------------------------------------------------------------------------------ life
 
     async def load(self) -> None:
         """Load the engines.
 
         :raises AntiphonError: one cannot be loaded.
         """
-        await self.assembly.__aenter__()
-        self.ready = True
+        await self._generation.load()
+        self.metrics.loaded(self.config)
 
     async def __aenter__(self) -> Service:
+        self._tasks = [
+            asyncio.create_task(watch_lag(self._on_lag), name="loop-lag"),
+            asyncio.create_task(self._look(), name="admission"),
+        ]
+        self.reloading.listen_for_signal()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.ready:
-            self.ready = False
-            await self.assembly.__aexit__(kind, error, trace)
+        self.reloading.forget_signal()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        try:
+            await self.reloading.close()
+            await self._generation.leave()
+        finally:
+            await self.host.close()
+            await self.tracing.close()
+
+    def new_assembly(self, config: Config) -> Assembly:
+        """Engines of a configuration, not yet loaded; models that are loaded already are shared."""
+        assembly = Assembly(config, host=HostPart(self.host))
+        assembly.on_fallback = self.metrics.fallback
+        return assembly
+
+    def replace(self, generation: Generation, capacity: Capacity | int | None) -> Generation:
+        """Use other engines from now on. Returns those up to now, which somebody has to leave.
+
+        :param capacity: what its settings say of the machine.
+        """
+        before, self._generation = self._generation, generation
+        self.config = generation.config
+        self.admission.change(generation.config.server, capacity)
+        self.metrics.loaded(generation.config)
+        return before
+
+    async def drain(self) -> None:
+        """Take no more conversations, and end those under way; at most `drain_s`."""
+        self.draining = True
+        for talk in self.talks:
+            talk.conversing.close()
+        try:
+            async with asyncio.timeout(self.settings.drain_s):
+                await self.talks.all_over()
+        except TimeoutError:
+            logger.warning("conversations were cut off at the end", extra={"conversations": len(self.talks)})
+
+    # ------------------------------------------------------------------------------ what there is
+
+    @property
+    def settings(self) -> ServerConfig:
+        """The section `server` of the configuration."""
+        return self.config.server
+
+    @property
+    def assembly(self) -> Assembly:
+        """The engines, and what makes sessions of them."""
+        return self._generation.assembly
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engines are there."""
+        return self._generation.loaded
 
     @property
     def sessions(self) -> int:
         """Conversations under way."""
-        return len(self._open)
+        return len(self.talks)
+
+    @property
+    def live(self) -> int:
+        """Those in which something happened lately."""
+        return self.talks.live(asyncio.get_running_loop().time())
 
     @property
     def engines(self) -> Engines:
@@ -100,6 +195,8 @@ class Service:
         """
         resolve(wanted, self.model_names, self.settings.aliases.models)
 
+    # ------------------------------------------------------------------------------ who may begin
+
     def must_be_ready(self) -> None:
         """
         :raises Refused: requests are not answered now.
@@ -109,13 +206,39 @@ class Service:
         if not self.ready:
             raise Refused("loading", "the engines are being loaded", retry_after_s=5)
 
-    def admit(self) -> None:
+    def check(self) -> None:
         """
         :raises Refused: there can be no further conversation now.
         """
         self.must_be_ready()
-        if self.sessions >= self.settings.max_sessions:
-            raise Refused("full", f"{self.sessions} conversations are under way, no more are allowed", retry_after_s=10)
+        self.admission.check()
+
+    def admit(self) -> None:
+        """The same for somebody who wants one: a refusal is counted. Call :meth:`conversation` without an await.
+
+        :raises Refused: there can be no further conversation now.
+        """
+        try:
+            self.check()
+        except Refused as why:
+            self.metrics.count("antiphon_admission_refused_total", reason=why.code)
+            raise
+
+    # ------------------------------------------------------------------------------ conversations
+
+    @asynccontextmanager
+    async def conversation(self, one: Conversing) -> AsyncIterator[None]:
+        """While inside, it counts, and is ended with the others; sessions that are made inside belong to it."""
+        talk = self.talks.begin(one, waits=self.admission.place())
+        self.uses.begin(talk)
+        try:
+            yield
+        finally:
+            for session, watch in talk.sessions.values():
+                self._end(session, watch)
+            self.talks.end(talk)
+            self.uses.end(talk)
+            self.admission.let_in()
 
     def session(
         self,
@@ -128,38 +251,110 @@ class Service:
     ) -> Session:
         """A session for a client. The one way to make it: whoever watches the server watches here.
 
-        :param protocol: through which front it came: "stream", "realtime", ...
+        :param protocol: through which front it came: "stream", "realtime", ... A constant, nothing of the client's.
         :param principal: whose it is.
         :param arguments: as for :meth:`Assembly.session <antiphon.pipeline.build.Assembly.session>`.
         """
-        return self.assembly.session(transport, sinks=sinks, **arguments)
+        adjust = arguments.pop("adjust", None)
+        generation = self._generation
+
+        def adjusted(assembly: Assembly, made: dict[str, Any]) -> None:
+            generation.adjust(made)
+            if adjust is not None:
+                adjust(assembly, made)
+
+        watchers: list[EventSink] = []
+        session = generation.assembly.session(transport, sinks=[*sinks, _Later(watchers)], adjust=adjusted, **arguments)
+        self._watch(session, watchers, protocol, principal)
+        talk = self.talks.current
+        if talk is not None and talk.place is not None:
+            session.wait_for(talk.place)
+        return session
 
     def text_session(
         self, *, protocol: str, principal: Principal, sinks: Sequence[EventSink] = (), **arguments: Any
     ) -> TextSession:
         """The same for a client that writes and reads; see :meth:`Assembly.text_session
         <antiphon.pipeline.build.Assembly.text_session>`."""
-        return self.assembly.text_session(sinks=sinks, **arguments)
+        watchers: list[EventSink] = []
+        session = self.assembly.text_session(sinks=[*sinks, _Later(watchers)], **arguments)
+        self._watch(session, watchers, protocol, principal)
+        return session
 
-    @asynccontextmanager
-    async def conversation(self, one: Conversing) -> AsyncIterator[None]:
-        """While inside, it counts, and is ended with the others."""
-        self._open.add(one)
+    def _watch(self, session: Any, watchers: list[EventSink], protocol: str, principal: Principal) -> None:
+        session_id.set(session.id)
+        watch = Watch(
+            self.metrics,
+            session=session.id,
+            protocol=protocol,
+            key=principal.key_id,
+            on_ttfa=self.admission.answered,
+        )
+        watchers.append(watch)
+        trace = self.tracing.conversation(session.id, protocol=protocol, key=principal.key_id)
+        if trace is not None:
+            watchers.append(trace)
+            watch.at_end.append(trace.close)
+        self.access.session_begun(principal, protocol, session.id)
+        watch.at_end.append(lambda: self.access.session_ended(session.id, **watch.summary()))
+        if (talk := self.talks.current) is not None:
+            talk.sessions[session.id] = (session, watch)
+
+        async def end() -> None:
+            self._end(session, watch)
+
+        session.at_end(end)
+
+    @staticmethod
+    def _end(session: Any, watch: Watch) -> None:
+        watch.close(getattr(session, "end_reason", ""))
+
+    # ------------------------------------------------------------------------------ what is no conversation
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """While inside, the engines of now stay, whatever is reloaded: for requests that are no conversation."""
+        use = object()
+        self.uses.begin(use)
         try:
             yield
         finally:
-            self._open.discard(one)
-            self._fewer.set()
+            self.uses.end(use)
 
-    async def drain(self) -> None:
-        """Take no more conversations, and end those under way; at most `drain_s`."""
-        self.draining = True
-        for one in tuple(self._open):
-            one.close()
+    @contextmanager
+    def usage(self, principal: Principal) -> Iterator[Meter]:
+        """Counts for a key what engines use inside, where the meter is in the ticket of what is asked."""
+        meter = Meter()
         try:
-            async with asyncio.timeout(self.settings.drain_s):
-                while self._open:
-                    self._fewer.clear()
-                    await self._fewer.wait()
-        except TimeoutError:
-            pass
+            yield meter
+        finally:
+            self.metrics.use(principal.key_id, usage_of([meter]))
+
+    # ------------------------------------------------------------------------------ inside
+
+    def _worker_stats(self) -> Any:
+        hosts = [self.host] if isinstance(self.assembly.host, HostPart) else [self.host, self.assembly.host]
+        return {name: stats for host in hosts for name, stats in host.stats().items()}
+
+    def _on_lag(self, lag_s: float) -> None:
+        self.metrics.observe("antiphon_event_loop_lag_seconds", lag_s)
+        self.admission.lagged(lag_s)
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                self.admission.look()
+            except Exception:  # who waits must not wait for ever because of one surprise
+                logger.exception("it was not looked who may come in")
+
+
+class _Later:
+    """A sink for those who know the session only once it is made."""
+
+    def __init__(self, sinks: list[EventSink]) -> None:
+        self._sinks = sinks
+
+    def __call__(self, event: Any) -> None:
+        for sink in self._sinks:
+            sink(event)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,19 +31,25 @@ def serve(
 ) -> None:
     """Answer other programs: conversations over a WebSocket (`/v1/stream`), OpenAI's calls for recordings and speech.
 
-    Ends in order with Ctrl-C or SIGTERM: what is being said is said to its end.
+    Ends in order with Ctrl-C or SIGTERM: what is being said is said to its end. SIGHUP reads the configuration again:
+    new conversations get it, running ones keep what they have.
     """
     more = [f"server.{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
     name = config or "local.yaml"
-    loaded = load_config(name, overrides=[*(overrides or ()), *more])
-    for package in ("fastapi", "python_multipart", "uvicorn", "websockets"):
+    read = partial(load_config, name, overrides=[*(overrides or ()), *more])
+    loaded = read()
+    for package in ("fastapi", "prometheus_client", "python_multipart", "uvicorn", "websockets"):
         if importlib.util.find_spec(package) is None:
             raise EngineUnavailable(
                 f"antiphon serve needs the package {package}", hint='pip install "antiphon[server]"'
             )
+    from antiphon.server.observing.logs import configure
+    from antiphon.server.service import Service
     from antiphon.server.serving import listen
     from antiphon.server.serving import serve as serve_until_told
 
+    verbose = logging.getLogger().isEnabledFor(logging.INFO)
+    configure(loaded.server.log_format, "info" if verbose else loaded.server.log_level)
     console = Console(highlight=False)
     listener = listen(loaded.server)
     address = "http://{}:{}".format(*listener.getsockname()[:2])
@@ -51,4 +59,4 @@ def serve(
     def ready(service: Any) -> None:
         console.print(Text(f"ready: {address} ({shown}); Ctrl-C ends it"), soft_wrap=True)
 
-    asyncio.run(serve_until_told(loaded, listener, on_ready=ready))
+    asyncio.run(serve_until_told(loaded, listener, service=Service(loaded, source=read), on_ready=ready))

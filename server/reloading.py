@@ -1,0 +1,178 @@
+"""Another configuration while the server runs: new conversations get it, running ones keep the engines they have."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from antiphon.engines.errors import AntiphonError
+from antiphon.pipeline.config import Config
+from antiphon.server.admission import capacity_of
+from antiphon.server.capacity import Capacity
+from antiphon.server.generation import Generation, import_engines
+
+if TYPE_CHECKING:
+    from antiphon.server.service import Service
+
+logger = logging.getLogger(__name__)
+
+LIVE_KEYS = frozenset(
+    {
+        "aliases", "allowed_hosts", "allowed_origins", "capacity", "capacity_from", "capacity_p95_ms", "drain_s",
+        "full_notice", "log_level", "max_session_s", "max_sessions", "max_upload_mb", "max_wait_s", "max_waiting",
+        "proxy_headers", "requests_per_minute", "sessions_per_key", "sessions_per_minute", "stall_s", "upload_s",
+        "wait_over_notice", "when_full",
+    }
+)  # fmt: skip
+"""Keys of `server` that are asked for when they are needed. The others are read once, at the start."""
+
+
+class CannotReload(Exception):
+    """Raised where there is nothing to read a configuration from, or no time for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What came of a reload."""
+
+    changed: tuple[str, ...]
+    """Sections that differ from those before."""
+    needs_restart: tuple[str, ...]
+    """Keys that differ, and that take effect with the next start only."""
+    took_s: float
+
+
+class Reloading:
+    """One for a service."""
+
+    def __init__(self, service: Service, source: Callable[[], Config] | None) -> None:
+        self.checks: list[Callable[[Config], None]] = []
+        """Called on a thread with each configuration before anything is loaded; one that is refused raises
+        :class:`ConfigError`."""
+        self.on_taken: list[Callable[[Config], None]] = []
+        """Called with each configuration that was taken, for what is not part of the engines. May raise nothing."""
+        self.live_keys: set[str] = set(LIVE_KEYS)
+        """Keys of `server` that those functions put into force; they may add theirs."""
+        self._service = service
+        self._source = source
+        self._one_at_a_time = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._signalled: set[asyncio.Task[None]] = set()
+        self._listens = False
+
+    @property
+    def leaving(self) -> int:
+        """Configurations of before whose engines are still used."""
+        return len(self._leaving)
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration again, load its engines, and use them for what begins from now on.
+
+        :raises AntiphonError: it is invalid, or an engine cannot be loaded; everything stays as it was.
+        :raises CannotReload: there is nothing to read, or the server is shutting down.
+        """
+        service, source = self._service, self._source
+        if source is None:
+            raise CannotReload("this server was not started from a configuration that can be read again")
+        async with self._one_at_a_time:
+            if service.draining or not service.ready:
+                raise CannotReload("the server is loading, or shutting down")
+            began_s = asyncio.get_running_loop().time()
+            try:
+                config, capacity = await asyncio.to_thread(self._read, source)
+                await asyncio.to_thread(import_engines, config)
+                generation = Generation(config, service.new_assembly(config))
+                await generation.load()
+            except AntiphonError as error:
+                service.metrics.count("antiphon_reloads_total", outcome="refused")
+                about = {"error": type(error).__name__, "reason": str(error)}
+                logger.error("the configuration was not reloaded: the old one stays", extra=about)
+                raise
+            except Exception as error:
+                service.metrics.count("antiphon_reloads_total", outcome="refused")
+                logger.exception("the configuration was not reloaded: the old one stays")
+                raise CannotReload(f"{type(error).__name__}; the server's log says more") from error
+            before = service.config
+            self._leave(service.replace(generation, capacity))
+            for tell in self.on_taken:
+                tell(config)
+            took_s = asyncio.get_running_loop().time() - began_s
+            done = Reloaded(_sections(before, config), self._for_the_next_start(before, config), round(took_s, 3))
+        service.metrics.count("antiphon_reloads_total", outcome="taken")
+        about = {"changed": list(done.changed), "needs_restart": list(done.needs_restart), "took_s": done.took_s}
+        logger.warning("the configuration was reloaded", extra=about)
+        return done
+
+    def listen_for_signal(self) -> None:
+        """Reload at SIGHUP, where there is something to read and this system has that signal."""
+        if self._source is None or not hasattr(signal, "SIGHUP"):
+            return
+        # On another thread than the main one there are no signals.
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_signal)
+            self._listens = True
+
+    def forget_signal(self) -> None:
+        """Take that back."""
+        if self._listens:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+            self._listens = False
+
+    async def close(self) -> None:
+        """Free the engines of all configurations of before, used or not."""
+        for task in [*self._signalled, *self._leaving]:
+            task.cancel()
+        if tasks := [*self._signalled, *self._leaving]:
+            await asyncio.wait(tasks)
+
+    # ------------------------------------------------------------------------------ inside
+
+    def _read(self, source: Callable[[], Config]) -> tuple[Config, Capacity | int | None]:
+        config = source()
+        for check in self.checks:
+            check(config)
+        return config, capacity_of(config.server)
+
+    def _on_signal(self) -> None:
+        task = asyncio.create_task(self._reload_quietly(), name="reload")
+        self._signalled.add(task)
+        task.add_done_callback(self._signalled.discard)
+
+    async def _reload_quietly(self) -> None:
+        try:
+            await self.reload()
+        except AntiphonError:
+            return  # it was logged
+        except CannotReload as why:
+            logger.error("the configuration was not reloaded: the old one stays", extra={"reason": str(why)})
+
+    def _leave(self, generation: Generation) -> None:
+        task = asyncio.create_task(self._leave_when_unused(generation), name="leave-engines")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _leave_when_unused(self, generation: Generation) -> None:
+        try:
+            await self._service.uses.those_of_now()
+        finally:
+            try:
+                await generation.leave()
+            except Exception:
+                logger.exception("engines of a configuration of before were not freed in order")
+        logger.warning("the engines of the configuration before were freed")
+        gc.freeze()  # as when engines are loaded: leaving has thawed what stays
+
+    def _for_the_next_start(self, before: Config, after: Config) -> tuple[str, ...]:
+        old, new = before.server, after.server
+        names = [name for name in type(new).model_fields if name not in self.live_keys]
+        return tuple(f"server.{name}" for name in names if getattr(old, name) != getattr(new, name))
+
+
+def _sections(before: Config, after: Config) -> tuple[str, ...]:
+    return tuple(name for name in type(after).model_fields if getattr(before, name) != getattr(after, name))
