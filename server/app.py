@@ -17,6 +17,8 @@ from antiphon.server.access.entry import Entry
 from antiphon.server.access.gate import Gate
 from antiphon.server.access.principal import Principal
 from antiphon.server.limits import BodyLimit
+from antiphon.server.observing import routes as operating
+from antiphon.server.observing.http import Observed
 from antiphon.server.peer import Peer
 from antiphon.server.rest import audio, chat, errors, models
 from antiphon.server.service import Service
@@ -33,6 +35,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         middleware=[
             Middleware(Entry, service=service),
+            Middleware(Observed, service=service),
             Middleware(Door, service=service),
             Middleware(Cors, service=service),
             Middleware(Gate, service=service),
@@ -45,6 +48,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(audio.router)
     app.include_router(chat.router)
     app.include_router(models.router)
+    app.include_router(operating.router)
     app.add_api_route("/healthz", _health, methods=["GET"], tags=["health"])
     app.add_api_route("/readyz", _ready, methods=["GET"], tags=["health"])
     app.add_api_websocket_route("/v1/stream", _stream)
@@ -59,7 +63,7 @@ async def _health() -> dict[str, str]:
 async def _ready(request: Request) -> JSONResponse:
     """The engines are loaded, and conversations are taken."""
     service: Service = request.app.state.service
-    service.admit()
+    service.check()
     return JSONResponse({"status": "ready", "sessions": service.sessions})
 
 
