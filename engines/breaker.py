@@ -242,6 +242,11 @@ class _Lone:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
+    @property
+    def in_order(self) -> dict[str, bool]:
+        """The engine's name, and whether requests go to it now."""
+        return {self._breaker.name: not self._breaker.refuses}
+
     async def _items(self, source: Any) -> AsyncIterator[Any]:
         """A stream of the engine's; the time between two items is the engine's, while one is looked at it is not."""
         with self._breaker.attempt(self._deadline_s) as attempt:

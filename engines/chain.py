@@ -172,6 +172,11 @@ class Chain(Generic[EngineT]):
         self._recovery_s = recovery_s
         self._stack: AsyncExitStack | None = None
 
+    @property
+    def in_order(self) -> dict[str, bool]:
+        """Each engine's name, and whether it is loaded and has not failed lately."""
+        return {link.name: link.loaded and link.out_until_s is None for link in self._links}
+
     # -------------------------------------------------------------------------------------- life cycle
 
     async def __aenter__(self) -> Self:

@@ -16,6 +16,7 @@ from antiphon.server.access.door import Cors, Door
 from antiphon.server.access.entry import Entry
 from antiphon.server.access.gate import Gate
 from antiphon.server.access.principal import Principal
+from antiphon.server.console import routes as console
 from antiphon.server.limits import BodyLimit
 from antiphon.server.observing import routes as operating
 from antiphon.server.observing.http import Observed
@@ -48,6 +49,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(audio.router)
     app.include_router(chat.router)
     app.include_router(models.router)
+    console.install(app)
     app.include_router(operating.router)
     app.add_api_route("/healthz", _health, methods=["GET"], tags=["health"])
     app.add_api_route("/readyz", _ready, methods=["GET"], tags=["health"])

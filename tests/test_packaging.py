@@ -126,7 +126,7 @@ def in_tree() -> set[str]:
     found = {str(path.relative_to(ROOT / "src")) for path in tracked("src/antiphon") if not path.is_symlink()}
     for folder in FOLDERS:
         for path in tracked(folder):
-            if path.suffix in (".py", ".yaml", ".json"):
+            if path.suffix in (".py", ".yaml", ".json") or "static" in path.parts:
                 found.add(f"antiphon/{path.relative_to(ROOT)}")
     return found
 

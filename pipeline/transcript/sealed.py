@@ -127,26 +127,49 @@ class SealedReader:
         """
         :raises RecordingDamaged: a segment was changed, moved or taken out. One that was not finished ends it quietly.
         """
-        from cryptography.exceptions import InvalidTag
-
         number = 0
-        while len(head := self._file.read(5)) == 5:
-            length, flags = int.from_bytes(head[:4], "big"), head[4:]
-            if length > _MAX_SEGMENT:
-                raise RecordingDamaged(f"{self._name}: damaged in segment {number}")
-            sealed = self._file.read(length)
-            if len(sealed) < length:
-                return  # the process died while it wrote this
-            nonce = number.to_bytes(12, "big")
-            try:
-                data = self._cipher.decrypt(nonce, sealed, self._header + nonce + flags)
-            except InvalidTag:
-                raise RecordingDamaged(f"{self._name}: damaged, or changed, in segment {number}") from None
+        while (segment := self._next(number)) is not None:
+            data, last = segment
             yield data
             number += 1
-            if flags[0] & _LAST:
+            if last:
                 self.complete = True
                 return
+
+    def segment(self, number: int, place: int) -> bytes:
+        """One segment, which begins at `place` of the file (as `place` was before it was read in order).
+
+        :raises RecordingDamaged: it is not there, or was changed.
+        """
+        self._file.seek(place)
+        found = self._next(number)
+        if found is None:
+            raise RecordingDamaged(f"{self._name}: segment {number} is gone")
+        return found[0]
+
+    @property
+    def place(self) -> int:
+        """Where in the file the next segment begins."""
+        return self._file.tell()
+
+    def _next(self, number: int) -> tuple[bytes, bool] | None:
+        """A segment, and whether it is the last; None: there is none that is whole."""
+        from cryptography.exceptions import InvalidTag
+
+        if len(head := self._file.read(5)) < 5:
+            return None
+        length, flags = int.from_bytes(head[:4], "big"), head[4:]
+        if length > _MAX_SEGMENT:
+            raise RecordingDamaged(f"{self._name}: damaged in segment {number}")
+        sealed = self._file.read(length)
+        if len(sealed) < length:
+            return None  # the process died while it wrote this
+        nonce = number.to_bytes(12, "big")
+        try:
+            data: bytes = self._cipher.decrypt(nonce, sealed, self._header + nonce + flags)
+        except InvalidTag:
+            raise RecordingDamaged(f"{self._name}: damaged, or changed, in segment {number}") from None
+        return data, bool(flags[0] & _LAST)
 
 
 def is_sealed(path: Path) -> bool:

@@ -23,6 +23,7 @@ from antiphon.pipeline.usage import EngineUsage
 
 if TYPE_CHECKING:
     from antiphon.pipeline.transcript.database import Database
+    from antiphon.pipeline.transcript.searching import Found
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,23 @@ class TranscriptStore:
 
         with self.database.reading() as connection:
             return queries.sessions(connection, person=person, limit=limit)
+
+    def search(
+        self,
+        words: str = "",
+        *,
+        person: str | None = None,
+        before: tuple[datetime, str] | None = None,
+        limit: int = 50,
+    ) -> list[Found]:
+        """Sessions in which all the words stand in one text, newest first.
+
+        :param before: only those that come after this one: its `started_at` and its id.
+        """
+        from antiphon.pipeline.transcript import searching
+
+        with self.database.reading() as connection:
+            return searching.search(connection, words, person=person, before=before, limit=limit)
 
     def session(self, session: str) -> SessionInfo:
         """:raises UnknownSession: there is none of that id; the message says if it was erased."""

@@ -1,0 +1,38 @@
+// A question that waits for a yes, or what became of it.
+
+import { button, h, icon, pretty, span } from "./dom.js";
+
+const STATES = {
+  granted: ["check", "Granted"],
+  refused: ["cross", "Refused"],
+  cancelled: ["cross", "Withdrawn"],
+};
+
+/**
+ * @param {object} approval `id`, `state`, `question`, `tool`, `arguments`; also `decides`, `by`, `leftS`
+ * @param {{decide?: (id: string, granted: boolean) => void, busy?: boolean, about?: HTMLElement|null, inline?: boolean}} how
+ *   without `decide` it is shown alone
+ */
+export function approvalCard(approval, { decide, busy = false, about = null, inline = false } = {}) {
+  const open = approval.state === "pending";
+  const [sign, word] = STATES[approval.state] ?? ["shield", "Waiting for a yes"];
+  const byVoice = approval.decides === "voice";
+  return h(
+    inline ? "div" : "article",
+    { class: `approval is-${approval.state}`, "aria-label": `${word}: ${approval.question}`, role: inline ? "group" : undefined },
+    h("p", { class: "state" }, icon(sign), h("span", {}, word, approval.by && !open ? ` by ${approval.by}` : ""), open && approval.leftS !== undefined && h("span", { class: "left", title: "until it is decided by itself" }, span(approval.leftS))),
+    h("p", { class: "question" }, approval.question),
+    approval.tool && h("div", { class: "what" }, h("code", {}, approval.tool), approval.arguments && h("pre", {}, pretty(approval.arguments))),
+    about,
+    open && byVoice && h("p", { class: "note" }, icon("mic"), "Only the caller can answer this, by voice."),
+    open &&
+      decide &&
+      !byVoice &&
+      h(
+        "div",
+        { class: "buttons" },
+        button("Grant", { icon: "check", class: "good", press: () => decide(approval.id, true), disabled: busy, data: undefined, "data-keep": `grant-${approval.id}` }),
+        button("Refuse", { icon: "cross", class: "plain", press: () => decide(approval.id, false), disabled: busy, "data-keep": `refuse-${approval.id}` }),
+      ),
+  );
+}

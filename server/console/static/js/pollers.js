@@ -1,0 +1,106 @@
+// What the server is asked now and then: its state, and the questions that wait for somebody. Nothing while nobody looks.
+
+import { json } from "./api.js";
+
+/** Asks again and again. Events: `change`, after `value` or `error` changed. */
+class Poller extends EventTarget {
+  constructor() {
+    super();
+    this.value = null;
+    this.error = null;
+    this._timer = null;
+    this._asking = null;
+    document.addEventListener("visibilitychange", () => !document.hidden && this.now());
+  }
+
+  /** Ask at once. */
+  async now() {
+    clearTimeout(this._timer);
+    this._asking ??= this._ask().finally(() => (this._asking = null));
+    await this._asking;
+    clearTimeout(this._timer);
+    if (!document.hidden) this._timer = setTimeout(() => this.now(), this.everyMs());
+  }
+
+  async _ask() {
+    try {
+      this.value = await this.fetch();
+      this.error = null;
+    } catch (error) {
+      this.error = error;
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** `/v1/state`. */
+export class ServerState extends Poller {
+  fetch() {
+    return json("/v1/state", { timeoutS: 8 });
+  }
+
+  everyMs() {
+    if (this.error?.status === 401) return 60_000;
+    return this.error || this.value?.refused?.code === "loading" ? 2500 : 6000;
+  }
+
+  /** Wait until something is known. */
+  async known() {
+    if (!this.value && !this.error) await this.now();
+  }
+
+  /** Whether the key is for this; true while nothing is known. */
+  may(scope) {
+    return this.value ? this.value.scopes.includes(scope) : true;
+  }
+
+  get needsKey() {
+    return this.error?.status === 401;
+  }
+
+  /** One word for the whole server: "ready", "loading", "full", "draining", "away", "key", or "asking". */
+  get word() {
+    if (this.needsKey) return "key";
+    if (this.error) return "away";
+    if (!this.value) return "asking";
+    return this.value.refused?.code ?? "ready";
+  }
+}
+
+/** Questions that are open. */
+export class OpenQuestions extends Poller {
+  constructor(state) {
+    super();
+    this._state = state;
+    this._known = new Set();
+    /** Server's clock less ours, in seconds. */
+    this.skewS = 0;
+  }
+
+  async fetch() {
+    if (!this._state.value || !this._state.may("approvals") || this._state.value.refused?.code === "loading") return [];
+    const { approvals, now_s: nowS } = await json("/v1/approvals", { timeoutS: 8 });
+    this.skewS = nowS - Date.now() / 1000;
+    const fresh = approvals.filter((one) => !this._known.has(one.id));
+    this._known = new Set(approvals.map((one) => one.id));
+    for (const one of fresh) this.dispatchEvent(new CustomEvent("asked", { detail: one }));
+    return approvals;
+  }
+
+  everyMs() {
+    return this.error ? 8000 : 3000;
+  }
+
+  leftS(approval) {
+    return Math.max(0, approval.expires_s - (Date.now() / 1000 + this.skewS));
+  }
+
+  /** @throws {ApiError} */
+  async decide(id, granted) {
+    try {
+      return await json(`/v1/approvals/${encodeURIComponent(id)}`, { body: { granted } });
+    } finally {
+      this.now();
+    }
+  }
+}
