@@ -129,6 +129,11 @@ class _Http(_SlowClient, H11Protocol):
 class _WebSocket(_SlowClient, WebSocketsSansIOProtocol):
     """A conversation's connection."""
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # it is refused; uvicorn would log an error for each
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:

@@ -114,6 +114,7 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     service = service or Service(config)
+    service.reloading.checks.append(lambda taken: check_address(taken.server))
     async with service, service.access.watching():
         leaving: list[asyncio.Task[None]] = []
 

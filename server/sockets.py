@@ -68,10 +68,10 @@ async def converse(
             return await websocket.send_denial_response(answers.limitation(why))
         except Refused as why:
             return await websocket.send_denial_response(errors.refusal(why))
-        connection = make(principal, _peer(websocket, service.settings.stall_s if stall_s is None else stall_s))
+        connection = make(principal, peer_of(websocket, service.settings.stall_s if stall_s is None else stall_s))
         async with service.conversation(connection):  # before the first await: the next client must see it counted
             await websocket.accept(subprotocol)
-            await _close(websocket, *await _hold(connection, service, time_limit))
+            await close_socket(websocket, *await _hold(connection, service, time_limit))
 
 
 class _TimeLimit:
@@ -117,7 +117,8 @@ async def _hold(connection: Connection, service: Service, time_limit: _TimeLimit
     return (GOING_AWAY, "the server is shutting down") if service.draining else (NORMAL, "")
 
 
-async def _close(websocket: WebSocket, code: int, reason: str) -> None:
+async def close_socket(websocket: WebSocket, code: int, reason: str) -> None:
+    """Close it, where it is still open."""
     open_on_both_sides = WebSocketState.CONNECTED is websocket.application_state is websocket.client_state
     if open_on_both_sides:
         with suppress(TimeoutError, WebSocketDisconnect):  # one that takes nothing does not take this, either
@@ -125,7 +126,12 @@ async def _close(websocket: WebSocket, code: int, reason: str) -> None:
                 await websocket.close(code, reason)
 
 
-def _peer(websocket: WebSocket, stall_s: float) -> Peer:
+def peer_of(websocket: WebSocket, stall_s: float) -> Peer:
+    """A WebSocket as two functions.
+
+    :param stall_s: a client that has sent nothing for so long is :class:`Stalled`; inf: never.
+    """
+
     async def receive() -> Message | None:
         try:
             async with asyncio.timeout(stall_s if stall_s < float("inf") else None):

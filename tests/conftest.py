@@ -12,6 +12,8 @@ import pytest
 hypothesis.settings.register_profile("antiphon", deadline=None)
 hypothesis.settings.load_profile("antiphon")
 
+os.environ.pop("ANTIPHON_API_KEYS", None)  # a server in a test has the keys that the test gives it
+
 NEEDS_CLIPS = "needs the human clip set"
 NEEDS_POSTGRES = "needs a PostgreSQL server"
 _other_skips: list[str] = []

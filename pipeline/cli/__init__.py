@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from antiphon.pipeline.cli import approvals, bench, config, engines, models, transcripts
+from antiphon.pipeline.cli import approvals, bench, config, engines, keys, models, transcripts
 from antiphon.pipeline.cli.chat import chat
 from antiphon.pipeline.cli.doctor import doctor
 from antiphon.pipeline.cli.run import run
@@ -36,6 +36,7 @@ app.add_typer(engines.app, name="engines")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(keys.app, name="keys")
 app.add_typer(transcripts.app, name="transcripts")
 
 

@@ -81,6 +81,11 @@ def new_key(
     return token, Key(key_id, name, frozenset(scopes), salt, digest, token[-4:], int(now_s), expires, by=by)
 
 
+def is_name(text: str) -> bool:
+    """Whether a key may be called so."""
+    return re.fullmatch(_NAME, text) is not None
+
+
 def id_in(token: str) -> str | None:
     """Which key this claims to be; None: none of ours."""
     match = _OURS.fullmatch(token)
@@ -199,7 +204,7 @@ def _entry(entry: str, number: int) -> Key:
     if len(parts) != 3:
         raise _wrong(number, "has not the form NAME:SCOPES:KEY")
     name, written, secret = parts
-    if re.fullmatch(_NAME, name) is None:
+    if not is_name(name):
         raise _wrong(number, "has a name with other characters than A-Z a-z 0-9 . _ @ -")
     scopes = SCOPES if written == "all" else frozenset(written.split(","))
     if not scopes <= SCOPES:

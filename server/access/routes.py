@@ -49,12 +49,15 @@ RULES: tuple[Rule, ...] = (
 )
 ELSE = Rule("", "admin")
 _BY_PATH = {rule.path: rule for rule in RULES}
+_DEPTH = max(rule.path.count("/") for rule in RULES)
 
 
 def rule_for(path: str) -> Rule:
     """The longest row that covers a path."""
-    while path:
-        if (rule := _BY_PATH.get(path)) is not None:
+    if path == "/":
+        return _BY_PATH[path]
+    parts = path.split("/", _DEPTH + 1)
+    for length in range(min(len(parts), _DEPTH + 1), 1, -1):
+        if (rule := _BY_PATH.get("/".join(parts[:length]))) is not None and rule.path != "/":
             return rule
-        path = path.rpartition("/")[0]
     return ELSE

@@ -28,6 +28,7 @@ COMMANDS = [
         ["bench", name]
         for name in ("run", "compare", "sweep", "load", "ablate", "label", "report", "scenarios", "tools")
     ),
+    *(["keys", name] for name in ("create", "list", "revoke")),
     *(["approvals", name] for name in ("list", "show", "grant", "refuse")),
     *(["transcripts", name] for name in ("list", "show", "export", "replay", "erase", "prune", "upgrade")),
     *(["bench", "peers", name] for name in ("install", "list")),
@@ -51,7 +52,7 @@ def test_the_command_line_page_has_every_option_that_the_help_has() -> None:
 def test_every_command_is_on_the_page_and_in_this_test() -> None:
     titles = {line.strip("# `") for line in cli_page().splitlines() if line.startswith("#") and "`antiphon" in line}
     groups = {"antiphon models", "antiphon engines", "antiphon config", "antiphon bench", "antiphon bench peers"}
-    groups |= {"antiphon approvals", "antiphon transcripts"}
+    groups |= {"antiphon keys", "antiphon approvals", "antiphon transcripts"}
     assert titles - groups == {f"antiphon {' '.join(command)}" for command in COMMANDS}
     assert groups <= titles
 

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -19,10 +20,14 @@ from antiphon.server.service import Service
 from antiphon.server.serving import listen, serve
 
 
+NO_KEYS = Path(__file__).with_name("no-such-keys.json")
+"""The keys of whoever runs the tests are not those of the tests."""
+
+
 def config(server: dict[str, Any] | None = None, **fields: Any) -> Config:
     made = Script(**{"stt": [Heard("what time is it")], "llm": [Reply.of("It is noon.")], "repeat": True, **fields})
     vad = engine_block("vad", "scripted_config:given", GivenOptions(engine=LoudVad()))
-    settings = ServerConfig(**{"port": 0, "drain_s": 5.0, **(server or {})})
+    settings = ServerConfig(**{"port": 0, "drain_s": 5.0, "keys_file": NO_KEYS, **(server or {})})
     return made.config(server=settings).model_copy(update={"vad": vad})
 
 
