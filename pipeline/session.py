@@ -408,6 +408,11 @@ class Session:
         return self._barge_in.undecided
 
     @property
+    def audio_s(self) -> float:
+        """How much of the user's audio was taken in."""
+        return self._intake.audio_end_s
+
+    @property
     def listening(self) -> bool:
         """Whether a turn of the user's is open."""
         return self._intake.machine.state is not turns.State.IDLE

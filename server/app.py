@@ -21,10 +21,12 @@ from antiphon.server.limits import BodyLimit
 from antiphon.server.observing import routes as operating
 from antiphon.server.observing.http import Observed
 from antiphon.server.peer import Peer
+from antiphon.server.realtime.socket import realtime
 from antiphon.server.rest import audio, chat, errors, models
 from antiphon.server.service import Service
 from antiphon.server.sockets import converse
 from antiphon.server.stream import MAX_RATE_HZ, MIN_RATE_HZ, StreamConnection
+from antiphon.server.telephony import routes as telephony
 
 
 def create_app(service: Service) -> FastAPI:
@@ -51,9 +53,11 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(models.router)
     console.install(app)
     app.include_router(operating.router)
+    app.include_router(telephony.router)
     app.add_api_route("/healthz", _health, methods=["GET"], tags=["health"])
     app.add_api_route("/readyz", _ready, methods=["GET"], tags=["health"])
     app.add_api_websocket_route("/v1/stream", _stream)
+    app.add_api_websocket_route("/v1/realtime", realtime)
     return app
 
 

@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.engines.config import option
 from antiphon.pipeline.config.operating import TracingKeys
+from antiphon.pipeline.config.realtime import RealtimeKeys
+from antiphon.pipeline.config.telephony import AudioSocketKeys, TelephonyKeys
 from antiphon.pipeline.config.webrtc import WebRtcKeys
+from antiphon.pipeline.config.wyoming import WyomingKeys
 
 
 class Aliases(BaseModel):
@@ -74,6 +77,10 @@ class ServerKeys(BaseModel):
     )
     log_level: Literal["debug", "info", "warning", "error"] = option("warning", "What is logged: this and worse.")
     tracing: TracingKeys = option(TracingKeys(), "Traces of conversations, for OpenTelemetry.")
+    wyoming: WyomingKeys = option(WyomingKeys(), "A port for Home Assistant and other programs that speak Wyoming.")
+    telephony: TelephonyKeys = option(TelephonyKeys(), "Calls by media streams (Twilio's frames).")
+    audiosocket: AudioSocketKeys = option(AudioSocketKeys(), "A port for calls from Asterisk.")
+    realtime: RealtimeKeys = option(RealtimeKeys(), "What a client of the Realtime protocol may pile up.")
     webrtc: WebRtcKeys = option(WebRtcKeys(), "Calls of browsers (WebRTC): where their sound comes and goes.")
     max_session_s: float = option(3600.0, "How long a conversation may last; then it ends.", unit="s", gt=0)
     stall_s: float = option(60.0, "A conversation whose client has sent nothing for so long is ended.", unit="s", gt=0)

@@ -1,1 +1,1 @@
-"""OpenAI Realtime: conversations over WebSocket and WebRTC."""
+"""OpenAI Realtime: sessions that clients of its protocol drive, over WebSockets and WebRTC. See docs/realtime.md."""

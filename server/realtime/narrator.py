@@ -1,0 +1,394 @@
+"""What the client is told of the conversation while it happens: from the pipeline's events to the protocol's."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from antiphon.engines import protocols
+from antiphon.engines.audio import AudioFrame
+from antiphon.engines.protocols import ToolCall
+from antiphon.pipeline.conversation import Item, new_id
+from antiphon.pipeline.events import (
+    Committed,
+    Dropped,
+    ErrorEvent,
+    Event,
+    Interrupted,
+    SpeechStarted,
+    SpeechStopped,
+    TextDeltaEvent,
+    TranscriptEvent,
+    TurnEnded,
+)
+from antiphon.pipeline.session import Session
+from antiphon.server.realtime.items import Entry, ItemBook
+from antiphon.server.realtime.protocol import (
+    Failure,
+    ProtocolError,
+    ResponseConfig,
+    ServerEvent,
+    Shape,
+    Status,
+    Usage,
+    response_config,
+    server_events,
+)
+from antiphon.server.realtime.protocol.session import SessionConfig
+from antiphon.server.realtime.responses import Response
+
+REMEMBERED = 32
+"""Responses of late whose sound may still be under way."""
+
+_STATUS: dict[str, Status] = {"failed": "failed", "interrupted": "cancelled", "cancelled": "cancelled"}
+"""By the status of a turn; the others are complete."""
+
+
+@dataclass(slots=True, eq=False)
+class _Spoken:
+    """A turn of speech as the client sees it."""
+
+    item_id: str
+    began_s: float
+    ended_s: float = 0.0
+    committed: bool = False
+    heard: bool = False
+    """Its words are known."""
+    void: bool = False
+    """Nothing becomes of it, and the client knows nothing of it."""
+
+
+class Narrator:
+    """One per connection: the session's front, and one of its sinks.
+
+    When the user speaks into a reply, nobody is told until it is known what that means: to a client, `speech_started`
+    is the order to drop what it plays. A cough is never told of.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[ServerEvent], None],
+        book: ItemBook,
+        *,
+        conversation_id: str,
+        config: Callable[[], SessionConfig],
+        sends_audio: bool,
+    ) -> None:
+        """
+        :param config: what is effective now.
+        :param sends_audio: audio goes out in events; False: the transport plays it, and says when.
+        """
+        self._emit = emit
+        self._book = book
+        self._conversation_id = conversation_id
+        self._config = config
+        self._sends_audio = sends_audio
+        self.session: Session | None = None
+        self.heard_s: Callable[[int], float] = lambda mark: 0.0
+        """The transport's word on how much of an answer was heard, in seconds."""
+        self.spoke = False
+        """Something was said by the assistant."""
+        self._spoken: dict[int, _Spoken] = {}
+        self._responses: dict[int, Response] = {}
+        """Those whose turns are not over; one that is done may still be being heard."""
+        self._failures: dict[int, Failure] = {}
+        self._heard: dict[int, str] = {}
+        """By turn that was interrupted: what was heard of it."""
+        self._cuts: dict[int, float] = {}
+        """By turn that is not over: how much of its sound the client says was heard, in seconds."""
+        self._ids: OrderedDict[int, str] = OrderedDict()
+        """Responses of late, by turn."""
+        self._untold: list[tuple[_Spoken, Callable[[], None]]] = []
+        """What is told once it is known that the user means to interrupt."""
+
+    # ------------------------------------------------------------------------ what is under way
+
+    @property
+    def active(self) -> Response | None:
+        """The response of the conversation that is being made."""
+        return next((response for response in self._responses.values() if not response.done), None)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether what the user has just said will be answered."""
+        assert self.session is not None
+        waiting = any(turn.committed and not turn.heard and not turn.void for turn in self._spoken.values())
+        return waiting and self.session.answers
+
+    def config_of(self, turn: int) -> ResponseConfig:
+        """What is effective for the answer to a turn."""
+        response = self._responses.get(turn)
+        return response.config if response is not None else response_config(self._config())
+
+    def begin(self, turn: int, response: Response) -> None:
+        """An answer that the client has asked for."""
+        response.turn = turn
+        self._responses[turn] = response
+        self._created(response)
+
+    def cut(self, turn: int, seconds: float) -> None:
+        """The client says how much of an answer's sound was heard."""
+        assert self.session is not None
+        response = self._responses.get(turn)
+        if response is None:
+            self.session.played(turn, seconds)
+            return
+        self._cuts[turn] = seconds
+        if response.done:  # complete, and being heard: no longer
+            self.session.stop(turn)
+
+    def limited(self, turn: int) -> None:
+        """The model was not done when it had written all it may."""
+        if turn in self._responses:
+            self._responses[turn].limited = True
+
+    def call(self, turn: int, call: ToolCall) -> None:
+        """A tool of the client's is to be called."""
+        self._response_to(turn).call(call)
+
+    def audio(self, mark: int, frame: AudioFrame) -> None:
+        """Sound of an answer is handed over."""
+        self._response_to(mark).audio(frame)
+        self.spoke = True
+
+    def close(self) -> None:
+        """The session is over: what was begun ends."""
+        for response in self._responses.values():
+            response.finish("cancelled")
+
+    # ------------------------------------------------------------------------ the session's front
+
+    def user_item(self, turn: int) -> str | None:
+        spoken = self._spoken.get(turn)
+        return spoken.item_id if spoken is not None and spoken.item_id in self._book else None
+
+    def answer_item(self, turn: int) -> str | None:
+        message = self._responses[turn].message_id if turn in self._responses else None
+        return message if message in self._book else None
+
+    def call_item(self, turn: int, call_id: str) -> str | None:
+        return None  # those of the client's tools are there already; what the server does itself is in its answer
+
+    def complete(self, turn: int, usage: protocols.Usage) -> None:
+        if (response := self._responses.get(turn)) is not None:
+            response.finish("completed", _wire_usage(usage))
+            if not turn:  # no event tells of the end of what answers no turn
+                del self._responses[turn]
+
+    def stopping(self, turn: int) -> None:
+        self._tell_untold()
+
+    def going_on(self, turn: int) -> None:
+        if (spoken := self._spoken.get(turn)) is not None and not spoken.committed:
+            spoken.void = True
+        elif spoken is not None and any(one is spoken for one, _ in self._untold):
+            spoken.void = True
+        self._untold = [(one, tell) for one, tell in self._untold if not one.void]
+
+    # ------------------------------------------------------------------------ the transport's listener
+
+    def playing(self, mark: int) -> None:
+        """The first of an answer's sound goes out."""
+        self.spoke = True
+        self._emit(server_events.output_audio_started(self._id_of(mark)))
+
+    def played(self, mark: int) -> None:
+        """All of it was heard."""
+        self._emit(server_events.output_audio_stopped(self._id_of(mark)))
+
+    def cleared(self, mark: int) -> None:
+        """The rest of it was thrown away."""
+        self._emit(server_events.output_audio_cleared(self._id_of(mark)))
+
+    # ------------------------------------------------------------------------ the session's events
+
+    def __call__(self, event: Event) -> None:
+        """Tell the client of an event (an `EventSink`)."""
+        spoken = self._spoken.get(event.turn)
+        if spoken is not None and spoken.void:
+            if isinstance(event, TurnEnded) or (isinstance(event, Dropped) and not spoken.committed):
+                del self._spoken[event.turn]
+            return
+        assert self.session is not None
+        if self._untold and not self.session.undecided:
+            self._tell_untold()
+        match event:
+            case SpeechStarted():
+                self._speech_began(event)
+            case SpeechStopped() if spoken is not None:
+                spoken.ended_s = event.at_s
+            case Committed() if spoken is not None:
+                spoken.committed = True
+                self._soon(spoken, lambda: self._commit(spoken))
+            case Dropped():
+                self._dropped(event, spoken)
+            case TranscriptEvent(role="user", final=True) if spoken is not None:
+                self._words(event.turn, spoken, event.text)
+            case TextDeltaEvent():
+                self._response_to(event.turn).text(event.text)
+            case Interrupted():
+                self._interrupted(event)
+            case ErrorEvent():
+                self._failed(event, spoken)
+            case TurnEnded():
+                self._ended(event, spoken)
+
+    def _soon(self, spoken: _Spoken, tell: Callable[[], None]) -> None:
+        """Now, or once it is known what speech into a reply means."""
+        assert self.session is not None
+        if self._untold or self.session.undecided:
+            self._untold.append((spoken, tell))
+        else:
+            tell()
+
+    def _tell_untold(self) -> None:
+        untold, self._untold = self._untold, []
+        for _, tell in untold:
+            tell()
+
+    # ------------------------------------------------------------------------ the user speaks
+
+    def _speech_began(self, event: SpeechStarted) -> None:
+        if not event.turn or event.turn in self._spoken:
+            return
+        spoken = self._spoken[event.turn] = _Spoken(new_id(), event.at_s)
+        detection = self._config().turn_detection
+        padding_ms = getattr(detection, "prefix_padding_ms", 0)
+        start_ms = max(0, round(1000 * event.at_s - padding_ms))
+        self._soon(spoken, lambda: self._emit(server_events.speech_started(spoken.item_id, start_ms)))
+
+    def _commit(self, spoken: _Spoken) -> None:
+        self._emit(server_events.speech_stopped(spoken.item_id, round(1000 * spoken.ended_s)))
+        self._emit(server_events.input_committed(spoken.item_id, self._book.last_id))
+        item = Item(id=spoken.item_id, role="user")
+        self._book.append(Entry(item, Shape(spoken=True, transcript_known=False)))
+        self._book.done(spoken.item_id)
+
+    def _words(self, turn: int, spoken: _Spoken, text: str) -> None:
+        assert self.session is not None
+        spoken.heard = True
+        self._transcribed(spoken, text)
+        if self.session.answers:
+            self._response_to(turn)
+
+    def _transcribed(self, spoken: _Spoken, text: str) -> None:
+        self._book.update(spoken.item_id, text=text, transcript_known=True)
+        self.tell_transcript(spoken.item_id, text, max(0.0, spoken.ended_s - spoken.began_s))
+
+    def tell_transcript(self, item_id: str, text: str, seconds: float) -> None:
+        """The words of a spoken item are known; told where the client wants to know."""
+        if self._config().transcription is None:
+            return
+        if text:
+            self._emit(server_events.transcription_delta(item_id, text))
+        self._emit(server_events.transcription_completed(item_id, text, seconds))
+
+    def _dropped(self, event: Dropped, spoken: _Spoken | None) -> None:
+        if spoken is None:
+            return
+        if event.reason == "reopened":
+            del self._spoken[event.turn]
+            self._take_back(event.turn, spoken)
+        elif not spoken.committed and event.reason not in ("resumed", "refused"):
+            spoken.void = True
+            self._untold = [(one, tell) for one, tell in self._untold if one is not spoken]
+            del self._spoken[event.turn]
+
+    def _take_back(self, turn: int, spoken: _Spoken) -> None:
+        """The user went on just after the end: that was none, and what was told of it is void."""
+        self._untold = [(one, tell) for one, tell in self._untold if one is not spoken]
+        response = self._responses.pop(turn, None)
+        if response is not None:
+            response.finish("cancelled")
+            if response.message_id in self._book:
+                self._book.delete(response.message_id or "", remembered=True)
+        if spoken.item_id in self._book:
+            self._book.delete(spoken.item_id, remembered=True)
+
+    # ------------------------------------------------------------------------ answers
+
+    def _response_to(self, turn: int) -> Response:
+        response = self._responses.get(turn)
+        if response is None:
+            config = response_config(self._config())
+            response = self.make(config, turn)
+            self._responses[turn] = response
+            self._created(response)
+        return response
+
+    def make(self, config: ResponseConfig, turn: int = 0) -> Response:
+        """A response of the conversation."""
+        return Response(
+            self._emit,
+            config,
+            conversation_id=self._conversation_id,
+            book=self._book,
+            turn=turn,
+            sends_audio=self._sends_audio,
+        )
+
+    def _created(self, response: Response) -> None:
+        self._ids[response.turn] = response.id
+        while len(self._ids) > REMEMBERED:
+            self._ids.popitem(last=False)
+        response.create()
+        self._emit(server_events.rate_limits_updated({}))
+
+    def _id_of(self, mark: int) -> str:
+        return self._ids[mark] if mark in self._ids else self._response_to(mark).id
+
+    def _interrupted(self, event: Interrupted) -> None:
+        if event.acknowledged:
+            entry = next((one for one in self._book.of_turn(event.turn) if one.shape.spoken), None)
+            if entry is not None:
+                self._book.update(entry.item.id, text=event.heard)
+            return
+        self._heard[event.turn] = event.heard
+        if not event.turn:
+            self._settle(event.turn, "cancelled", Usage())
+
+    def _failed(self, event: ErrorEvent, spoken: _Spoken | None) -> None:
+        if spoken is not None and event.stage == "stt":
+            spoken.heard = True
+            if spoken.item_id in self._book and self._config().transcription is not None:
+                self._emit(server_events.transcription_failed(spoken.item_id, event.message, event.code))
+        if event.fatal or not (spoken is not None or event.turn in self._responses):
+            problem = ProtocolError(event.message, code=event.code, type="server_error")
+            self._emit(server_events.error(problem))
+            return
+        self._failures[event.turn] = Failure(event.message, event.code)
+        if event.turn in self._responses:
+            self._responses[event.turn].failure = self._failures[event.turn]
+
+    def _ended(self, event: TurnEnded, spoken: _Spoken | None) -> None:
+        assert self.session is not None
+        self._spoken.pop(event.turn, None)
+        self._untold = [(one, tell) for one, tell in self._untold if one is not spoken]
+        if spoken is not None and spoken.committed and not spoken.heard and spoken.item_id in self._book:
+            self._transcribed(spoken, "")
+        failure = self._failures.pop(event.turn, None)
+        if failure is not None and (self.session.answers or event.turn in self._responses):
+            self._response_to(event.turn).failure = failure
+        usage = Usage(event.input_tokens, event.output_tokens, event.cached_tokens)
+        self._settle(event.turn, _STATUS.get(event.status, "completed"), usage)
+
+    def _settle(self, turn: int, status: Status, usage: Usage) -> None:
+        """Nothing more comes of an answer."""
+        assert self.session is not None
+        response, heard = self._responses.pop(turn, None), self._heard.pop(turn, None)
+        cut_s = self._cuts.pop(turn, None)
+        if response is None:
+            return
+        response.finish(status, usage)
+        message = response.message_id
+        if heard is not None and message is not None and message in self._book and response.config.modality == "audio":
+            self._book.update(message, text=heard, status="incomplete")
+            if not self._sends_audio:
+                self._emit(server_events.item_truncated(message, 0, round(1000 * self.heard_s(turn))))
+        if cut_s is not None:
+            self.session.played(turn, cut_s)
+
+
+def _wire_usage(usage: protocols.Usage) -> Usage:
+    return Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens)

@@ -1,0 +1,217 @@
+"""The workflow of a Realtime session: the client's instructions and tools, or the configured workflow."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from antiphon.engines.protocols import LLM, Finish, LLMOptions, Message, TextDelta, ToolCall, Usage
+from antiphon.pipeline.conversation import Conversation, new_id
+from antiphon.pipeline.errors import WorkflowError
+from antiphon.pipeline.user_code import unwrapped
+from antiphon.pipeline.workflow import TurnContext, Workflow, WorkflowEvent, alternating
+from antiphon.server.realtime.protocol import NamedTool, ResponseConfig
+
+logger = logging.getLogger(__name__)
+
+NOBODY_SPOKE = "(The user says nothing, and waits for you to speak.)"
+"""What the model reads in the place of the user's words where an answer is asked for and nothing was said since the
+last one: few chat templates take two messages of the assistant in a row, or none of the user."""
+MAX_REFUSALS = 3
+"""So many calls in one answer may be refused by the policy before the answer must do without."""
+
+
+class RealtimeWorkflow:
+    """One per session.
+
+    Where the client sets instructions or tools, the language model answers with those; else the configured workflow
+    does (of the kind `chat`, that is the same thing).
+    """
+
+    def __init__(
+        self,
+        configured: Workflow,
+        llm: LLM | None,
+        *,
+        is_chat: bool,
+        config_of: Callable[[int], ResponseConfig],
+        items_of: Callable[[int], Conversation | None],
+        on_call: Callable[[int, ToolCall], None],
+        on_limit: Callable[[int], None],
+    ) -> None:
+        """
+        :param llm: None: the client's instructions and tools have no effect.
+        :param is_chat: the configured workflow is of the kind `chat`.
+        :param config_of: by turn, what is effective for its answer.
+        :param items_of: by turn, what is read in place of the conversation; None: nothing.
+        :param on_call: told of a tool of the client's to be called; the answer ends with it.
+        :param on_limit: told where the model was not done when it had written all it may.
+        """
+        self._configured = configured
+        self._llm = llm
+        self._is_chat = is_chat
+        self._config_of = config_of
+        self._items_of = items_of
+        self._on_call = on_call
+        self._on_limit = on_limit
+
+    def __getattr__(self, name: str) -> Any:
+        """What whoever makes the session looks for in the configured workflow (`desk`, `aclose`, ...)."""
+        if name.startswith("_") or name == "on_start":
+            raise AttributeError(name)
+        return getattr(unwrapped(self._configured), name)
+
+    @property
+    def approver(self) -> Any:
+        """Of the configured workflow; an AttributeError where it asks nobody."""
+        return unwrapped(self._configured).approver  # type: ignore[attr-defined]
+
+    @approver.setter
+    def approver(self, approver: Any) -> None:
+        unwrapped(self._configured).approver = approver  # type: ignore[attr-defined]
+
+    @property
+    def speculative(self) -> bool:
+        """Whether an answer may be begun before it is sure that the turn is over."""
+        return self._configured.speculative or self.answers_itself(self._config_of(0))
+
+    def answers_itself(self, config: ResponseConfig) -> bool:
+        """Whether the language model answers, with what the client has set."""
+        return self._llm is not None and (self._is_chat or bool(config.instructions or config.tools))
+
+    async def prepare(self, turn: TurnContext) -> None:
+        """Evaluate the prompt's sure beginning into the LLM's cache."""
+        config = self._config_of(turn.turn)
+        if not self.answers_itself(config):
+            if (prepare := getattr(self._configured, "prepare", None)) is not None:
+                await prepare(turn)
+            return
+        assert self._llm is not None
+        if not self._llm.capabilities.prefill:
+            return
+        prompt = self._prompt(config, turn.history, turn.transcript, complete=False)
+        if prompt:
+            await self._llm.prefill(prompt, turn.session, self._tools(config))
+
+    async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
+        """See :class:`~antiphon.pipeline.workflow.Workflow`.
+
+        :raises WorkflowError: the model said nothing.
+        :raises EngineError: it failed.
+        """
+        config = self._config_of(turn.turn)
+        if not self.answers_itself(config):
+            asked = turn if turn.transcript else dataclasses.replace(turn, transcript=NOBODY_SPOKE)
+            async with aclosing(self._configured.respond(asked)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    yield piece
+            return
+        history, words = turn.history, turn.transcript
+        if (given := self._items_of(turn.turn)) is not None:
+            history, words = given.messages(), ""
+        async with aclosing(self._answered(config, turn, self._prompt(config, history, words))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def beside(
+        self,
+        config: ResponseConfig,
+        history: Sequence[Message],
+        session: str,
+        *,
+        on_call: Callable[[ToolCall], None],
+        on_limit: Callable[[], None],
+    ) -> AsyncIterator[str | WorkflowEvent]:
+        """An answer that is no part of the conversation. Only the language model gives those.
+
+        :param session: a key of its own for the LLM's cache: it must not push the conversation out.
+        """
+        if self._llm is None:
+            raise WorkflowError("the configured workflow has no language model for answers beside the conversation")
+        stream = self._llm.stream(self._prompt(config, history, ""), self._tools(config), _options(config), session)
+        async with aclosing(stream) as events:  # type: ignore[type-var]
+            async for event in events:
+                match event:
+                    case TextDelta(text):
+                        yield text
+                    case ToolCall():
+                        on_call(_named(event))
+                    case Usage():
+                        yield event
+                    case Finish("length"):
+                        on_limit()
+
+    # ------------------------------------------------------------------------ inside
+
+    async def _answered(
+        self, config: ResponseConfig, turn: TurnContext, prompt: list[Message]
+    ) -> AsyncGenerator[str | WorkflowEvent]:
+        """Ask the model, again where the policy has refused all that it wanted to do."""
+        assert self._llm is not None
+        for attempt in range(MAX_REFUSALS + 1):
+            said, called, refused = "", False, []
+            tools = self._tools(config) if attempt < MAX_REFUSALS else ()
+            stream = self._llm.stream(prompt, tools, _options(config, tools=bool(tools)), turn.session)
+            async with aclosing(stream) as events:  # type: ignore[type-var]
+                async for event in events:
+                    match event:
+                        case TextDelta(text):
+                            said += text
+                            yield text
+                        case ToolCall():
+                            call = _named(event)
+                            permit = await turn.before_call(call)
+                            if not permit.allowed:
+                                refused.append((call, permit.reason))
+                                continue
+                            called = True
+                            self._on_call(turn.turn, dataclasses.replace(call, arguments=permit.arguments))
+                            yield call
+                        case Usage():
+                            yield event
+                        case Finish("length"):
+                            self._on_limit(turn.turn)
+            if called or (said.strip() and not refused):
+                return
+            if not refused:
+                raise WorkflowError("the model ended its answer without a word", hint="ask again, or try another model")
+            prompt = [*prompt, Message("assistant", said, tuple(call for call, _ in refused))]
+            prompt += [Message("tool", why, tool_call_id=call.id, name=call.name) for call, why in refused]
+
+    def _tools(self, config: ResponseConfig) -> tuple[Any, ...]:
+        assert self._llm is not None
+        if config.tools and not self._llm.capabilities.tools:
+            logger.warning("the language model cannot call tools: those of the client are not offered")
+            return ()
+        return () if config.tool_choice == "none" else config.tools
+
+    def _prompt(
+        self, config: ResponseConfig, history: Sequence[Message], words: str, *, complete: bool = True
+    ) -> list[Message]:
+        """Byte-stable from turn to turn: each prompt begins with the one before.
+
+        :param complete: the answer follows; False: as far as it is sure.
+        """
+        messages = [*history, Message("user", words)] if words else list(history)
+        if complete and (not messages or messages[-1].role in ("assistant", "system")):
+            if not any(message.role == "user" for message in messages) or messages[-1].role == "assistant":
+                messages.append(Message("user", NOBODY_SPOKE))
+        system = [Message("system", config.instructions)] if config.instructions else []
+        return list(alternating([*system, *messages]))
+
+
+def _options(config: ResponseConfig, *, tools: bool = True) -> LLMOptions:
+    choice = config.tool_choice
+    if not config.tools or not tools:
+        wanted = None
+    else:
+        wanted = choice.name if isinstance(choice, NamedTool) else choice
+    return LLMOptions(max_tokens=config.max_output_tokens, tool_choice=wanted)
+
+
+def _named(call: ToolCall) -> ToolCall:
+    """Models repeat their ids, from answer to answer; to a client, each names one call."""
+    return dataclasses.replace(call, id=new_id("call"))
