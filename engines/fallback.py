@@ -20,7 +20,7 @@ import numpy as np
 
 from antiphon.engines.audio import AudioFrame, Samples, StreamResampler, resample
 from antiphon.engines.chain import Attempt, Chain, FallbackEvent, Health, Link, OnEvent
-from antiphon.engines.errors import AntiphonError, StaleRequest
+from antiphon.engines.errors import AntiphonError, EngineRequestInvalid, StaleRequest
 from antiphon.engines.protocols import (
     LLM,
     STT,
@@ -71,11 +71,15 @@ class FallbackSTT(_AudioChain[STT]):
 
     @property
     def capabilities(self) -> STTCapabilities:
-        """Those of the first loaded engine; languages of all; local only if all are. Never streaming."""
+        """Those of the first loaded engine; languages of all; local only if all are. Never streaming.
+
+        It translates if any engine does: only those that do are asked then.
+        """
         all_of = [link.engine.capabilities for link in self._links]
         return replace(
             self._lead.engine.capabilities,
             streaming=False,
+            translates=any(one.translates for one in all_of),
             languages=_languages([one.languages for one in all_of]),
             local=all(one.local for one in all_of),
         )
@@ -86,6 +90,8 @@ class FallbackSTT(_AudioChain[STT]):
         share_s = audio.duration_s / len(self._links)
         with self._attempts() as links:
             for link in links:
+                if options.translate and not link.engine.capabilities.translates:
+                    continue
                 self.goes_on(failures, link)
                 try:
                     wanted_hz = link.engine.rate_hz
@@ -101,6 +107,8 @@ class FallbackSTT(_AudioChain[STT]):
                 else:
                     self.works(link)
                     return transcript
+        if not failures:
+            raise EngineRequestInvalid("no engine of the chain that is loaded can translate", stage="stt")
         raise self.exhausted(failures)
 
 

@@ -134,6 +134,8 @@ class STTOptions:
     """Text of the same utterance that earlier passes agreed on."""
     word_times: bool = False
     max_tokens: int | None = None
+    translate: bool = False
+    """Give what is said as English text, whatever the language. Only for engines whose capabilities say so."""
     draft: bool = False
     """The speech goes on, and more will be asked: one quick look is enough. Where the engine would look again, it gives
     what it has, not `final`."""
@@ -179,6 +181,8 @@ class STTCapabilities:
     """None: any."""
     local: bool = True
     """False: requests leave this machine."""
+    translates: bool = False
+    """Takes requests with `translate`."""
 
 
 @dataclass(frozen=True, slots=True)

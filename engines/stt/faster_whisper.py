@@ -124,9 +124,10 @@ class FasterWhisper(Hosted):
     def capabilities(self) -> STTCapabilities:
         """`languages` is known once the engine was entered; before, from the model's name."""
         if self._facts is not None:
-            return STTCapabilities(word_times=True, languages=self._facts.languages)
+            facts = self._facts
+            return STTCapabilities(word_times=True, languages=facts.languages, translates=facts.multilingual)
         english = self._options.model.split("@")[0].rstrip("/").endswith(".en")
-        return STTCapabilities(word_times=True, languages=("en",) if english else None)
+        return STTCapabilities(word_times=True, languages=("en",) if english else None, translates=not english)
 
     @property
     def window(self) -> WindowPolicy:
@@ -185,6 +186,13 @@ class FasterWhisper(Hosted):
     def _request(self, options: STTOptions, facts: ModelFacts) -> DecodeRequest:
         mine = self._options
         limits = [n for n in (options.max_tokens, mine.max_tokens) if n is not None]
+        if options.translate and not facts.multilingual:
+            raise EngineRequestInvalid(
+                f"the model '{mine.model}' knows English only: it cannot translate",
+                stage="stt",
+                engine=ENGINE,
+                hint="use a multilingual model (whisper-base)",
+            )
         return DecodeRequest(
             policy=self._policy,
             limits=self._limits,
@@ -194,6 +202,7 @@ class FasterWhisper(Hosted):
             prefix=_safe_prefix(options.agreed_prefix),
             word_times=options.word_times or mine.word_times,
             max_tokens=min(limits) if limits else None,
+            translate=options.translate,
             draft=options.draft,
         )
 

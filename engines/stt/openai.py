@@ -15,7 +15,7 @@ import numpy as np
 
 from antiphon.engines.audio import AudioFrame, Samples, to_pcm16
 from antiphon.engines.config import option
-from antiphon.engines.errors import EngineFailed
+from antiphon.engines.errors import EngineFailed, EngineRequestInvalid
 from antiphon.engines.openai_client import OpenAIEngine, OpenAIOptions
 from antiphon.engines.openai_errors import names_field
 from antiphon.engines.protocols import STTCapabilities, STTOptions, Transcript, Word
@@ -76,7 +76,12 @@ class OpenAISTT(OpenAIEngine):
 
     @property
     def capabilities(self) -> STTCapabilities:
-        return STTCapabilities(streaming=False, word_times=self._verbose, local=self._connection.local)
+        return STTCapabilities(
+            streaming=False,
+            word_times=self._verbose,
+            local=self._connection.local,
+            translates="whisper" in self._options.model.lower(),  # the vendor's others have no such call
+        )
 
     async def transcribe(self, audio: AudioFrame, options: STTOptions = _AS_CONFIGURED) -> Transcript:
         """Transcribe finished audio of any rate. Silence, and less than `min_audio_ms`, is not even sent.
@@ -85,6 +90,9 @@ class OpenAISTT(OpenAIEngine):
 
         :raises EngineError: see :mod:`antiphon.engines.errors`.
         """
+        if options.translate and not self.capabilities.translates:
+            message = f"the model '{self._options.model}' cannot translate"
+            raise EngineRequestInvalid(message, stage="stt", engine="openai", hint="use a model named whisper")
         samples = checked_samples(audio, engine=self.engine)
         too_short = audio.duration_s * 1000.0 < self._options.min_audio_ms
         if too_short or not len(samples) or float(np.max(np.abs(samples))) < _SILENT_PEAK:
@@ -114,9 +122,14 @@ class OpenAISTT(OpenAIEngine):
     async def _create(self, upload: bytes, options: STTOptions) -> Any:
         fields = self._fields(options)
         extra = {**fields.pop("extra_body", {}), **self._options.extra_body}
-        return await self._connection.client.audio.transcriptions.create(
-            file=("speech.wav", upload, "audio/wav"), **fields, extra_body=extra or None
-        )
+        audio = self._connection.client.audio
+        if options.translate:  # a call of its own, which takes less
+            taken = ("model", "temperature", "response_format", "prompt")
+            fields = {key: value for key, value in fields.items() if key in taken}
+            create: Any = audio.translations.create
+        else:
+            create = audio.transcriptions.create
+        return await create(file=("speech.wav", upload, "audio/wav"), **fields, extra_body=extra or None)
 
     def _fields(self, options: STTOptions) -> dict[str, Any]:
         mine = self._options

@@ -101,7 +101,7 @@ class WhisperRuntime:
             ) from error
         self._mel = FeatureExtractor(feature_size=self._model.n_mels)
         self._mel.mel_filters = BandMatrix(self._mel.mel_filters)
-        self._tokenizers: dict[str, Any] = {}
+        self._tokenizers: dict[tuple[str, bool], Any] = {}
         self.facts_ = ModelFacts(self._model.is_multilingual, self._languages())
 
     def facts(self) -> ModelFacts:
@@ -241,10 +241,10 @@ class WhisperRuntime:
         elif language is None:
             token, probability = self._model.detect_language(encoded)[0][0]
             language = token.strip("<|>")
-        tokenizer = self._tokenizer(language or "en")
+        tokenizer = self._tokenizer(language or "en", translate=request.translate)
         prefix = tokenizer.encode(" " + request.prefix.strip()) if request.prefix.strip() else []
         prompt = [*self._context(tokenizer, request), *tokenizer.sot_sequence, tokenizer.no_timestamps, *prefix]
-        cap = cap or token_cap(len(kept) / RATE_HZ, language, request.max_tokens)
+        cap = cap or token_cap(len(kept) / RATE_HZ, "en" if request.translate else language, request.max_tokens)
         if request.draft:
             cap = math.ceil(cap * _DRAFT_SHARE)  # a loop costs less so; who speaks faster is heard again anyway
         cap = min(MAX_TOKENS, cap + len(prefix))
@@ -293,23 +293,24 @@ class WhisperRuntime:
 
     # ---------------------------------------------------------------------------------- loading
 
-    def _tokenizer(self, language: str) -> Any:
-        if language not in self._tokenizers:
+    def _tokenizer(self, language: str, *, translate: bool) -> Any:
+        key = (language, translate)
+        if key not in self._tokenizers:
             from faster_whisper.tokenizer import Tokenizer
 
             multilingual = self.facts_.multilingual
             try:
-                self._tokenizers[language] = Tokenizer(
+                self._tokenizers[key] = Tokenizer(
                     self._base_tokenizer,
                     multilingual,
-                    task="transcribe" if multilingual else None,
+                    task=("translate" if translate else "transcribe") if multilingual else None,
                     language=language if multilingual else None,
                 )
             except ValueError as error:
                 raise EngineRequestInvalid(
                     f"Whisper has no language '{language}'", stage="stt", engine=ENGINE
                 ) from error
-        return self._tokenizers[language]
+        return self._tokenizers[key]
 
     def _languages(self) -> tuple[str, ...]:
         if not self._model.is_multilingual:

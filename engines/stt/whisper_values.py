@@ -32,6 +32,8 @@ class DecodeRequest:
     """Text that the piece begins with."""
     word_times: bool = False
     max_tokens: int | None = None
+    translate: bool = False
+    """Into English."""
     draft: bool = False
     """One attempt, whatever comes of it."""
     strict: bool = False

@@ -1,86 +1,118 @@
-"""`/v1/audio/*`: recordings to text, text to speech."""
+"""`/v1/audio/transcriptions` and `/v1/audio/translations`: recordings to text."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from pydantic import BaseModel, Field
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import AntiphonError
-from antiphon.engines.host import Priority, Ticket, current_ticket
-from antiphon.engines.protocols import SpeechChunk, STTOptions, Transcript, TTSOptions
+from antiphon.engines.protocols import STTOptions, Transcript
+from antiphon.engines.stt.whisper_window import cut_quiet
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.subtitles import cues, to_srt, to_vtt
-from antiphon.pipeline.text import make_speakable
-from antiphon.server.names import UnknownName, resolve
-from antiphon.server.rest.access import Ready
+from antiphon.server.rest import speech
+from antiphon.server.rest.access import Ready, behind_speech, unless_gone
 from antiphon.server.rest.decoding import read_recording
-from antiphon.server.rest.encoding import MEDIA_TYPES, AudioFormat, SpeechEncoder
-from antiphon.server.rest.errors import ApiError, as_api_error
-from antiphon.server.rest.pace import in_time, paced
-from antiphon.server.rest.sse import event
+from antiphon.server.rest.errors import ApiError, as_api_error, error_body
+from antiphon.server.rest.pace import in_time
+from antiphon.server.rest.shapes import ERRORS, NOT_FOUND, TEXT_FORMS
+from antiphon.server.rest.sse import EVENT_STREAM, event
+from antiphon.server.service import Service
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
+router.include_router(speech.router)
 
 _COPY_BYTES = 1 << 20
+_PIECE_S = 30.0
+"""At most so much of a recording is heard before a streamed transcript goes on."""
+
+TextForm = Literal["json", "text", "srt", "vtt", "verbose_json"]
+Granularity = Literal["word", "segment"]
+
+Recording = Annotated[UploadFile, File(description="WAV, FLAC, OGG, MP3, WebM or MP4.")]
+ModelName = Annotated[str, Form(min_length=1, max_length=200, description="A configured model, or an alias.")]
+Prompt = Annotated[str | None, Form(max_length=4000, description="How names are written, what came before.")]
+Temperature = Annotated[float, Form(ge=0, le=1, description="Ignored: as configured.")]
+Language = Annotated[str, Form(max_length=12)]
+Keyword = Annotated[str, Form(max_length=200)]
+_RESPONSES = {**TEXT_FORMS, **ERRORS, **NOT_FOUND}
 
 
-# ------------------------------------------------------------------------------------------ to text
-
-
-@router.post("/transcriptions", response_model=None)
+@router.post("/transcriptions", response_model=None, responses=_RESPONSES)
 async def transcriptions(
+    request: Request,
     service: Ready,
-    file: Annotated[UploadFile, File(description="WAV, FLAC, OGG, MP3, WebM or MP4.")],
-    model: Annotated[str, Form(description="A name of the configured model, or an alias.")],
+    file: Recording,
+    model: ModelName,
     language: Annotated[str | None, Form(max_length=12, description="ISO 639-1.")] = None,
-    prompt: Annotated[str | None, Form(max_length=4000, description="How names are written, what came before.")] = None,
-    response_format: Annotated[Literal["json", "text", "srt", "vtt", "verbose_json"], Form()] = "json",
-    temperature: Annotated[float, Form(ge=0, le=1, description="Ignored: as configured.")] = 0.0,
-    granularities: Annotated[list[Literal["word", "segment"]] | None, Form(alias="timestamp_granularities[]")] = None,
+    languages: Annotated[list[Language] | None, Form(alias="languages[]", max_length=20)] = None,
+    prompt: Prompt = None,
+    keywords: Annotated[list[Keyword] | None, Form(alias="keywords[]", max_length=100)] = None,
+    response_format: Annotated[TextForm, Form()] = "json",
+    temperature: Temperature = 0.0,
+    granularities: Annotated[list[Granularity] | None, Form(alias="timestamp_granularities[]")] = None,
     stream: Annotated[bool, Form(description="As server-sent events.")] = False,
 ) -> Response:
-    """What is said in a recording."""
-    stt = service.engines.stt
+    """What is said in a recording. Of several `languages`, the engine finds out which it is."""
     service.check_model(model)
+    only = languages[0] if languages and len(languages) == 1 else None
     options = STTOptions(
-        language=language or None,
-        prompt=prompt or None,
-        word_times=stt.capabilities.word_times and response_format in ("srt", "vtt", "verbose_json"),
+        language=language or only or None, prompt=prompt or None, hotwords=", ".join(keywords or ()) or None
     )
+    if stream:
+        return await _streamed(service, file, options)
+    heard, seconds = await unless_gone(request, _heard(service, file, options, response_format))
+    return _answer(
+        heard, seconds, response_format, granularities or ["segment"], language=heard.language or only or language
+    )
+
+
+@router.post("/translations", response_model=None, responses=_RESPONSES)
+async def translations(
+    request: Request,
+    service: Ready,
+    file: Recording,
+    model: ModelName,
+    prompt: Prompt = None,
+    response_format: Annotated[TextForm, Form()] = "json",
+    temperature: Temperature = 0.0,
+) -> Response:
+    """What is said in a recording, whatever the language, in English. Needs an engine that translates."""
+    service.check_model(model)
+    if not service.engines.stt.capabilities.translates:
+        message = (
+            "the speech-to-text engine here cannot translate: that takes a multilingual Whisper; transcribe instead"
+        )
+        raise ApiError(400, "not_supported", message)
+    options = STTOptions(prompt=prompt or None, translate=True)
+    heard, seconds = await unless_gone(request, _heard(service, file, options, response_format))
+    return _answer(heard, seconds, response_format, ["segment"], language="english", task="translate")
+
+
+# ------------------------------------------------------------------------------------ what is heard
+
+
+async def _heard(service: Service, file: UploadFile, options: STTOptions, form: TextForm) -> tuple[Transcript, float]:
+    """The transcript of a whole recording, and the recording's length in seconds.
+
+    :raises AntiphonError: the recording cannot be read, or the engine failed.
+    """
+    stt = service.engines.stt
+    timed = stt.capabilities.word_times and form in ("srt", "vtt", "verbose_json")
     recording = await _recording(file, stt.rate_hz)
-    # What is said live goes first.
-    current_ticket.set(Ticket("rest", priority=Priority.RERUN))
+    behind_speech()
     seconds = recording.duration_s
     limit_s = service.config.session.stt_deadline_s + seconds
-    transcript = await in_time("stt", limit_s, stt.transcribe(recording, options))
-    if stream:
-        return StreamingResponse(_transcript_events(transcript), media_type="text/event-stream")
-    match response_format:
-        case "text":
-            return PlainTextResponse(transcript.text + "\n")
-        case "srt":
-            return PlainTextResponse(to_srt(transcript, seconds))
-        case "vtt":
-            return PlainTextResponse(to_vtt(transcript, seconds), media_type="text/vtt")
-        case "verbose_json":
-            return JSONResponse(_verbose(transcript, seconds, granularities or ["segment"], language))
-    return JSONResponse({"text": transcript.text, "usage": _duration(seconds)})
-
-
-@router.post("/translations", response_model=None)
-async def translations(service: Ready) -> Response:
-    """Speech of any language as English text: not with the engines there are."""
-    raise ApiError(400, "not_supported", "the configured model cannot translate; transcribe instead")
+    return await in_time("stt", limit_s, stt.transcribe(recording, replace(options, word_times=timed))), seconds
 
 
 async def _recording(file: UploadFile, rate_hz: int) -> AudioFrame:
@@ -100,17 +132,73 @@ async def _recording(file: UploadFile, rate_hz: int) -> AudioFrame:
             raise AudioInputError(error.message.replace(str(path), name)) from error
 
 
-async def _transcript_events(transcript: Transcript) -> AsyncIterator[str]:
-    """The engine hears recordings as a whole: there is one piece."""
-    if transcript.text:
-        yield event({"type": "transcript.text.delta", "delta": transcript.text})
-    yield event({"type": "transcript.text.done", "text": transcript.text})
+# ------------------------------------------------------------------------------------ piece by piece
 
 
-def _verbose(transcript: Transcript, seconds: float, granularities: list[Any], asked: str | None) -> dict[str, Any]:
+async def _streamed(service: Service, file: UploadFile, options: STTOptions) -> Response:
+    """As server-sent events: the engines hear what is done, so a long recording is heard in pieces."""
+    recording = await _recording(file, service.engines.stt.rate_hz)
+    behind_speech()
+    pieces = _pieces(service, recording, options)
+    first = await anext(pieces, "")  # an error before any text has a status of its own
+    return StreamingResponse(_events(first, pieces), media_type=EVENT_STREAM)
+
+
+async def _pieces(service: Service, recording: AudioFrame, options: STTOptions) -> AsyncGenerator[str]:
+    """Its text, cut at quiet places."""
+    stt, rate_hz = service.engines.stt, recording.rate_hz
+    cuts = await asyncio.to_thread(cut_quiet, recording.samples, _PIECE_S, rate_hz)
+    for start, end in cuts:
+        piece = AudioFrame(recording.samples[start:end], rate_hz, start / rate_hz)
+        limit_s = service.config.session.stt_deadline_s + piece.duration_s
+        heard = await in_time("stt", limit_s, stt.transcribe(piece, options))
+        if heard.text:
+            yield heard.text
+
+
+async def _events(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[str]:
+    text = first
+    if first:
+        yield event({"type": "transcript.text.delta", "delta": first})
+    try:
+        async with aclosing(rest):
+            async for piece in rest:
+                text += f" {piece}"
+                yield event({"type": "transcript.text.delta", "delta": f" {piece}"})
+    except AntiphonError as error:
+        told = as_api_error(error)
+        yield event({"type": "error", **error_body(told.status, told.code, told.message)})
+        return
+    yield event({"type": "transcript.text.done", "text": text})
+
+
+# ------------------------------------------------------------------------------------ how it is told
+
+
+def _answer(
+    heard: Transcript,
+    seconds: float,
+    form: TextForm,
+    granularities: list[Granularity],
+    *,
+    language: str | None,
+    task: str = "transcribe",
+) -> Response:
+    match form:
+        case "text":
+            return PlainTextResponse(heard.text + "\n")
+        case "srt":
+            return PlainTextResponse(to_srt(heard, seconds))
+        case "vtt":
+            return PlainTextResponse(to_vtt(heard, seconds), media_type="text/vtt")
+        case "verbose_json":
+            about = {"task": task, "language": language or ""}
+            return JSONResponse({**about, **_verbose(heard, seconds, granularities)})
+    return JSONResponse({"text": heard.text, "usage": _duration(seconds)})
+
+
+def _verbose(transcript: Transcript, seconds: float, granularities: list[Granularity]) -> dict[str, Any]:
     body: dict[str, Any] = {
-        "task": "transcribe",
-        "language": transcript.language or asked or "",
         "duration": round(seconds, 3),
         "text": transcript.text,
         "usage": _duration(seconds),
@@ -141,78 +229,3 @@ def _verbose(transcript: Transcript, seconds: float, granularities: list[Any], a
 
 def _duration(seconds: float) -> dict[str, Any]:
     return {"type": "duration", "seconds": round(seconds, 3)}
-
-
-# ---------------------------------------------------------------------------------------- to speech
-
-
-class VoiceId(BaseModel):
-    id: Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class SpeechRequest(BaseModel):
-    """What to say, and how."""
-
-    input: Annotated[str, Field(min_length=1, max_length=4096)]
-    model: Annotated[str, Field(min_length=1, max_length=200)]
-    voice: Annotated[str, Field(min_length=1, max_length=200)] | VoiceId
-    instructions: str | None = Field(None, description="Ignored: the voices there are have one manner.")
-    response_format: AudioFormat = "mp3"
-    speed: Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)] = 1.0
-    stream_format: Literal["audio", "sse"] = "audio"
-
-
-@router.post(
-    "/speech",
-    response_class=StreamingResponse,
-    responses={200: {"content": {media: {} for media in (*MEDIA_TYPES.values(), "text/event-stream")}}},
-)
-async def speech(service: Ready, asked: SpeechRequest) -> Response:
-    """A text, spoken; the audio is sent as it is made."""
-    tts = service.engines.tts
-    service.check_model(asked.model)
-    wanted = asked.voice if isinstance(asked.voice, str) else asked.voice.id
-    try:
-        voice = resolve(wanted, tts.capabilities.voices, service.settings.aliases.voices)
-    except UnknownName as error:
-        raise ApiError(400, "voice_not_found", str(error), param="voice") from None
-    text_options = service.config.text
-    languages = tts.capabilities.languages
-    speakable = make_speakable(
-        languages[0] if languages else None, lexicon=text_options.lexicon, urls=text_options.speak_urls
-    )
-    options = TTSOptions(voice=voice, speed=None if asked.speed == 1.0 else asked.speed)
-    current_ticket.set(Ticket("rest", priority=Priority.RERUN))
-    deadline_s = service.config.session.tts_deadline_s
-    source = paced("tts", tts.synthesize(speakable(asked.input), options), first_s=deadline_s, gap_s=deadline_s)
-    first = await anext(source, None)  # an error before any sound has a status of its own
-    if first is None:
-        raise ApiError(400, "nothing_to_say", "the input has nothing that can be spoken", param="input")
-    if asked.stream_format == "sse":
-        return StreamingResponse(_speech_events(first, source, asked.response_format), media_type="text/event-stream")
-    body = _speech(first, source, asked.response_format)
-    return StreamingResponse(body, media_type=MEDIA_TYPES[asked.response_format])
-
-
-async def _speech(first: SpeechChunk, rest: Any, kind: AudioFormat) -> AsyncGenerator[bytes]:
-    encoder = SpeechEncoder(kind)
-    async with aclosing(rest):
-        yield encoder.push(first.frame.samples, first.frame.rate_hz)
-        async for chunk in rest:
-            if data := encoder.push(chunk.frame.samples, chunk.frame.rate_hz):
-                yield data
-    if data := encoder.finish():
-        yield data
-
-
-async def _speech_events(first: SpeechChunk, rest: Any, kind: AudioFormat) -> AsyncIterator[str]:
-    try:
-        async with aclosing(_speech(first, rest, kind)) as pieces:
-            async for data in pieces:
-                yield event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode("ascii")})
-    except AntiphonError as error:
-        told = as_api_error(error)
-        yield event({"type": "error", "error": {"message": told.message, "code": told.code}})
-        return
-    usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}  # the protocol wants them; voices have none
-    yield event({"type": "speech.audio.done", "usage": usage})

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.engines.protocols import LLMOptions, Message, ToolCall, ToolSpec
+from antiphon.pipeline.conversation import Conversation, Item, new_id
 from antiphon.server.rest.errors import ApiError
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -101,12 +102,42 @@ class ChatRequest(_Given):
     tools: Annotated[list[ToolGiven], Field(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
     response_format: Format | None = None
+    user: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="Model `antiphon-agent`: whose conversation this is, for the record."
+    )
+    safety_identifier: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="The newer name of `user`."
+    )
+
+    @property
+    def wants_usage(self) -> bool:
+        """A last chunk with the tokens."""
+        return self.stream_options is not None and self.stream_options.include_usage
 
     def as_messages(self) -> list[Message]:
         """
         :raises ApiError: a part is no text.
         """
         return [_message(number, message) for number, message in enumerate(self.messages)]
+
+    def as_turn(self) -> tuple[str, Conversation]:
+        """What the user says now, and what was said before, for the workflow.
+
+        :raises ApiError: it is not the user who spoke last, or something is asked that the workflow decides.
+        """
+        for name, given in (
+            ("tools", self.tools),
+            ("tool_choice", self.tool_choice not in (None, "auto")),
+            ("response_format", self.response_format is not None and self.response_format.type != "text"),
+        ):
+            if given:
+                message = f"{name}: the tools and the form of the answers of this model are those of its configuration"
+                raise ApiError(400, "not_supported", message, param=name)
+        *before, last = self.as_messages()
+        if last.role != "user" or not last.content.strip():
+            message = "the last message has to be the user's, with something said in it"
+            raise ApiError(400, "invalid_request", message, param=f"messages.{len(before)}")
+        return last.content, Conversation([item for message in before for item in _items(message)])
 
     def as_tools(self) -> list[ToolSpec]:
         empty = {"type": "object", "properties": {}}
@@ -148,6 +179,25 @@ class ChatRequest(_Given):
             case Format(type="json_object"):
                 return {"type": "object"}
         return None
+
+
+def _items(message: Message) -> list[Item]:
+    if message.role == "tool":
+        call_id, name = message.tool_call_id or "", message.name or ""
+        return [Item(id=new_id(), kind="function_call_output", call_id=call_id, name=name, text=message.content)]
+    calls = [
+        Item(
+            id=new_id(),
+            kind="function_call",
+            role="assistant",
+            call_id=call.id,
+            name=call.name,
+            arguments=call.arguments,
+        )
+        for call in message.tool_calls
+    ]
+    said = [Item(id=new_id(), role=message.role, text=message.content)] if message.content else []
+    return [*said, *calls]
 
 
 def _message(number: int, given: MessageGiven) -> Message:

@@ -10,7 +10,7 @@ import numpy as np
 from antiphon.engines.audio import Samples, StreamResampler, to_pcm16
 from antiphon.server.client_audio import pcm16
 
-AudioFormat = Literal["pcm", "wav", "flac", "opus", "mp3"]
+AudioFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 
 MEDIA_TYPES: dict[AudioFormat, str] = {
     "pcm": "audio/pcm",
@@ -18,6 +18,7 @@ MEDIA_TYPES: dict[AudioFormat, str] = {
     "flac": "audio/flac",
     "opus": "audio/ogg; codecs=opus",
     "mp3": "audio/mpeg",
+    "aac": "audio/aac",
 }
 RATE_HZ = 24_000
 """Of everything that goes out: clients of OpenAI's API take raw PCM for that."""
@@ -35,8 +36,11 @@ class Encoder(Protocol):
 def encoder(kind: AudioFormat) -> Encoder:
     """A new encoder."""
     match kind:
-        case "mp3":
-            return _Mp3()
+        case "mp3":  # without a bit reservoir each frame stands by itself: a player may begin anywhere
+            muxing = {"write_xing": "0", "id3v2_version": "0"}
+            return _Ffmpeg("mp3", "mp3", muxing=muxing, coding={"reservoir": "0"})
+        case "aac":
+            return _Ffmpeg("adts", "aac", muxing={}, coding={})
         case "opus":
             return _Sndfile("OGG", "OPUS", at_once=False)
         case "flac":  # many readers want to know from its header how long it is
@@ -82,18 +86,17 @@ class _Sndfile:
         return data
 
 
-class _Mp3:
-    """By FFmpeg: without the frame in front that would tell a length."""
+class _Ffmpeg:
+    """MP3 and AAC, frame by frame, without anything in front that would tell a length."""
 
-    def __init__(self) -> None:
+    def __init__(self, container: str, codec: str, *, muxing: dict[str, str], coding: dict[str, str]) -> None:
         import av
 
         self._buffer = io.BytesIO()
-        options = {"write_xing": "0", "id3v2_version": "0"}
-        self._container: Any = av.open(self._buffer, "w", format="mp3", options=options)
-        self._stream: Any = self._container.add_stream("mp3", rate=RATE_HZ, layout="mono")
+        self._container: Any = av.open(self._buffer, "w", format=container, options=muxing)
+        self._stream: Any = self._container.add_stream(codec, rate=RATE_HZ, layout="mono")
         self._stream.bit_rate = 64_000
-        self._stream.options = {"reservoir": "0"}  # each frame by itself: a player may begin anywhere
+        self._stream.options = coding
         self._frame = av.AudioFrame
 
     def push(self, samples: Samples) -> bytes:

@@ -21,6 +21,7 @@ from antiphon.engines.errors import (
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.server.access.principal import Denied
 from antiphon.server.names import UnknownName
+from antiphon.server.rest.access import ClientGone
 from antiphon.server.service import Refused
 
 logger = logging.getLogger(__name__)
@@ -121,11 +122,15 @@ def install(app: FastAPI) -> None:
     async def unknown(request: Request, error: Exception) -> Response:
         return error_response(404, "model_not_found", f"the model {error}", param="model")
 
+    async def gone(request: Request, error: Exception) -> Response:
+        return error_response(499, "client_gone", "the connection was closed before there was an answer")
+
     async def broken(request: Request, error: Exception) -> Response:
         return error_response(500, "internal_error", "the server broke here; its log says how")
 
     app.add_exception_handler(Exception, broken)  # and it is logged, with its traceback
     app.add_exception_handler(ApiError, api_error)
+    app.add_exception_handler(ClientGone, gone)
     app.add_exception_handler(UnknownName, unknown)
     app.add_exception_handler(AntiphonError, ours)
     app.add_exception_handler(Refused, refused)

@@ -7,7 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 
 from antiphon.server.rest.access import AnyService
+from antiphon.server.rest.agent import AGENT
 from antiphon.server.rest.errors import ApiError
+from antiphon.server.rest.shapes import NOT_FOUND, REFUSALS, Model, ModelList
+from antiphon.server.service import Service
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
@@ -16,15 +19,19 @@ def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "antiphon"}
 
 
-@router.get("/models")
+def _names(service: Service) -> list[str]:
+    return [*service.model_names, AGENT]
+
+
+@router.get("/models", responses={200: {"model": ModelList}, **REFUSALS})
 async def models(service: AnyService) -> dict[str, Any]:
     """The configured models, and the names that mean them."""
-    return {"object": "list", "data": [_model(name) for name in service.model_names]}
+    return {"object": "list", "data": [_model(name) for name in _names(service)]}
 
 
-@router.get("/models/{model:path}")
+@router.get("/models/{model:path}", responses={200: {"model": Model}, **REFUSALS, **NOT_FOUND})
 async def model(service: AnyService, model: Annotated[str, Path(max_length=500)]) -> dict[str, Any]:
     """One of them."""
-    if model not in service.model_names:
+    if model not in _names(service):
         raise ApiError(404, "model_not_found", f"there is no model '{model}'", param="model")
     return _model(model)

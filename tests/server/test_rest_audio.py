@@ -18,12 +18,13 @@ import numpy as np
 import openai
 import pytest
 import soundfile
+from scripted_config import GivenOptions
 from served import config, serving, with_client
 
 from antiphon.engines.errors import EngineFailed, EngineOutOfOrder, EngineOverloaded, EngineRequestInvalid
-from antiphon.engines.protocols import Word
-from antiphon.engines.testing import Heard, ScriptedTTS
-from antiphon.pipeline.config import load_config
+from antiphon.engines.protocols import STTCapabilities, Word
+from antiphon.engines.testing import Heard, ScriptedSTT, ScriptedTTS
+from antiphon.pipeline.config import engine_block, load_config
 from antiphon.pipeline.config.model import ServerConfig
 from antiphon.server.rest.encoding import RATE_HZ
 
@@ -90,6 +91,126 @@ def test_the_other_forms_of_a_transcript() -> None:
     assert found["streamed"][-1].text == "what time?"
 
 
+def test_a_long_recording_is_told_piece_by_piece() -> None:
+    texts = iter(["One.", "", "Three."])
+    starts: list[float] = []
+
+    def hear(call: Any) -> Heard:
+        starts.append(call.audio.start_s)
+        return Heard(next(texts))
+
+    async def use(client: openai.AsyncOpenAI) -> list[Any]:
+        stream = await client.audio.transcriptions.create(model="gpt-transcribe", file=("a.wav", wav(65)), stream=True)
+        return [event async for event in stream]
+
+    *deltas, done = with_client(use, config(stt=hear))
+    assert [(event.type, event.delta) for event in deltas] == [
+        ("transcript.text.delta", "One."), ("transcript.text.delta", " Three."),
+    ]  # fmt: skip
+    assert (done.type, done.text) == ("transcript.text.done", "One. Three.")
+    assert len(starts) == 3 and starts[0] == 0 and starts == sorted(starts)
+
+
+def test_an_engine_that_breaks_in_the_middle_of_a_stream_is_told_in_it() -> None:
+    async def use(client: openai.AsyncOpenAI) -> str:
+        with pytest.raises(openai.InternalServerError):
+            await client.audio.transcriptions.create(model="m", file=("a.wav", wav()), stream=True)
+        text = ""
+        stream = await client.audio.transcriptions.create(model="m", file=("a.wav", wav(40)), stream=True)
+        with pytest.raises(openai.APIError, match="it broke"):
+            async for event in stream:
+                text += event.delta
+        return text
+
+    script = [EngineFailed("deaf"), Heard("One."), EngineFailed("it broke")]
+    assert with_client(use, config(stt=script, llm=(), repeat=False)) == "One."
+
+
+def test_keywords_and_a_single_language_of_the_newer_clients_reach_the_engine() -> None:
+    seen: list[Any] = []
+
+    def hear(call: Any) -> Heard:
+        seen.append(call.options)
+        return Heard("ja")
+
+    async def use(client: openai.AsyncOpenAI) -> Any:
+        for languages in (["de"], ["de", "fr"]):
+            await client.audio.transcriptions.create(
+                model="m", file=("a.wav", wav()), keywords=["Antiphon", "Piper"], languages=languages
+            )
+
+    with_client(use, config(stt=hear))
+    assert [(one.language, one.hotwords) for one in seen] == [("de", "Antiphon, Piper"), (None, "Antiphon, Piper")]
+
+
+class Translator(ScriptedSTT):
+    """Translates when it is asked to."""
+
+    def __init__(self) -> None:
+        capable = STTCapabilities(word_times=True, translates=True)
+        super().__init__(self._hear, capabilities=capable)
+
+    @staticmethod
+    def _hear(call: Any) -> Heard:
+        words = (Word("It", 0.1, 0.2), Word("is", 0.2, 0.3), Word("noon.", 0.3, 0.6))
+        return Heard("It is noon." if call.options.translate else "Es ist Mittag.", language="de", words=words)
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the newest client's own, on this call
+def test_speech_of_another_language_comes_as_english_where_the_engine_can() -> None:
+    given = config().model_copy(
+        update={"stt": (engine_block("stt", "scripted_config:given", GivenOptions(engine=Translator())),)}
+    )
+
+    async def use(client: openai.AsyncOpenAI) -> list[Any]:
+        async def ask(**more: Any) -> Any:
+            return await client.audio.translations.create(model="whisper-1", file=("a.wav", wav()), **more)
+
+        forms = [await ask(), await ask(response_format="verbose_json"), await ask(response_format="srt")]
+        return [*forms, await client.audio.transcriptions.create(model="whisper-1", file=("a.wav", wav()))]
+
+    plain, verbose, srt, written = with_client(use, given)
+    assert (plain.text, written.text) == ("It is noon.", "Es ist Mittag.")
+    assert (verbose.text, verbose.language, verbose.task) == ("It is noon.", "english", "translate")
+    assert [one.text for one in verbose.segments] == ["It is noon."]
+    assert srt.startswith("1\n00:00:00,100 --> 00:00:00,600\nIt is noon.")
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_an_engine_that_cannot_translate_says_so() -> None:
+    async def use(client: openai.AsyncOpenAI) -> Any:
+        with pytest.raises(openai.BadRequestError, match="multilingual") as caught:
+            await client.audio.translations.create(model="whisper-1", file=("a.wav", wav()))
+        return caught.value.code
+
+    assert with_client(use) == "not_supported"
+
+
+def test_a_client_that_has_gone_is_not_worked_for() -> None:
+    ended: list[str] = []
+
+    class Slow(ScriptedSTT):
+        async def transcribe(self, audio: Any, options: Any = None) -> Any:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append("ended")
+
+    stt = (engine_block("stt", "scripted_config:given", GivenOptions(engine=Slow())),)
+
+    async def use(client: httpx2.AsyncClient) -> None:
+        with pytest.raises(httpx2.TimeoutException):
+            await client.post(
+                "/v1/audio/transcriptions", files={"file": ("a.wav", wav())}, data={"model": "m"}, timeout=0.3
+            )
+        async with asyncio.timeout(10):
+            while not ended:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    with_http(use, config().model_copy(update={"stt": stt}))
+    assert ended == ["ended"]
+
+
 def test_language_and_prompt_reach_the_engine() -> None:
     seen: list[Any] = []
 
@@ -129,7 +250,7 @@ def test_what_is_no_recording_is_told_with_its_name(data: bytes, told: str) -> N
 # ---------------------------------------------------------------------------------------- to speech
 
 
-@pytest.mark.parametrize("kind", ["wav", "flac", "opus", "mp3", "pcm"])
+@pytest.mark.parametrize("kind", ["wav", "flac", "opus", "mp3", "aac", "pcm"])
 def test_speech_in_every_format_is_the_same_sound(kind: Any) -> None:
     async def use(client: openai.AsyncOpenAI) -> bytes:
         answer = await client.audio.speech.create(
@@ -140,6 +261,10 @@ def test_speech_in_every_format_is_the_same_sound(kind: Any) -> None:
     data = with_client(use)
     if kind == "pcm":
         samples, rate_hz = np.frombuffer(data, "<i2") / 32768, RATE_HZ
+    elif kind == "aac":
+        with av.open(io.BytesIO(data)) as container:
+            rate_hz = container.streams.audio[0].rate
+            samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
     else:
         samples, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32")
         assert samples.ndim == 1
@@ -204,7 +329,7 @@ def test_a_client_that_has_heard_enough_stops_the_voice() -> None:
         ({"input": "x" * 5000}, "input"),
         ({"speed": 0.1}, "speed"),
         ({"speed": "quick"}, "speed"),
-        ({"response_format": "aac"}, "response_format"),
+        ({"response_format": "midi"}, "response_format"),
         ({"voice": 5}, "voice"),
         ({"input": "\u0000 *** "}, "input"),
     ],
@@ -237,7 +362,7 @@ def test_models_are_listed_and_unknown_ones_refused_where_that_is_wanted() -> No
         return names
 
     aliases = {"models": {"tts-1": "default"}, "voices": {"alloy": "default"}}
-    assert with_client(use, config({"aliases": aliases})) == ["tts-1"]
+    assert with_client(use, config({"aliases": aliases})) == ["tts-1", "antiphon-agent"]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +390,7 @@ def test_wrong_paths_methods_and_bodies_have_the_same_form() -> None:
             await client.post("/v1/audio/speech", content=b"{", headers={"Content-Type": "application/json"}),
             await client.post("/v1/audio/speech", json=[]),
             await client.post("/v1/audio/transcriptions", data={"model": "whisper-1"}),
-            await client.post("/v1/audio/translations", data={"model": "whisper-1"}),
+            await client.post("/v1/audio/translations", data={"model": "m"}, files={"file": ("a.wav", wav())}),
             await client.post(
                 "/v1/audio/transcriptions", data={"model": "m"}, files={"file": ("a.wav", bytes(2_000_000))}
             ),
