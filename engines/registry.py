@@ -114,14 +114,22 @@ BUILTINS: tuple[EngineSpec, ...] = (
              "FasterWhisperOptions", packages=("faster_whisper", "ctranslate2"), licence="MIT"),
     _builtin("stt", "openai", "Transcription at any base URL that speaks OpenAI's audio API.", "openai",
              "OpenAISTTOptions", extra="cloud", packages=("openai",), licence="Apache-2.0", local=False),
+    _builtin("stt", "wyoming", "Transcription by a Wyoming server, in another process or on another machine.",
+             "wyoming", "WyomingSTTOptions", extra="wyoming", packages=("wyoming",), licence="MIT", local=False),
+    _builtin("stt", "none", "Hears nothing: for a server that only speaks.", "none", "NoSTTOptions", extra=""),
     _builtin("llm", "llama_cpp", "A GGUF model in this process, by llama.cpp.", "llama_cpp",
              "LlamaCppOptions", packages=("llama_cpp", "jinja2", "json_repair"), licence="MIT"),
     _builtin("llm", "openai", "Chat completions at any base URL: vLLM, llama-server, Ollama, the vendor.", "openai",
              "OpenAILLMOptions", extra="cloud", packages=("openai",), licence="Apache-2.0", local=False),
+    _builtin("llm", "none", "Answers nothing: for a server that only hears or speaks.", "none", "NoLLMOptions",
+             extra=""),
     _builtin("tts", "piper", "Piper voices (VITS, ONNX), cut and sliced for early audio.", "piper",
              "PiperOptions", extra="piper", packages=("piper", "onnxruntime", "onnx"), licence="GPL-3.0-or-later"),
     _builtin("tts", "openai", "Streamed speech at any base URL that speaks OpenAI's audio API.", "openai",
              "OpenAITTSOptions", extra="cloud", packages=("openai",), licence="Apache-2.0", local=False),
+    _builtin("tts", "wyoming", "Speech by a Wyoming server, such as Piper in a process of its own.", "wyoming",
+             "WyomingTTSOptions", extra="wyoming", packages=("wyoming",), licence="MIT", local=False),
+    _builtin("tts", "none", "Says nothing: for a server that only hears.", "none", "NoTTSOptions", extra=""),
 )  # fmt: skip
 
 

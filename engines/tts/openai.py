@@ -9,23 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
+from antiphon.engines.audio import Samples, StreamResampler
 from antiphon.engines.config import option
 from antiphon.engines.openai_client import Exchange, OpenAIEngine, OpenAIOptions, invalid
 from antiphon.engines.protocols import TTS, SpeechChunk, TTSCapabilities, TTSOptions
 from antiphon.engines.tts.cache import TTSCacheOptions, with_cache
+from antiphon.engines.tts.estimated import EstimatedChunks, Pace
 from antiphon.engines.tts.openai_audio import AudioDecoder, UnreadableAudio
 
 if TYPE_CHECKING:
     from antiphon.engines.registry import EngineContext
 
 _AS_CONFIGURED = TTSOptions()
-
-_SHORTEST_CHUNK_S = 0.02
-_HELD_S = 0.01
-"""Kept back until more comes, so that the last chunk can be told from the others."""
-_SECONDS_PER_CHAR = 0.065
-"""A first guess, for English; each answer improves it."""
 
 
 class OpenAITTSOptions(OpenAIOptions, TTSCacheOptions):
@@ -58,7 +53,7 @@ class OpenAITTS(OpenAIEngine):
     def __init__(self, options: OpenAITTSOptions, context: EngineContext) -> None:
         super().__init__("tts", options, context)
         self._options = options
-        self._seconds_per_char = _SECONDS_PER_CHAR
+        self.pace = Pace()
 
     @property
     def rate_hz(self) -> int:
@@ -91,7 +86,7 @@ class OpenAITTS(OpenAIEngine):
                     exchange.delivered = f"{answer.emitted_s:.2f} s of audio"
                     yield chunk
         yield answer.last(exchange)
-        self._learn(len(text), answer.emitted_s * (speed or 1.0))
+        self.pace.learn(len(text), answer.emitted_s * (speed or 1.0))
 
     async def _send(
         self, answer: _SpokenAnswer, body: dict[str, Any]
@@ -115,14 +110,6 @@ class OpenAITTS(OpenAIEngine):
         }
         return {key: value for key, value in body.items() if value is not None}
 
-    def _learn(self, characters: int, seconds: float) -> None:
-        if characters >= 10:
-            self._seconds_per_char += 0.2 * (seconds / characters - self._seconds_per_char)
-
-    def guess_s(self, characters: int, speed: float) -> float:
-        """How long so many characters will probably take, in seconds."""
-        return characters * self._seconds_per_char / speed
-
 
 class _SpokenAnswer:
     """Makes chunks out of one answer's bytes."""
@@ -130,19 +117,15 @@ class _SpokenAnswer:
     def __init__(self, engine: OpenAITTS, text: str, speed: float) -> None:
         self._engine = engine
         self._rate_hz = engine.rate_hz
-        self._characters = len(text)
-        self._guess_s = engine.guess_s(len(text), speed)
+        self._chunks = EstimatedChunks(len(text), engine.rate_hz, engine.pace.guess_s(len(text), speed))
         self._content_type = ""
         self._length: int | None = None
         self._decoder: AudioDecoder | None = None
         self._resampler: StreamResampler | None = None
-        self._held: Samples = np.zeros(0, np.float32)
-        self._emitted = 0
-        self._char_end = 0
 
     @property
     def emitted_s(self) -> float:
-        return self._emitted / self._rate_hz
+        return self._chunks.emitted_s
 
     def begin(self, headers: Any) -> None:
         """Called with the response's headers; again if the request is tried again."""
@@ -159,12 +142,8 @@ class _SpokenAnswer:
         except UnreadableAudio as error:
             raise self._unreadable(error, exchange) from None
         if len(samples):
-            self._held = np.concatenate([self._held, self._resampled(samples)])
-        ready = len(self._held) - int(_HELD_S * self._rate_hz)
-        if ready < _SHORTEST_CHUNK_S * self._rate_hz:
-            return None
-        done = (self._emitted + ready) / self._rate_hz / max(self._total_s(), 1e-3)
-        return self._chunk(ready, min(self._characters - 1, int(self._characters * done)))
+            samples = self._resampled(samples)
+        return self._chunks.push(samples, self._total_s())
 
     def last(self, exchange: Exchange[bytes]) -> SpeechChunk:
         """What was held back, to the text's end."""
@@ -174,10 +153,10 @@ class _SpokenAnswer:
             except UnreadableAudio as error:
                 raise self._unreadable(error, exchange) from None
         if self._resampler is not None:
-            self._held = np.concatenate([self._held, self._resampler.push(np.zeros(0, np.float32), last=True)])
-        if not self._emitted and not len(self._held):
+            self._chunks.hold(self._resampler.push(np.zeros(0, np.float32), last=True))
+        if self._chunks.empty:
             raise exchange.broken("sent no audio")
-        return self._chunk(len(self._held), self._characters)
+        return self._chunks.last()
 
     def _resampled(self, samples: Samples) -> Samples:
         assert self._decoder is not None
@@ -187,20 +166,13 @@ class _SpokenAnswer:
             self._resampler = StreamResampler(self._decoder.rate_hz, self._rate_hz)
         return self._resampler.push(samples)
 
-    def _total_s(self) -> float:
+    def _total_s(self) -> float | None:
         assert self._decoder is not None
         if self._decoder.total_samples is not None:
             return self._decoder.total_samples / self._decoder.rate_hz
         if self._length is not None and self._engine._options.response_format == "pcm":
             return self._length / 2 / self._rate_hz
-        return self._guess_s
-
-    def _chunk(self, samples: int, char_end: int) -> SpeechChunk:
-        start, self._char_end = self._char_end, max(self._char_end, char_end)
-        frame = AudioFrame(self._held[:samples], self._rate_hz, self.emitted_s)
-        self._held = self._held[samples:]
-        self._emitted += samples
-        return SpeechChunk(frame, start, self._char_end)
+        return None
 
     @staticmethod
     def _unreadable(error: UnreadableAudio, exchange: Exchange[bytes]) -> Exception:

@@ -180,7 +180,7 @@ def _leaves_this_machine(stage: Stage, blocks: tuple[EngineBlock | None, ...], t
     """What `session.offline` forbids: remote engines without an address on this machine."""
     problems: list[Problem] = []
     for index, block in enumerate(blocks):
-        if block is None or block.spec.local or is_loopback(str(getattr(block.options, "base_url", None) or "")):
+        if block is None or block.spec.local or is_loopback(_address(block)):
             continue
         node = tree.entries[stage].node
         path = f"{stage}.{index}" if isinstance(node, Items) else stage
@@ -188,6 +188,12 @@ def _leaves_this_machine(stage: Stage, blocks: tuple[EngineBlock | None, ...], t
         assert isinstance(block_node, Section)
         origin = block_node.entries["engine"].node.origin
         message = f"'{block.engine}' would leave this machine, which 'session.offline: true' forbids"
-        hint = "Set 'offline: false' under 'session', or a 'base_url' on this machine (localhost), or a local engine."
+        key = "uri" if hasattr(block.options, "uri") else "base_url"
+        hint = f"Set 'offline: false' under 'session', or a '{key}' on this machine (localhost), or a local engine."
         problems.append(Problem(message, origin, join(path, "engine"), hint))
     return problems
+
+
+def _address(block: EngineBlock) -> str:
+    """Where a remote engine's requests go; "": it does not say."""
+    return str(getattr(block.options, "base_url", None) or getattr(block.options, "uri", None) or "")

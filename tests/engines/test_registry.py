@@ -100,7 +100,7 @@ def test_modules_of_engines_import_without_their_packages() -> None:
 
 def test_names_of_a_stage_are_sorted() -> None:
     assert names("vad") == ["silero", "webrtcvad"]
-    assert names("llm") == ["llama_cpp", "openai"]
+    assert names("llm") == ["llama_cpp", "none", "openai"]
     assert all(names(stage) for stage in STAGES)
 
 
@@ -113,7 +113,7 @@ def test_find_by_name() -> None:
     ("stage", "name", "says"),
     [
         ("stt", "faster-whisper", "did you mean 'faster_whisper'?"),
-        ("stt", "zzz", "there are: faster_whisper, openai; or a dotted path"),
+        ("stt", "zzz", "there are: faster_whisper, none, openai, wyoming; or a dotted path"),
         ("vad", "smart_turn", "there are: silero, webrtcvad"),
         ("stt", "no_such_package.module:X", "No module named 'no_such_package'"),
         ("stt", "toy_engines:Nothing", "module 'toy_engines' has no 'Nothing'"),

@@ -318,17 +318,17 @@ def test_problems_of_a_base_name_the_base(tmp_path: Path) -> None:
         (
             "stt",
             "{engine: faster_wisper}",
-            "stt.engine: found 'faster_wisper'; allowed: faster_whisper, openai, "
+            "stt.engine: found 'faster_wisper'; allowed: faster_whisper, none, openai, wyoming, "
             "or a path 'module:Class'; did you mean 'faster_whisper'?",
         ),
         (
             "stt",
             "{engine: piper}",
-            "stt.engine: found 'piper'; allowed: faster_whisper, openai, or a path 'module:Class'",
+            "stt.engine: found 'piper'; allowed: faster_whisper, none, openai, wyoming, or a path 'module:Class'",
         ),
-        ("stt", "{engine: }", "stt.engine: found nothing; allowed: faster_whisper, openai"),
-        ("stt", "{engine: [a]}", "stt.engine: found a list; allowed: faster_whisper, openai"),
-        ("stt", "{engine: ''}", "stt.engine: found ''; allowed: faster_whisper, openai"),
+        ("stt", "{engine: }", "stt.engine: found nothing; allowed: faster_whisper, none, openai, wyoming"),
+        ("stt", "{engine: [a]}", "stt.engine: found a list; allowed: faster_whisper, none, openai, wyoming"),
+        ("stt", "{engine: ''}", "stt.engine: found ''; allowed: faster_whisper, none, openai, wyoming"),
         (
             "stt",
             "{engine: 'no_such_module:X'}",

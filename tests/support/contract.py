@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import pytest
 from openai_standin import OpenAIStandin
+from wyoming_standin import WyomingStandin
 
 from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.engines.errors import EngineError
@@ -73,6 +74,12 @@ def _openai(stage: Stage) -> Iterator[Make]:
         assert not server.invalid, server.invalid
 
 
+@contextmanager
+def _wyoming(stage: Stage) -> Iterator[Make]:
+    with WyomingStandin(delay_s=0.001) as server:
+        yield _registered(stage, "wyoming", uri=server.uri, max_retries=0)
+
+
 # One thread: where other work shares the cores, two that wait for each other are many times slower.
 _SMALL_LLM = {"model": "smollm2-135m-instruct", "max_tokens": 12, "threads": 1}
 
@@ -92,6 +99,7 @@ CASES: tuple[Case, ...] = (
         real=True,
     ),
     Case("stt", "openai", partial(_openai, "stt")),
+    Case("stt", "wyoming", partial(_wyoming, "stt")),
     Case(
         "llm", "scripted", _scripted(lambda: ScriptedLLM(lambda _: Reply.of("Well, hello there.", delta_delay_s=0.005)))
     ),
@@ -102,6 +110,7 @@ CASES: tuple[Case, ...] = (
     Case("tts", "piper", _local("tts", "piper", voice="en_US-joe-medium"), real=True),
     Case("tts", "piper-process", _local("tts", "piper", voice="en_US-joe-medium", isolation="process"), real=True),
     Case("tts", "openai", partial(_openai, "tts")),
+    Case("tts", "wyoming", partial(_wyoming, "tts")),
 )
 
 
