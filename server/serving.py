@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,7 @@ from antiphon.server.access.key_file import keys_path
 from antiphon.server.access.keyring import Keyring
 from antiphon.server.app import create_app
 from antiphon.server.connections import LimitedConfig, Limits, cut_lingering
+from antiphon.server.fronts import Fronts
 from antiphon.server.service import Service
 
 BACKLOG = 256
@@ -115,11 +117,13 @@ async def serve(
     loop = asyncio.get_running_loop()
     service = service or Service(config)
     service.reloading.checks.append(lambda taken: check_address(taken.server))
-    async with service, service.access.watching():
+    fronts = Fronts(config)
+    async with service, service.access.watching(), AsyncExitStack() as stack:
+        stack.callback(fronts.close)
         leaving: list[asyncio.Task[None]] = []
 
         async def leave() -> None:
-            await service.drain()
+            await asyncio.gather(service.drain(), fronts.drain(service.settings.drain_s))
             server.should_exit = True
 
         def on_signal() -> None:
@@ -136,6 +140,12 @@ async def serve(
         elif loading.exception() is not None:
             server.should_exit = True
         else:
+            try:
+                await stack.enter_async_context(fronts.open(service))
+            except BaseException:
+                server.should_exit = True
+                await serving
+                raise
             on_ready(service)
         await serving
         cutting.cancel()

@@ -1,4 +1,4 @@
-"""Chunks of speech that comes without word times: which characters each speaks is estimated from its share of the time."""
+"""Chunks of speech without word times: which characters each speaks is estimated from its share of the time."""
 
 from __future__ import annotations
 

@@ -202,6 +202,18 @@ class SessionConfig(Section):
         "I will end our talk here. Goodbye.",
         "Said when the last of the prompts went unanswered; then the session ends. Empty: it ends without a word.",
     )
+    keys: Literal["tell", "ignore"] = option(
+        "tell",
+        "What the keys are that a caller presses: `tell`: a number that is complete (`#`, or a pause) is a turn of the "
+        "caller's; `ignore`: events, no more.",
+    )
+    keys_text: str = option(
+        "{keys}",
+        "The words of that turn; `{keys}` stands for what was pressed.",
+        min_length=1,
+        examples=["I pressed {keys} on my telephone."],
+    )
+    keys_pause_s: float = option(2.0, "So long after the last key a number is complete.", unit="s", gt=0, le=60)
     filler: str = option("", 'Said while the answer keeps the user waiting ("Let me see."); empty: nothing.')
     filler_after_s: float = option(
         1.5, "So long after the end of the turn, with no word of the answer yet.", unit="s", gt=0, le=60
