@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import AntiphonError, EngineOverloaded
 from antiphon.engines.host import Priority, Ticket, current_ticket
-from antiphon.engines.protocols import TTS, Transcript, TTSOptions
+from antiphon.engines.protocols import TTS, ToolCall, Transcript, TTSOptions
 from antiphon.pipeline.consulting import Consulting
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import StageError, had_no_time
@@ -250,8 +250,9 @@ class Answering:
                 return
             event = self._owner.event(kind, turn=run.turn, revision=run.revision, **fields)
             if isinstance(event, ToolCallEvent):
-                if event.call_id in run.calls:
-                    return  # told when it was about to run
+                if event.call_id in run.calls:  # told when it was about to run
+                    self._front.called(run.turn, ToolCall(event.call_id, event.name, event.arguments))
+                    return
                 run.calls.add(event.call_id)
             if not run.committed.is_set():
                 run.outbox.append(event)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from antiphon.engines.protocols import Usage
+from antiphon.engines.protocols import ToolCall, Usage
 from antiphon.pipeline.conversation import new_id
 
 
@@ -24,6 +24,10 @@ class Front(Protocol):
 
     def call_item(self, turn: int, call_id: str) -> str | None:
         """Under which id a call of a tool is kept. None: it is kept already, or shall not be."""
+        ...
+
+    def called(self, turn: int, call: ToolCall) -> None:
+        """A call that was allowed has its place in the answer here, behind the text that came before it."""
         ...
 
     def complete(self, turn: int, usage: Usage) -> None:
@@ -53,6 +57,9 @@ class NoFront:
 
     def call_item(self, turn: int, call_id: str) -> str | None:
         return new_id()
+
+    def called(self, turn: int, call: ToolCall) -> None:
+        """Nothing to show."""
 
     def complete(self, turn: int, usage: Usage) -> None:
         """Nothing to show."""

@@ -110,15 +110,13 @@ class Commands:
         """Cut a spoken message of the assistant to what was heard of it."""
         entry = self._book.get(event.item_id)
         item = entry.item
-        if item.kind != "message" or item.role != "assistant" or not entry.shape.spoken:
+        if item.kind != "message" or item.role != "assistant":
             raise ProtocolError(
-                f"Only spoken messages of the assistant can be truncated; '{event.item_id}' is none.",
-                code="invalid_value",
-                param="item_id",
+                f"Only messages of the assistant can be truncated; '{event.item_id}' is none.", param="item_id"
             )
         heard_ms = min(event.audio_end_ms, entry.audio_ms) if entry.audio_ms else event.audio_end_ms
         self._emit(server_events.item_truncated(event.item_id, event.content_index, event.audio_end_ms))
-        if entry.turn and not self._book.was_taken_back(event.item_id):
+        if entry.turn and entry.shape.spoken and not self._book.was_taken_back(event.item_id):
             self._narrator.cut(entry.turn, heard_ms / 1000)
 
     def _called(self, call_id: str) -> str:

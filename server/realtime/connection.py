@@ -358,7 +358,6 @@ class RealtimeConnection:
             is_chat=assembly.config.workflow.kind == "chat",
             config_of=self._narrator.config_of,
             items_of=lambda turn: None if self._commands is None else self._commands.inputs.get(turn),
-            on_call=self._narrator.call,
             on_limit=self._narrator.limited,
         )
         arguments["front"] = self._narrator

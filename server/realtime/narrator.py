@@ -143,10 +143,6 @@ class Narrator:
         if turn in self._responses:
             self._responses[turn].limited = True
 
-    def call(self, turn: int, call: ToolCall) -> None:
-        """A tool of the client's is to be called."""
-        self._response_to(turn).call(call)
-
     def audio(self, mark: int, frame: AudioFrame) -> None:
         """Sound of an answer is handed over."""
         self._response_to(mark).audio(frame)
@@ -169,6 +165,11 @@ class Narrator:
 
     def call_item(self, turn: int, call_id: str) -> str | None:
         return None  # those of the client's tools are there already; what the server does itself is in its answer
+
+    def called(self, turn: int, call: ToolCall) -> None:
+        response = self._response_to(turn)
+        if any(tool.name == call.name for tool in response.config.tools):  # else the server has done it itself
+            response.call(call)
 
     def complete(self, turn: int, usage: protocols.Usage) -> None:
         if (response := self._responses.get(turn)) is not None:

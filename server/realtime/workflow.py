@@ -39,7 +39,6 @@ class RealtimeWorkflow:
         is_chat: bool,
         config_of: Callable[[int], ResponseConfig],
         items_of: Callable[[int], Conversation | None],
-        on_call: Callable[[int, ToolCall], None],
         on_limit: Callable[[int], None],
     ) -> None:
         """
@@ -47,7 +46,6 @@ class RealtimeWorkflow:
         :param is_chat: the configured workflow is of the kind `chat`.
         :param config_of: by turn, what is effective for its answer.
         :param items_of: by turn, what is read in place of the conversation; None: nothing.
-        :param on_call: told of a tool of the client's to be called; the answer ends with it.
         :param on_limit: told where the model was not done when it had written all it may.
         """
         self._configured = configured
@@ -55,7 +53,6 @@ class RealtimeWorkflow:
         self._is_chat = is_chat
         self._config_of = config_of
         self._items_of = items_of
-        self._on_call = on_call
         self._on_limit = on_limit
 
     def __getattr__(self, name: str) -> Any:
@@ -168,8 +165,7 @@ class RealtimeWorkflow:
                                 refused.append((call, permit.reason))
                                 continue
                             called = True
-                            self._on_call(turn.turn, dataclasses.replace(call, arguments=permit.arguments))
-                            yield call
+                            yield dataclasses.replace(call, arguments=permit.arguments)
                         case Usage():
                             yield event
                         case Finish("length"):
