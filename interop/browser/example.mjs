@@ -1,0 +1,40 @@
+// The vendor's example for browsers, with only the URL changed; and a report of what happened, for the test.
+import { RealtimeSession } from '@openai/agents-realtime';
+import { deskAgent, report, said, watch } from '../desk.mjs';
+
+const agent = deskAgent();
+const session = new RealtimeSession(agent, { model: 'gpt-realtime-2' });
+const watched = watch(session);
+
+window.start = async ({ apiKey, url }) => {
+  await session.connect({ apiKey, url });
+  return session.transport.callId ?? '';
+};
+
+window.scenarios = {
+  spoken: () => watched.until('an answer', () => watched.count('server:response.done') >= 1),
+  tool: () => watched.until('an answer', () => said(watched.seen).at(-1) === 'I looked: Sunny.', 30000),
+  handoff: () => watched.until('an answer', () => said(watched.seen).at(-1) === 'The refund desk is here.', 30000),
+  async interruption() {
+    await watched.until('silence', () => watched.count('server:output_audio_buffer.cleared') > 0, 30000);
+    await watched.until('another answer', () => watched.count('server:response.done') >= 2, 30000);
+  },
+  async interrupt() {
+    await watched.until('sound', () => watched.count('server:output_audio_buffer.started') > 0);
+    session.interrupt();
+    await watched.until('silence', () => watched.count('server:output_audio_buffer.cleared') > 0);
+  },
+};
+
+// How loud what comes from the server is, from the browser's own statistics of the call.
+window.heard = async () => {
+  const stats = await session.transport.connectionState.peerConnection.getStats();
+  for (const one of stats.values()) {
+    if (one.type === 'inbound-rtp' && one.kind === 'audio') {
+      return { energy: one.totalAudioEnergy, seconds: one.totalSamplesDuration, packets: one.packetsReceived, lost: one.packetsLost };
+    }
+  }
+  return null;
+};
+window.report = () => report(session, watched);
+window.finish = () => session.close();

@@ -1,0 +1,49 @@
+// Headless Chromium with a recording as its microphone, and the page of this folder.
+//   node run.mjs CHROMIUM PAGE_ORIGIN CALLS_URL KEY SCENARIO MICROPHONE.wav
+// PAGE_ORIGIN is where the page is said to come from; its files are given by this script, the calls go to the server.
+import { build } from 'esbuild';
+import { readFileSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+
+const [executablePath, origin, url, apiKey, scenario, microphone] = process.argv.slice(2);
+const bundled = await build({
+  entryPoints: [new URL('example.mjs', import.meta.url).pathname],
+  bundle: true, format: 'esm', platform: 'browser', write: false, logLevel: 'error',
+});
+const page404 = { status: 404, body: '' };
+const files = {
+  '/': { contentType: 'text/html', body: readFileSync(new URL('index.html', import.meta.url), 'utf8') },
+  '/example.js': { contentType: 'text/javascript', body: bundled.outputFiles[0].text },
+};
+
+const browser = await chromium.launch({
+  executablePath,
+  args: [
+    '--use-fake-ui-for-media-stream',
+    '--use-fake-device-for-media-stream',
+    `--use-file-for-fake-audio-capture=${microphone}%noloop`,
+    '--autoplay-policy=no-user-gesture-required',
+    '--no-sandbox',
+  ],
+});
+let failure = null;
+let result = {};
+const console_ = [];
+const page = await browser.newPage();
+try {
+  page.on('console', (message) => console_.push(`${message.type()}: ${message.text()}`));
+  page.on('pageerror', (error) => console_.push(`thrown: ${error}`));
+  await page.route(`${origin}/**`, (route) => route.fulfill(files[new URL(route.request().url()).pathname] ?? page404));
+  await page.goto(`${origin}/`);
+  await page.waitForFunction(() => window.start !== undefined);
+  const callId = await page.evaluate((options) => window.start(options), { apiKey, url });
+  await page.evaluate((name) => window.scenarios[name](), scenario);
+  result = { callId, heard: await page.evaluate(() => window.heard()) };
+} catch (error) {
+  failure = String(error.stack ?? error);
+}
+result = { ...result, ...(await page.evaluate(() => window.report?.() ?? {}).catch(() => ({}))) };
+console.log(JSON.stringify({ ...result, failure, console: console_.slice(-20), version: browser.version() }));
+await page.evaluate(() => window.finish?.()).catch(() => {});
+await browser.close();
+process.exit(failure ? 1 : 0);

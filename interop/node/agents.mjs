@@ -1,0 +1,77 @@
+// OpenAI's Agents SDK for JavaScript in Node, over a WebSocket, with recordings as its microphone.
+//   node agents.mjs URL KEY SCENARIO FOLDER        (FOLDER holds time.wav, story.wav, ...: mono PCM16 at 24 kHz)
+import { readFileSync } from 'node:fs';
+import { RealtimeSession } from '@openai/agents-realtime';
+import { deskAgent, report, said, watch } from '../desk.mjs';
+
+const [url, apiKey, scenario, folder] = process.argv.slice(2);
+const CHUNK = 960; // 20 ms
+const queue = [];
+const say = (name) => {
+  const pcm = readFileSync(`${folder}/${name}.wav`).subarray(44);
+  for (let at = 0; at + CHUNK <= pcm.length; at += CHUNK) queue.push(pcm.subarray(at, at + CHUNK));
+};
+
+const session = new RealtimeSession(deskAgent(), {
+  transport: 'websocket', model: 'gpt-realtime-2', tracingDisabled: true,
+});
+const watched = watch(session);
+const { count, until, seen } = watched;
+await session.connect({ apiKey, url });
+const began = Date.now();
+let sent = 0;
+const microphone = setInterval(() => {
+  while (sent * 20 <= Date.now() - began) {
+    const piece = queue.shift() ?? Buffer.alloc(CHUNK);
+    session.sendAudio(piece.buffer.slice(piece.byteOffset, piece.byteOffset + CHUNK));
+    sent += 1;
+  }
+}, 20);
+
+const scenarios = {
+  async spoken() {
+    say('time');
+    await until('an answer', () => count('server:response.done') === 1);
+    await until('the words of the user', () => report(session, watched).user[0]);
+  },
+  async tool() {
+    say('weather');
+    await until('an answer', () => said(seen).at(-1) === 'I looked: Sunny.');
+  },
+  async handoff() {
+    say('refund');
+    await until('an answer', () => said(seen).at(-1) === 'The refund desk is here.');
+  },
+  async interruption() {
+    say('story');
+    await until('the story', () => count('audio') > 0);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    say('time');
+    await until('an interruption', () => count('audio_interrupted') > 0);
+    await until('another answer', () => count('server:response.done') === 2);
+  },
+  async history() {
+    session.sendMessage('What time is it?');
+    await until('an answer', () => count('server:response.done') === 1);
+    const kept = session.history.filter((item) => item.role === 'user');
+    session.updateHistory(kept);
+    await until('a deletion', () => count('server:conversation.item.deleted') === 1);
+    session.updateHistory([
+      ...kept,
+      { itemId: 'mine', type: 'message', role: 'user', status: 'completed', content: [{ type: 'input_text', text: 'Hi.' }] },
+    ]);
+    await until('an item of ours', () =>
+      seen.some((one) => one.type === 'server:conversation.item.added' && one.event.item.id === 'mine'));
+  },
+};
+
+let failure = null;
+try {
+  await scenarios[scenario]();
+} catch (error) {
+  failure = String(error.stack ?? error);
+}
+clearInterval(microphone);
+console.log(JSON.stringify({ ...report(session, watched), failure }));
+session.close();
+process.exit(failure ? 1 : 0);

@@ -1,0 +1,151 @@
+"""Servers for other people's clients, the clients' programs, and the table of what worked."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from interop_clients import INTEROP, PAGE, ROOT, install
+from interop_desk import CONFIG, PITCHES, write_recording
+
+SUPPORT = ROOT / "tests" / "support"
+TABLE = "ANTIPHON_INTEROP_TABLE"
+"""The environment variable with the path of the table to write."""
+
+_rows: dict[tuple[str, str], list[tuple[str, str]]] = {}
+"""By client and version: what was done, and how it went."""
+
+
+# ------------------------------------------------------------------------------------------ servers
+
+
+@contextmanager
+def _server(config: Path) -> Iterator[str]:
+    """`antiphon serve` in a process of its own; where it listens, such as 127.0.0.1:40001."""
+    command = [sys.executable, "-m", "antiphon", "serve", str(config), "--port", "0"]
+    environ = {**os.environ, "PYTHONPATH": str(SUPPORT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        try:
+            assert process.stdout is not None
+            address = None
+            for line in process.stdout:
+                if line.startswith("ready: http://"):
+                    address = line.split()[1].removeprefix("http://")
+                    break
+            if address is None:
+                pytest.fail(f"the server did not start: status {process.wait()}")
+            yield address
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="session")
+def desk_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the scripted desk behind it."""
+    path = tmp_path_factory.mktemp("desk") / "desk.yaml"
+    path.write_text(f"{CONFIG}server: {{allowed_origins: ['{PAGE}'], max_sessions: 8}}\n", "utf-8")
+    with _server(path) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the smallest real models behind it."""
+    path = tmp_path_factory.mktemp("real") / "real.yaml"
+    tiny = (ROOT / "configs" / "tiny.yaml").read_text("utf-8")
+    path.write_text(f"{tiny}\nserver: {{allowed_origins: ['{PAGE}']}}\n", "utf-8")
+    with _server(path) as address:
+        yield address
+
+
+# ------------------------------------------------------------------------------------------ clients
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with each question of the desk as a recording."""
+    folder = tmp_path_factory.mktemp("sounds")
+    for name in PITCHES:
+        write_recording(folder / f"{name}.wav", name, rate_hz=24000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    try:
+        found: str = install.node()
+    except install.Missing as error:
+        pytest.fail(str(error))
+    if not (INTEROP / "node_modules" / "@openai" / "agents-realtime").exists():
+        pytest.fail("the Node packages are missing: make interop")
+    return found
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    try:
+        found: str = install.chromium()
+    except install.Missing as error:
+        pytest.fail(str(error))
+    return found
+
+
+# ------------------------------------------------------------------------------------------ the table
+
+
+@pytest.fixture
+def row(record_property: Any) -> Any:
+    """Puts the test into the table: row(client, version, what is done)."""
+
+    def put(client: str, version: str, what: str) -> None:
+        record_property("interop", [client, version, what])
+
+    return put
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    found = dict(report.user_properties).get("interop")
+    if found is not None and (report.when == "call" or report.failed):
+        client, version, what = found
+        _rows.setdefault((client, version), []).append((what, "works" if report.passed else "fails"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    where = os.environ.get(TABLE)
+    if where and _rows:
+        Path(where).write_text(_page(), "utf-8")
+
+
+def _page() -> str:
+    lines = [
+        "# Other people's clients, as they were run",
+        "",
+        "Written by `make interop`, which installs these clients, unmodified, in the versions named here, and runs",
+        "each against `antiphon serve` on one machine. How to point them at your server: [clients.md](clients.md).",
+        "",
+        f"Run on {datetime.date.today().isoformat()}, Python {platform.python_version()}.",
+        "",
+        "| client | version | what was done | |",
+        "|---|---|---|---|",
+    ]
+    for (client, version), done in _rows.items():
+        by_result: dict[str, list[str]] = {}
+        for what, result in done:
+            by_result.setdefault(result, [])
+            if what not in by_result[result]:
+                by_result[result].append(what)
+        lines += [f"| {client} | {version} | {', '.join(whats)} | {result} |" for result, whats in by_result.items()]
+    return "\n".join(lines) + "\n"

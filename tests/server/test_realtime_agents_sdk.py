@@ -1,0 +1,260 @@
+"""OpenAI's Agents SDK for Python, unmodified, against our server: not one `error` event in any of these."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from agents import GuardrailFunctionOutput, OutputGuardrail, function_tool
+from agents.realtime import RealtimeAgent, RealtimeRunner, RealtimeSession, RealtimeSessionEvent, realtime_handoff
+from interop_desk import QUESTIONS, REFUNDS, desk, silence, tone
+from realtime_schema import validate_all
+from served import serving
+
+CHUNK = 480
+"""20 ms at 24 kHz."""
+
+
+class Caller:
+    """One session, with a microphone that never stops."""
+
+    def __init__(self, session: RealtimeSession) -> None:
+        self.session = session
+        self.events: list[RealtimeSessionEvent] = []
+        self.raw: list[dict[str, Any]] = []
+        """What the server sent."""
+        self._to_say: list[np.ndarray[Any, np.dtype[np.int16]]] = []
+        self._new = asyncio.Condition()
+        self._seen = 0
+
+    def say(self, question: str) -> None:
+        whole = tone(question)
+        self._to_say += [whole[at : at + CHUNK] for at in range(0, len(whole), CHUNK)]
+
+    async def listen(self) -> None:
+        async for event in self.session:
+            async with self._new:
+                self.events.append(event)
+                if event.type == "raw_model_event" and event.data.type == "raw_server_event":
+                    self.raw.append(event.data.data)
+                self._new.notify_all()
+
+    async def microphone(self) -> None:
+        quiet = silence(CHUNK / 24000)
+        began_s = asyncio.get_running_loop().time()
+        for number in itertools.count(1):
+            piece = self._to_say.pop(0) if self._to_say else quiet
+            await self.session.send_audio(piece.tobytes())
+            await asyncio.sleep(max(0.0, began_s + number * 0.02 - asyncio.get_running_loop().time()))
+
+    async def next(self, kind: str, within_s: float = 15.0) -> Any:
+        """The next event of a kind; those before it are passed over."""
+        async with asyncio.timeout(within_s), self._new:
+            while True:
+                while self._seen < len(self.events):
+                    self._seen += 1
+                    if self.events[self._seen - 1].type == kind:
+                        return self.events[self._seen - 1]
+                await self._new.wait()
+
+    async def until(self, what: Callable[[], bool], within_s: float = 15.0) -> None:
+        async with asyncio.timeout(within_s), self._new:
+            await self._new.wait_for(what)
+
+    def of(self, kind: str) -> list[Any]:
+        return [event for event in self.events if event.type == kind]
+
+    def sent(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.raw if event["type"] == kind]
+
+    def said(self) -> list[str]:
+        """What each answer said, as far as it came."""
+        return [event["transcript"].strip() for event in self.sent("response.output_audio_transcript.done")]
+
+    def texts(self, role: str) -> list[str]:
+        """The messages of the SDK's own history."""
+        found = []
+        for item in self.session._history:
+            if item.type == "message" and item.role == role:
+                parts = [
+                    getattr(part, "transcript", None) or getattr(part, "text", None) or "" for part in item.content
+                ]
+                found.append("".join(parts).strip())
+        return found
+
+
+def talk(
+    agent: RealtimeAgent[Any],
+    do: Callable[[Caller], Awaitable[None]],
+    *,
+    settings: dict[str, Any] | None = None,
+    **run: Any,
+) -> Caller:
+    """A session in which the caller does `do`; ends in no error."""
+
+    async def main() -> Caller:
+        async with serving(desk()) as (address, _):
+            runner = RealtimeRunner(agent, config={"tracing_disabled": True, **run})  # type: ignore[typeddict-item]
+            url = f"ws://{address}/v1/realtime?model=gpt-realtime-2"
+            session = await runner.run(
+                model_config={"url": url, "api_key": "any", "initial_model_settings": settings or {}}  # type: ignore[typeddict-item]
+            )
+            async with session:
+                caller = Caller(session)
+                tasks = [asyncio.create_task(caller.listen()), asyncio.create_task(caller.microphone())]
+                try:
+                    await do(caller)
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.wait(tasks)
+                return caller
+
+    caller = asyncio.run(main())
+    assert caller.of("error") == [] and caller.sent("error") == []
+    validate_all(caller.raw)
+    return caller
+
+
+def desk_agent(**more: Any) -> RealtimeAgent[Any]:
+    return RealtimeAgent(name="Desk", instructions="You are a pirate.", **more)
+
+
+def test_a_spoken_turn() -> None:
+    async def do(caller: Caller) -> None:
+        caller.say("time")
+        await caller.next("audio")
+        await caller.next("agent_end")
+        await caller.until(lambda: caller.texts("user") == [QUESTIONS[300]])
+
+    caller = talk(desk_agent(), do)
+    heard = b"".join(event.audio.data for event in caller.of("audio"))
+    assert len(heard) / 2 / 24000 == pytest.approx(len("Arr, it is noon.") * 0.06, rel=0.1)
+    assert caller.said() == ["Arr, it is noon."]
+
+
+def test_a_typed_message_is_answered_aloud() -> None:
+    async def do(caller: Caller) -> None:
+        await caller.session.send_message("What time is it?")
+        await caller.next("audio")
+        await caller.next("agent_end")
+
+    assert talk(desk_agent(), do).said() == ["Arr, it is noon."]
+
+
+def test_a_tool() -> None:
+    cities: list[str] = []
+
+    @function_tool
+    def get_weather(city: str) -> str:
+        """The weather of a city."""
+        cities.append(city)
+        return "Sunny."
+
+    async def do(caller: Caller) -> None:
+        caller.say("weather")
+        await caller.next("tool_end")
+        await caller.next("audio")
+        await caller.next("agent_end")
+
+    caller = talk(desk_agent(tools=[get_weather]), do)
+    assert cities == ["Oslo"], "once"
+    assert caller.said()[-1] == "I looked: Sunny."
+
+
+def test_a_handoff() -> None:
+    refunds = RealtimeAgent(name="Refunds", instructions=REFUNDS)
+
+    async def do(caller: Caller) -> None:
+        caller.say("refund")
+        event = await caller.next("handoff")
+        assert (event.from_agent.name, event.to_agent.name) == ("Desk", "Refunds")
+        await caller.next("audio")
+        await caller.next("agent_end")
+
+    caller = talk(desk_agent(handoffs=[realtime_handoff(refunds)]), do)
+    assert caller.said()[-1] == "The refund desk is here.", "the new instructions hold for the next answer"
+
+
+def test_an_approval() -> None:
+    deleted: list[bool] = []
+
+    @function_tool(needs_approval=True)
+    def delete_account() -> str:
+        """Deletes it."""
+        deleted.append(True)
+        return "Deleted."
+
+    async def do(caller: Caller) -> None:
+        caller.say("account")
+        event = await caller.next("tool_approval_required")
+        assert not deleted
+        await caller.session.approve_tool_call(event.call_id)
+        await caller.next("tool_end")
+        await caller.next("audio")
+        await caller.next("agent_end")
+
+    caller = talk(desk_agent(tools=[delete_account]), do)
+    assert deleted == [True] and caller.said()[-1] == "I looked: Deleted."
+
+
+@pytest.mark.parametrize("detection", [{"type": "semantic_vad"}, {"type": "server_vad", "interrupt_response": True}])
+def test_an_interruption(detection: dict[str, Any]) -> None:
+    async def do(caller: Caller) -> None:
+        caller.say("story")
+        await caller.next("audio")
+        await asyncio.sleep(0.6)
+        caller.say("time")
+        await caller.next("audio_interrupted")
+        await caller.until(lambda: QUESTIONS[300] in caller.texts("user"))
+        await caller.until(lambda: len(caller.sent("response.done")) >= 2)
+
+    caller = talk(desk_agent(), do, settings={"turn_detection": detection})
+    statuses = [event["response"]["status"] for event in caller.sent("response.done")]
+    assert statuses == ["cancelled", "completed"]
+    assert caller.sent("conversation.item.truncated"), "the SDK truncates, and is answered"
+    assert caller.said()[-1] == "Arr, it is noon."
+
+
+def test_the_sdks_own_interrupt_with_and_without_an_answer() -> None:
+    async def do(caller: Caller) -> None:
+        await caller.session.interrupt()  # nothing to interrupt
+        caller.say("story")
+        await caller.next("audio")
+        await caller.session.interrupt()
+        await caller.next("audio_interrupted")
+        await asyncio.sleep(1.5)  # what is said sooner belongs to the same turn
+        caller.say("time")
+        await caller.until(lambda: "Arr, it is noon." in caller.said())
+
+    talk(desk_agent(), do)
+
+
+def test_a_guardrail() -> None:
+    async def check(context: Any, agent: Any, output: Any) -> GuardrailFunctionOutput:
+        return GuardrailFunctionOutput(output_info=None, tripwire_triggered="swordfish" in str(output))
+
+    async def do(caller: Caller) -> None:
+        caller.say("secret")
+        await caller.next("guardrail_tripped")
+        await caller.until(lambda: "Let us talk about something else." in caller.said())
+
+    caller = talk(
+        desk_agent(output_guardrails=[OutputGuardrail(guardrail_function=check, name="no secrets")]),
+        do,
+        guardrails_settings={"debounce_text_length": 20},
+    )
+    assert caller.sent("response.done")[0]["response"]["status"] == "cancelled"
+
+
+def test_an_update_in_the_middle_of_a_session() -> None:
+    async def do(caller: Caller) -> None:
+        await caller.session.update_agent(RealtimeAgent(name="Other", instructions="You are kind."))
+        caller.say("time")
+        await caller.until(lambda: len(caller.said()) == 1)
+
+    assert talk(desk_agent(), do).said() == ["It is noon."]

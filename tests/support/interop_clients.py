@@ -1,0 +1,58 @@
+"""Programs of other people's clients, as the interop tests run them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INTEROP = ROOT / "interop"
+PAGE = "http://localhost:5173"
+"""Where the browser's page is said to come from: another origin than the server's, as in life."""
+
+
+def _installer() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("interop_install", INTEROP / "install.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+install = _installer()
+
+
+def sdk_python(name: str) -> str:
+    """The interpreter of an SDK's environment."""
+    if not install.ready(name):
+        pytest.fail(f"the environment '{name}' is missing, or holds other versions: make interop")
+    return str(install.python_of(name))
+
+
+def run_client(*command: str, timeout_s: float = 90.0) -> dict[str, Any]:
+    """What a client's program reports: the last line it prints, a JSON object; with `status`, how it ended."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OPENAI_API_KEY")}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environ, cwd=INTEROP
+    )
+    lines = done.stdout.strip().splitlines()
+    if not lines:
+        pytest.fail(f"{command[1]} printed nothing and ended with {done.returncode}:\n{done.stderr[-4000:]}")
+    told: dict[str, Any] = json.loads(lines[-1])
+    if told.get("failure"):
+        pytest.fail(
+            f"{told['failure']}\n{json.dumps({k: v for k, v in told.items() if k != 'failure'})}\n{done.stderr[-3000:]}"
+        )
+    return {**told, "status": done.returncode}
+
+
+def package_version(name: str) -> str:
+    """Of a Node package."""
+    return str(json.loads((INTEROP / "node_modules" / name / "package.json").read_text("utf-8"))["version"])
