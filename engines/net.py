@@ -20,6 +20,7 @@ import os
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -73,6 +74,7 @@ class _Guard:
 
 
 _guard = _Guard()
+_answering: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 @contextmanager
@@ -87,6 +89,13 @@ def forbid_network() -> Iterator[None]:
         yield
     finally:
         _guard.allow()
+
+
+def let_answer(sock: socket.socket) -> None:
+    """Let a datagram socket answer beyond this machine, whatever is forbidden: that is how one listens for others
+    without a connection. Whoever uses it sends only to those that it has heard from.
+    """
+    _answering.add(sock)
 
 
 def network_forbidden() -> bool:
@@ -145,6 +154,8 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 def _check_peer(sock: Any, address: Any) -> None:
     if address is None or sock.family in _LOCAL_FAMILIES:
         return  # sendmsg on a connected socket: its connect was checked
+    if sock in _answering:
+        return
     host = address[0] if isinstance(address, tuple) and address else None
     if not isinstance(host, str):
         _refuse(repr(address))

@@ -21,6 +21,7 @@ from antiphon.server.limits import BodyLimit
 from antiphon.server.observing import routes as operating
 from antiphon.server.observing.http import Observed
 from antiphon.server.peer import Peer
+from antiphon.server.realtime import routes
 from antiphon.server.realtime.socket import realtime
 from antiphon.server.rest import audio, chat, errors, models
 from antiphon.server.service import Service
@@ -58,6 +59,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_api_route("/readyz", _ready, methods=["GET"], tags=["health"])
     app.add_api_websocket_route("/v1/stream", _stream)
     app.add_api_websocket_route("/v1/realtime", realtime)
+    routes.install(app, service)
     return app
 
 

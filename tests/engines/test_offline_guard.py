@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from model_sources import serve_hub
 
 from antiphon.engines.errors import OfflineForbidden
-from antiphon.engines.net import OFFLINE_ENVIRONMENT, forbid_network, is_loopback, network_forbidden
+from antiphon.engines.net import OFFLINE_ENVIRONMENT, forbid_network, is_loopback, let_answer, network_forbidden
 
 FAR = ("203.0.113.1", 80)  # TEST-NET-3: reserved, never routed
 
@@ -188,3 +189,16 @@ def test_only_loopback_addresses_are_loopback(address: object) -> None:
     mapped = getattr(address, "ipv4_mapped", None)
     expected = address.is_loopback or (mapped is not None and mapped.is_loopback)  # type: ignore[attr-defined]
     assert is_loopback(str(address)) == expected
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_socket_that_answers_callers_may_send_where_they_are(udp: socket.socket) -> None:
+    def about_to_send(sock: socket.socket) -> None:
+        sys.audit("socket.sendto", sock, FAR)  # what sending asks before it sends
+
+    with pytest.raises(OfflineForbidden):
+        about_to_send(udp)
+    let_answer(udp)
+    about_to_send(udp)
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as other, pytest.raises(OfflineForbidden):
+        about_to_send(other)

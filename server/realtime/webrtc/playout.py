@@ -50,10 +50,12 @@ class Playout:
     """The output half of a transport (:class:`~antiphon.pipeline.transports.base.Transport`), at 48 kHz."""
 
     def __init__(self, listener: Listener | None = None) -> None:
-        self._listener = listener
+        self.listener = listener
         self._pieces: deque[_Piece] = deque()
         self._waiting = 0
         """Samples in them."""
+        self._given = 0
+        """Samples that were ever handed over, those included."""
         self._heard: dict[int, int] = {}
         """Samples by mark."""
         self._sounding: int | None = None
@@ -65,7 +67,7 @@ class Playout:
         """The last sample that was heard; 0 in silence."""
         self._resampler: StreamResampler | None = None
         self._resampled = 0
-        """The mark of what is in the resampler."""
+        """The mark of what was handed over last."""
         self._moved = asyncio.Event()
 
     # ------------------------------------------------------------------------ what the session asks for
@@ -85,10 +87,12 @@ class Playout:
 
     async def drain(self) -> None:
         self._flush()
-        while self._pieces:
+        given, mark = self._given, self._resampled
+        while given > self._given - self._waiting:
             await self._change()
         await asyncio.sleep(max(0.0, self._next_s - asyncio.get_running_loop().time()))
-        self._settle()
+        if self._sounding == mark and not self._pieces:
+            self._settle()
 
     def clear(self) -> None:
         lost = self._sounding if self._sounding is not None else next((one.mark for one in self._pieces), None)
@@ -97,8 +101,8 @@ class Playout:
         self._waiting = 0
         self._sounding = None
         self._move()
-        if lost is not None and self._listener is not None:
-            self._listener.cleared(lost)
+        if lost is not None and self.listener is not None:
+            self.listener.cleared(lost)
 
     def pause(self) -> None:
         self._paused = True
@@ -145,6 +149,7 @@ class Playout:
         if len(samples):
             self._pieces.append(piece)
             self._waiting += len(samples)
+            self._given += len(samples)
         return piece
 
     def _flush(self) -> None:
@@ -165,14 +170,14 @@ class Playout:
         if self._sounding != mark:
             self._settle()
             self._sounding = mark
-            if self._listener is not None:
-                self._listener.playing(mark)
+            if self.listener is not None:
+                self.listener.playing(mark)
 
     def _settle(self) -> None:
         """Nothing more will come of what was sounding."""
         sounding, self._sounding = self._sounding, None
-        if sounding is not None and self._listener is not None:
-            self._listener.played(sounding)
+        if sounding is not None and self.listener is not None:
+            self.listener.played(sounding)
 
     def _move(self) -> None:
         self._moved.set()

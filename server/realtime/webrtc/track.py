@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.packet import Packet
@@ -24,14 +25,14 @@ class SpokenTrack(MediaStreamTrack):
         self._beat = Beat(FRAME_S)
         self._frame = 0
 
-    async def recv(self) -> Packet:
+    async def recv(self) -> Packet[Any]:
         """
         :raises MediaStreamError: the track was stopped.
         """
         if self.readyState != "live":
             raise MediaStreamError
         due_s, left_out = await self._beat.wait()
-        packet = Packet(self._encoder.encode(self._playout.take(due_s)))
+        packet: Packet[Any] = Packet(self._encoder.encode(self._playout.take(due_s)))
         packet.pts = (self._frame + left_out) * FRAME_SAMPLES
         packet.time_base = Fraction(1, RATE_HZ)
         self._frame += left_out + 1

@@ -15,7 +15,7 @@ class WebRtcTransport(Playout):
 
     def __init__(self, listener: Listener | None = None) -> None:
         super().__init__(listener)
-        self.capabilities = TransportCapabilities(paced=True, greets=True, pauses=True, aec=True)
+        self.capabilities = TransportCapabilities(paced=True, greets=True, pauses=True, aec=True, queues=True)
         self.hearing = Hearing()
 
     def frames(self) -> AsyncIterator[AudioFrame]:

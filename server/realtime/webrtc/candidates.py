@@ -1,0 +1,119 @@
+"""Where a call's sound is taken: which addresses and ports of this machine the caller is told."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import random
+import socket
+from collections.abc import Iterable
+
+from aioice import Candidate
+from aioice.candidate import candidate_foundation, candidate_priority
+from aioice.ice import Connection, StunProtocol, get_host_addresses, server_reflexive_candidate
+from aiortc import RTCConfiguration, RTCIceServer
+
+from antiphon.engines.net import let_answer
+from antiphon.pipeline.config.webrtc import WebRtcKeys
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+BUFFER_BYTES = 1 << 19
+"""Packets that may wait while the event loop is busy."""
+
+
+async def own_addresses(settings: WebRtcKeys, host: str) -> list[str]:
+    """The addresses to take sound at: those that are configured, else where the server itself listens.
+
+    :raises OSError: the host's name means nothing.
+    """
+    if settings.addresses:
+        return list(settings.addresses)
+    name = host.strip("[]")
+    try:
+        address = ipaddress.ip_address(LOOPBACK if name == "localhost" else name)
+    except ValueError:
+        found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_DGRAM)
+        return sorted({str(entry[4][0]) for entry in found})
+    if address.is_unspecified:
+        return get_host_addresses(use_ipv4=True, use_ipv6=address.version == 6) or [LOOPBACK]
+    return [str(address)]
+
+
+def ice_servers(settings: WebRtcKeys) -> RTCConfiguration:
+    """Only servers that are configured: the library's own default would ask one in the internet."""
+    servers = []
+    if settings.stun is not None:
+        servers.append(RTCIceServer(settings.stun))
+    if settings.turn is not None:
+        servers.append(RTCIceServer(settings.turn, settings.turn_username, settings.turn_password))
+    return RTCConfiguration(iceServers=servers)
+
+
+class Gatherer:
+    """Stands in for a connection's own way of finding candidates, which takes all addresses but loopback's, and any
+    port."""
+
+    def __init__(self, connection: Connection, addresses: Iterable[str], settings: WebRtcKeys) -> None:
+        self._connection = connection
+        self._addresses = tuple(addresses)
+        self._settings = settings
+
+    def install(self) -> None:
+        self._others = self._connection.get_component_candidates
+        self._connection.get_component_candidates = self._gather  # type: ignore[method-assign]
+
+    async def _gather(self, component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
+        bound = [protocol for one in self._addresses if (protocol := await self._bind(one, component)) is not None]
+        candidates = [protocol.local_candidate for protocol in bound]
+        if (server := self._connection.stun_server) is not None:
+            asking = [server_reflexive_candidate(protocol, server) for protocol in bound]
+            async with asyncio.timeout(timeout):
+                found = await asyncio.gather(*asking, return_exceptions=True)
+            candidates += [one[0] for one in found if not isinstance(one, BaseException)]
+        return candidates + await self._others(component, [], timeout)
+
+    async def _bind(self, address: str, component: int) -> StunProtocol | None:
+        """A socket for one call at one address; None: there is none to be had."""
+        loop = asyncio.get_running_loop()
+        first, last = self._settings.ports or (0, 0)
+        for port in random.sample(range(first, last + 1), last + 1 - first):
+            try:
+                sock = _bound(address, port)
+            except OSError:
+                continue
+            transport, protocol = await loop.create_datagram_endpoint(lambda: StunProtocol(self._connection), sock=sock)
+            protocol.local_candidate = self._candidate(transport, component)
+            self._connection._protocols.append(protocol)
+            return protocol
+        logger.warning("no UDP port for a call", extra={"address": address, "first": first, "last": last})
+        return None
+
+    def _candidate(self, transport: asyncio.DatagramTransport, component: int) -> Candidate:
+        address, port = transport.get_extra_info("sockname")[:2]
+        told = self._settings.advertised or address
+        return Candidate(
+            foundation=candidate_foundation("host", "udp", address),
+            component=component,
+            transport="udp",
+            priority=candidate_priority(component, "host"),
+            host=told,
+            port=port,
+            type="host",
+        )
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    let_answer(sock)
+    return sock
