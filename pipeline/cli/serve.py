@@ -7,7 +7,7 @@ import importlib.util
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -52,11 +52,14 @@ def serve(
     configure(loaded.server.log_format, "info" if verbose else loaded.server.log_level)
     console = Console(highlight=False)
     listener = listen(loaded.server)
-    address = "http://{}:{}".format(*listener.getsockname()[:2])
+    service = Service(loaded, source=read)
+    scheme = "http" if service.access.tls is None else "https"
+    address = "{}://{}:{}".format(scheme, *listener.getsockname()[:2])
     shown = Path(name).name
     console.print(Text(f"{address} loading {shown}", "dim"), soft_wrap=True)
 
-    def ready(service: Any) -> None:
+    def ready(_: Service) -> None:
         console.print(Text(f"ready: {address} ({shown}); Ctrl-C ends it"), soft_wrap=True)
+        console.print(Text(service.access.protection(), "dim"), soft_wrap=True)
 
-    asyncio.run(serve_until_told(loaded, listener, service=Service(loaded, source=read), on_ready=ready))
+    asyncio.run(serve_until_told(loaded, listener, service=service, on_ready=ready))

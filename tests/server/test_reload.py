@@ -1,0 +1,221 @@
+"""Another configuration while the server runs: taken, refused, and what becomes of the one before."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import urllib.error
+import urllib.request
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from operated import call, figures, operating
+from scripted_engines import write_config
+from served import config, serving
+
+from antiphon.engines.errors import EngineFailed
+from antiphon.engines.testing import Reply, ScriptedTTS, run_virtual
+from antiphon.pipeline.config import Config, load_config
+from antiphon.pipeline.errors import ConfigError
+from antiphon.server.reloading import CannotReload
+from antiphon.server.service import Service
+
+
+def answering(text: str, **server: Any) -> Config:
+    return config(server, llm=[Reply.of(text)])
+
+
+class Source:
+    """What the configuration file says."""
+
+    def __init__(self, *configs: Config | Exception) -> None:
+        self._configs = list(configs)
+
+    def __call__(self) -> Config:
+        found = self._configs.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def test_running_conversations_keep_their_engines_and_new_ones_get_the_new() -> None:
+    async def main() -> None:
+        before, after = answering("The old one."), answering("The new one.")
+        service = Service(before, source=Source(after))
+        async with operating(before, service):
+            old_host = weakref.ref(service.assembly.host)
+            old = await call(service)
+            await old.ask()
+            done = await service.reloading.reload()
+            assert done.changed == ("vad", "turn", "stt", "llm", "tts") and done.needs_restart == ()
+            new = await call(service)
+            await asyncio.gather(old.ask(), new.ask())
+            assert old.texts("agent") == ["The old one."] * 2
+            assert new.texts("agent") == ["The new one."]
+            assert service.reloading.leaving == 1
+            voice: ScriptedTTS = before.tts[0].options.engine  # type: ignore[attr-defined]
+            assert voice.entered
+            await old.hang_up()
+            await until(lambda: not service.reloading.leaving)
+            assert not voice.entered
+            await new.ask()
+            assert new.texts("agent") == ["The new one."] * 2
+            await new.hang_up()
+            gc.collect()
+            assert old_host() is None, "the old engines are still held"
+
+    run_virtual(main())
+
+
+def test_a_request_under_way_keeps_its_engines_too() -> None:
+    async def main() -> None:
+        service = Service(answering("Old."), source=Source(answering("New.")))
+        async with operating(service.config, service):
+            with service.using():
+                engines = service.engines
+                await service.reloading.reload()
+                await asyncio.sleep(5)
+                assert service.reloading.leaving == 1 and service.engines is not engines
+            with service.using():  # one that began later holds up nothing
+                await until(lambda: not service.reloading.leaving)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ConfigError("no such key", key="server.colour"),
+        config(tts=ScriptedTTS(load_errors=[EngineFailed("the voice is broken")])),
+        config({"capacity_from": "missing.json"}),
+    ],
+)
+def test_what_cannot_be_used_is_refused_and_all_stays(bad: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> dict[str, float]:
+        service = Service(answering("The old one."), source=Source(bad, answering("The new one.")))
+        async with operating(service.config, service):
+            caller = await call(service)
+            with pytest.raises(Exception, match=r"no such key|voice is broken|missing\.json"):
+                await service.reloading.reload()
+            await caller.ask()
+            assert caller.texts("agent") == ["The old one."]
+            await caller.hang_up()
+            await service.reloading.reload()
+            caller = await call(service)
+            await caller.ask()
+            assert caller.texts("agent") == ["The new one."]
+            await caller.hang_up()
+            return figures(service)
+
+    seen = run_virtual(main())
+    assert seen["antiphon_reloads_total{outcome=refused}"] == 1
+    assert seen["antiphon_reloads_total{outcome=taken}"] == 1
+    assert "the configuration was not reloaded: the old one stays" in caplog.messages
+
+
+def test_surprises_and_checks_refuse_too() -> None:
+    async def main() -> None:
+        service = Service(answering("Yes."), source=Source(KeyError("what"), answering("No.")))
+        async with operating(service.config, service):
+            with pytest.raises(CannotReload, match="KeyError; the server's log says more"):
+                await service.reloading.reload()
+
+            def never(_: Config) -> None:
+                raise ConfigError("not this one")
+
+            service.reloading.checks.append(never)
+            with pytest.raises(ConfigError, match="not this one"):
+                await service.reloading.reload()
+            service.draining = True
+            with pytest.raises(CannotReload, match="shutting down"):
+                await service.reloading.reload()
+
+    run_virtual(main())
+
+
+def test_what_takes_effect_at_the_next_start_is_told_and_limits_at_once() -> None:
+    async def main() -> None:
+        after = answering("Yes.", port=0, max_sessions=1, max_header_kb=32, log_level="error")
+        service = Service(answering("Yes.", port=0), source=Source(after))
+        async with operating(service.config, service):
+            done = await service.reloading.reload()
+            assert "server" in done.changed and done.needs_restart == ("server.max_header_kb",)
+            assert service.settings.max_sessions == 1 and service.admission.carries == 1
+
+    run_virtual(main())
+
+
+def test_a_shut_down_waits_for_no_conversation_of_before() -> None:
+    async def main() -> None:
+        before = answering("Old.")
+        service = Service(before, source=Source(answering("New.")))
+        async with operating(before, service):
+            caller = await call(service)
+            await service.reloading.reload()
+        voice: ScriptedTTS = before.tts[0].options.engine  # type: ignore[attr-defined]
+        assert not voice.entered
+        await caller.hang_up()
+
+    run_virtual(main())
+
+
+# ------------------------------------------------------------------------------- over the network
+
+
+def asked(url: str, method: str = "POST") -> tuple[int, dict[str, Any]]:
+    request = urllib.request.Request(url, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+async def until(there: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not there():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def test_the_call_and_the_signal(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = write_config(tmp_path)
+        written = path.read_text()
+        path.write_text(written + "\nserver: {port: 0}\n")
+
+        def read() -> Config:
+            return load_config(str(path))
+
+        given = read()
+        service = Service(given, source=read)
+        async with serving(given, service) as (address, _):
+            path.write_text(written + "\nserver: {port: 0, max_sessions: 3}\n")
+            status, body = await asyncio.to_thread(asked, f"http://{address}/v1/admin/reload")
+            assert (status, body["changed"], body["needs_restart"]) == (200, ["server"], [])
+            path.write_text(written + "\nserver: {port: 0, max_sessions: many}\n")
+            status, body = await asyncio.to_thread(asked, f"http://{address}/v1/admin/reload")
+            assert (status, body["error"]["code"]) == (422, "invalid_config")
+            assert "max_sessions" in body["error"]["message"]
+            os.kill(os.getpid(), signal.SIGHUP)
+            await until(lambda: figures(service)["antiphon_reloads_total{outcome=refused}"] == 2)
+            assert service.settings.max_sessions == 3
+            path.write_text(written + "\nserver: {port: 0, max_sessions: 4}\n")
+            os.kill(os.getpid(), signal.SIGHUP)
+            await until(lambda: service.settings.max_sessions == 4)
+
+    asyncio.run(main())
+
+
+def test_a_server_without_a_file_says_so() -> None:
+    async def main() -> None:
+        async with serving(config()) as (address, _):
+            status, body = await asyncio.to_thread(asked, f"http://{address}/v1/admin/reload")
+            assert (status, body["error"]["code"]) == (409, "cannot_reload")
+
+    asyncio.run(main())
