@@ -17,7 +17,7 @@ help:
 	@echo "make bench-peers   the same, with Pipecat, LiveKit Agents and agents.voice beside it: out/bench-peers"
 	@echo "make bench-components   VADs and Whisper windows by themselves, on the same clips"
 	@echo "make soak     hundreds of turns with interruptions, hundreds of kills: nothing grows, nothing is missing (docs/soak.md)"
-	@echo "make interop  other people's clients, servers and SDKs against ours"
+	@echo "make interop  other people's clients and SDKs against our server, in Node and Chromium too: docs/interop.md"
 	@echo "make docs     write the generated reference pages"
 
 setup-run:
@@ -75,8 +75,9 @@ soak: setup-dev
 	@ANTIPHON_SOAK=full $(BIN)/python -m pytest tests/soak --timeout 3600
 
 interop: setup-dev
-	@$(BIN)/antiphon models pull --all
-	@$(BIN)/python -m pytest -m interop
+	@$(BIN)/antiphon models pull --for tiny.yaml
+	@$(BIN)/python interop/install.py
+	@ANTIPHON_INTEROP_TABLE=docs/interop.md $(BIN)/python -m pytest -m interop
 
 docs: setup-dev
 	@$(BIN)/python -m antiphon.pipeline.docs_gen
