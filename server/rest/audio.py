@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from pydantic import BeforeValidator
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import AntiphonError
@@ -32,19 +33,27 @@ router = APIRouter(prefix="/v1/audio", tags=["audio"])
 router.include_router(speech.router)
 
 _COPY_BYTES = 1 << 20
+_MAX_VALUES, _MAX_CHARS = 100, 200
 _PIECE_S = 30.0
 """At most so much of a recording is heard before a streamed transcript goes on."""
 
 TextForm = Literal["json", "text", "srt", "vtt", "verbose_json"]
 Granularity = Literal["word", "segment"]
 
-Recording = Annotated[UploadFile, File(description="WAV, FLAC, OGG, MP3, WebM or MP4.")]
+Recording = Annotated[
+    UploadFile, File(description="WAV, FLAC, OGG, MP3, WebM or MP4.", json_schema_extra={"format": "binary"})
+]
 ModelName = Annotated[str, Form(min_length=1, max_length=200, description="A configured model, or an alias.")]
 Prompt = Annotated[str | None, Form(max_length=4000, description="How names are written, what came before.")]
 Temperature = Annotated[float, Form(ge=0, le=1, description="Ignored: as configured.")]
-Language = Annotated[str, Form(max_length=12)]
-Keyword = Annotated[str, Form(max_length=200)]
 _RESPONSES = {**TEXT_FORMS, **ERRORS, **NOT_FOUND}
+
+
+def _true_or_false(given: Any) -> Any:
+    """As the schema says, and not every word that may mean yes."""
+    if isinstance(given, str) and given.lower() not in ("true", "false"):
+        raise ValueError("it is true or false")
+    return given
 
 
 @router.post("/transcriptions", response_model=None, responses=_RESPONSES)
@@ -54,26 +63,23 @@ async def transcriptions(
     file: Recording,
     model: ModelName,
     language: Annotated[str | None, Form(max_length=12, description="ISO 639-1.")] = None,
-    languages: Annotated[list[Language] | None, Form(alias="languages[]", max_length=20)] = None,
     prompt: Prompt = None,
-    keywords: Annotated[list[Keyword] | None, Form(alias="keywords[]", max_length=100)] = None,
     response_format: Annotated[TextForm, Form()] = "json",
     temperature: Temperature = 0.0,
     granularities: Annotated[list[Granularity] | None, Form(alias="timestamp_granularities[]")] = None,
-    stream: Annotated[bool, Form(description="As server-sent events.")] = False,
+    stream: Annotated[bool, BeforeValidator(_true_or_false), Form(description="As server-sent events.")] = False,
 ) -> Response:
-    """What is said in a recording. Of several `languages`, the engine finds out which it is."""
+    """What is said in a recording. Fields of newer clients: `keywords[]` (names to expect), and `languages[]`, which
+    counts if it is one; of several the engine finds out which it is."""
     service.check_model(model)
-    only = languages[0] if languages and len(languages) == 1 else None
-    options = STTOptions(
-        language=language or only or None, prompt=prompt or None, hotwords=", ".join(keywords or ()) or None
-    )
+    languages, keywords = [await _several(request, f"{name}[]") for name in ("languages", "keywords")]
+    spoken = language or (languages[0] if len(languages) == 1 else None)
+    options = STTOptions(language=spoken, prompt=prompt or None, hotwords=", ".join(keywords) or None)
     if stream:
         return await _streamed(service, file, options)
     heard, seconds = await unless_gone(request, _heard(service, file, options, response_format))
-    return _answer(
-        heard, seconds, response_format, granularities or ["segment"], language=heard.language or only or language
-    )
+    known = heard.language or spoken
+    return _answer(heard, seconds, response_format, granularities or ["segment"], language=known)
 
 
 @router.post("/translations", response_model=None, responses=_RESPONSES)
@@ -113,6 +119,19 @@ async def _heard(service: Service, file: UploadFile, options: STTOptions, form: 
     seconds = recording.duration_s
     limit_s = service.config.session.stt_deadline_s + seconds
     return await in_time("stt", limit_s, stt.transcribe(recording, replace(options, word_times=timed))), seconds
+
+
+async def _several(request: Request, name: str) -> list[str]:
+    """The values of a field that may stand in the form any number of times.
+
+    :raises ApiError: they are too many, too long, or no text.
+    """
+    found = [value for value in (await request.form()).getlist(name) if value != ""]
+    texts = [value for value in found if isinstance(value, str) and len(value) <= _MAX_CHARS]
+    if len(texts) < len(found) or len(texts) > _MAX_VALUES:
+        message = f"{name}: at most {_MAX_VALUES} texts of at most {_MAX_CHARS} characters"
+        raise ApiError(400, "invalid_request", message, param=name)
+    return texts
 
 
 async def _recording(file: UploadFile, rate_hz: int) -> AudioFrame:

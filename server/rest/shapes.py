@@ -134,7 +134,9 @@ class Alive(BaseModel):
 
 Described = dict[int | str, dict[str, Any]]
 
-_EVENTS: dict[str, Any] = {"schema": {"type": "string"}}
+_EVENTS: dict[str, Any] = {}
+"""Streams of events: a schema could only say that they are text."""
+_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 
 
 def _error(told: str) -> dict[str, Any]:
@@ -170,7 +172,7 @@ TEXT_FORMS: Described = {
     200: {
         "model": VerboseTranscription | Transcription,
         "description": "What was said, as `response_format` asks.",
-        "content": {"text/plain": _EVENTS, "text/vtt": _EVENTS, "text/event-stream": _EVENTS},
+        "content": {"text/plain": _TEXT, "text/vtt": _TEXT, "text/event-stream": _EVENTS},
     }
 }
 

@@ -214,6 +214,7 @@ def test_transcripts_are_found_by_words_of_either_side_and_of_tools(
 
     sessions = with_records(tmp_path, use)
     assert [one["id"] for one in sessions] == found
+    assert all(one["opening"] == SAID[one["id"]] for one in sessions)
     if words == "bob":
         assert {hit["who"] for hit in sessions[0]["hits"]} == {"user", "tool"}
         assert all("bob" in hit["text"].lower() for hit in sessions[0]["hits"])
