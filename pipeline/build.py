@@ -85,7 +85,7 @@ class Assembly:
             raise
         gc.collect()
         gc.freeze()  # what is loaded now stays: later collections need not look at it
-        _return_free_memory()
+        return_free_memory()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -314,7 +314,7 @@ class Assembly:
         return await self._surroundings.recalled(session)
 
 
-def _return_free_memory() -> None:
+def return_free_memory() -> None:
     """Give the pages that loading needed and freed back to the system; glibc keeps them otherwise (80 MB of 660)."""
     with contextlib.suppress(OSError, AttributeError):  # another C library: it has its own ways
         ctypes.CDLL(None).malloc_trim(0)
