@@ -25,6 +25,8 @@ _MAX_UNSENT_BYTES = 8 << 20
 """What answers itself (pongs) must not pile up for a client that sends and does not take."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
+_BAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -136,6 +138,10 @@ class _WebSocket(_SlowClient, WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            # The head came whole, from the request before, and the library refused it: it would say nothing, and wait.
+            self.transport.write(_BAD)
+            self.transport.close()
         if self.transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
             self._cut()
 

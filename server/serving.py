@@ -24,6 +24,8 @@ from antiphon.server.service import Service
 
 BACKLOG = 256
 """Connections that the system may hold until they are taken."""
+KEEP_ALIVE_S = 5.0
+"""A connection waits so long for its next request."""
 
 
 def check_address(settings: ServerConfig) -> None:
@@ -170,5 +172,6 @@ def _settings(service: Service) -> LimitedConfig:
         log_level="warning",  # below it stand addresses with their queries, as clients wrote them
         access_log=False,
         server_header=False,
+        timeout_keep_alive=min(KEEP_ALIVE_S, settings.request_head_s),
         timeout_graceful_shutdown=5,
     )

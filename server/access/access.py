@@ -117,7 +117,7 @@ class Access:
         rule = rule_for(connection.scope["path"])
         principal = self._who(connection, rule)
         connection.scope[PRINCIPAL] = principal
-        if rule.needs not in ("any", "public", "own"):
+        if rule.needs != "any" and rule.needs != "public" and rule.needs != "own":
             check_scope(principal, rule.needs)
         if principal.key_id and rule.needs != "public":
             allowance = self._requests.take(principal.key_id)

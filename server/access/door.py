@@ -9,7 +9,6 @@ name was pointed at this machine, "DNS rebinding", is no other site to the brows
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -33,7 +32,7 @@ EXPOSED = (
 
 
 class Door:
-    """ASGI middleware: requests by a wrong name (400) or from a foreign page (403) go no further."""
+    """ASGI middleware: requests by a wrong name (400), from a foreign page (403) or with a huge head (431) end here."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
@@ -44,6 +43,9 @@ class Door:
             return await self._app(scope, receive, send)
         settings = self._service.settings
         headers = Headers(scope=scope)
+        if sum(len(name) + len(value) for name, value in headers.raw) > settings.max_header_kb * 1024:
+            message = f"the head of the request is longer than {settings.max_header_kb} kB (server.max_header_kb)"
+            return await error_response(431, "too_large", message)(scope, receive, send)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not _is_ours(hosts[0], settings):
             message = "the server does not go by this name; allow it with server.allowed_hosts"
@@ -87,12 +89,9 @@ def foreign_origin(scope: Scope, headers: Headers, settings: ServerConfig) -> st
     origin = origins[0]
     if origin in AllowedOrigins(lambda: settings):
         return None
-    split = urlsplit(origin) if origin.isprintable() else urlsplit("")
     secure = scope["scheme"] in ("https", "wss")
-    own = (
-        split.scheme in (("https",) if secure else ("http", "https"))
-        and split.netloc.lower() == headers["host"].lower()
-    )
+    schemes = ("https",) if secure else ("http", "https")
+    own = origin.lower() in {f"{scheme}://{headers['host'].lower()}" for scheme in schemes}
     return None if own else origin
 
 
