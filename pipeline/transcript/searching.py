@@ -43,6 +43,8 @@ class Found:
 
     info: SessionInfo
     hits: tuple[Hit, ...] = ()
+    opening: str = ""
+    """The first that the user said."""
 
 
 def search(
@@ -70,8 +72,20 @@ def search(
     if wanted:
         query = query.where(_somewhere(wanted) | Session.id.startswith(words.strip(), autoescape=True))
     infos = [queries.session(connection, one) for one in connection.execute(query).scalars()]
-    hits = _hits(connection, [info.id for info in infos], wanted) if wanted else {}
-    return [Found(info, tuple(hits.get(info.id, ()))) for info in infos]
+    ids = [info.id for info in infos]
+    hits = _hits(connection, ids, wanted) if wanted else {}
+    openings = _openings(connection, ids)
+    return [Found(info, tuple(hits.get(info.id, ())), openings.get(info.id, "")) for info in infos]
+
+
+def _openings(connection: sa.Connection, ids: Sequence[str]) -> dict[str, str]:
+    said = (Entry.session.in_(ids), Entry.kind == "transcript", Entry.role == "user", Entry.final.is_(True))
+    first = (
+        sa.select(Entry.session, sa.func.min(Entry.seq).label("seq")).where(*said).group_by(Entry.session).subquery()
+    )
+    both = (Entry.session == first.c.session) & (Entry.seq == first.c.seq)
+    query = sa.select(Entry.session, Entry.text).join(first, both)
+    return {session: _around(text, ()) for session, text in connection.execute(query)}
 
 
 def _somewhere(words: Sequence[str]) -> sa.ColumnElement[bool]:

@@ -98,6 +98,7 @@ def session_line(found: Found) -> dict[str, Any]:
     """A session in a list."""
     return {
         **_about(found.info),
+        "opening": found.opening,
         "hits": [{"turn": hit.turn, "who": hit.who, "text": hit.text} for hit in found.hits],
     }
 

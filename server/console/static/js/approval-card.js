@@ -11,18 +11,21 @@ const STATES = {
 /**
  * @param {object} approval `id`, `state`, `question`, `tool`, `arguments`; also `decides`, `by`, `leftS`
  * @param {{decide?: (id: string, granted: boolean) => void, busy?: boolean, about?: HTMLElement|null, inline?: boolean}} how
- *   without `decide` it is shown alone
+ *   without `decide` it is shown alone; inline: one line of a turn
  */
 export function approvalCard(approval, { decide, busy = false, about = null, inline = false } = {}) {
   const open = approval.state === "pending";
   const [sign, word] = STATES[approval.state] ?? ["shield", "Waiting for a yes"];
   const byVoice = approval.decides === "voice";
+  if (inline) {
+    return h("p", { class: `approval brief is-${approval.state}` }, icon(sign), h("span", {}, h("b", {}, word, approval.by && !open ? ` by ${approval.by}` : ""), h("span", { class: "question" }, approval.question)));
+  }
   return h(
-    inline ? "div" : "article",
-    { class: `approval is-${approval.state}`, "aria-label": `${word}: ${approval.question}`, role: inline ? "group" : undefined },
+    "article",
+    { class: `approval is-${approval.state}`, "aria-label": `${word}: ${approval.question}` },
     h("p", { class: "state" }, icon(sign), h("span", {}, word, approval.by && !open ? ` by ${approval.by}` : ""), open && approval.leftS !== undefined && h("span", { class: "left", title: "until it is decided by itself" }, span(approval.leftS))),
     h("p", { class: "question" }, approval.question),
-    approval.tool && h("div", { class: "what" }, h("code", {}, approval.tool), approval.arguments && h("pre", {}, pretty(approval.arguments))),
+    approval.tool && h("div", { class: "what" }, h("code", {}, approval.tool), approval.arguments && approval.arguments !== "{}" && pretty(approval.arguments)),
     about,
     open && byVoice && h("p", { class: "note" }, icon("mic"), "Only the caller can answer this, by voice."),
     open &&

@@ -27,6 +27,8 @@ function newTurn(number) {
     calls: [],
     approvals: [],
     checks: [],
+    /** What was said to bridge a wait; no part of the answer. */
+    fillers: [],
     errors: [],
     timings: {},
     exact: false,
@@ -162,7 +164,10 @@ const HANDLERS = {
     if (!turn.ended && turn.status === "open") turn.status = "thinking";
   },
   spoken(turn, event) {
-    if (event.filler) return;
+    if (event.filler) {
+      turn.fillers.push(event.text);
+      return;
+    }
     turn.spoken += event.text;
     if (!turn.written.startsWith(turn.spoken) && turn.spoken.length > turn.written.length) turn.written = turn.spoken;
   },
@@ -193,7 +198,7 @@ const HANDLERS = {
     if (conversation.phase === "speaking") conversation.phase = "hearing";
   },
   policy(turn, event) {
-    if (event.decision !== "allow") {
+    if (event.decision !== "allow" && !event.approval_id && event.decision !== "ask") {
       turn.checks.push({ gate: event.gate, check: event.check, decision: event.decision, reason: event.reason, tool: event.tool });
     }
   },

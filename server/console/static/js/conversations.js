@@ -98,6 +98,7 @@ export class ConversationsPage {
         { href: `#/conversations/${encodeURIComponent(one.id)}`, data: { session: one.id } },
         h("span", { class: "when" }, h("b", {}, day(one.started_at)), ` ${clock(one.started_at)}`),
         h("span", { class: "soft small" }, [count(one.turns, "turn"), one.person && `with ${one.person}`, ...marks].filter(Boolean).join(" · ")),
+        !one.hits.length && one.opening && h("span", { class: "hit user" }, one.opening),
         one.hits.map((hit) => h("span", { class: `hit ${hit.who}` }, highlighted(hit.text, words))),
       ),
     );

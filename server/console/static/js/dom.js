@@ -109,12 +109,16 @@ export function count(number, one, many = `${one}s`) {
   return `${number} ${number === 1 ? one : many}`;
 }
 
-/** JSON as a person reads it; text that is none, as it is. */
+/** JSON as a person reads it: names and values where it is that simple; text that is none, as it is. */
 export function pretty(text) {
+  let value;
   try {
-    const value = JSON.parse(text);
-    return typeof value === "object" && value !== null ? JSON.stringify(value, null, 2) : String(value);
+    value = JSON.parse(text);
   } catch {
-    return text;
+    return h("pre", {}, text);
   }
+  if (typeof value !== "object" || value === null) return h("pre", {}, String(value));
+  const pairs = Array.isArray(value) ? [] : Object.entries(value);
+  if (!pairs.length || pairs.length > 8 || pairs.some(([, one]) => typeof one === "object" && one !== null)) return h("pre", {}, JSON.stringify(value, null, 2));
+  return h("dl", { class: "pairs" }, pairs.map(([name, one]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(one)))));
 }

@@ -39,7 +39,7 @@ const number = (value) => Math.round(value).toLocaleString();
 
 /** What is shown, in order; nothing where no metrics of this server are in it. */
 export function figures(samples) {
-  if (!samples.has("antiphon_sessions_total") && !samples.has("antiphon_turns_total")) return [];
+  if (![...samples.keys()].some((name) => name.startsWith("antiphon_"))) return [];
   const answers = samples.get("antiphon_ttfa_seconds_bucket");
   const turns = samples.get("antiphon_turns_total");
   return [

@@ -149,7 +149,7 @@ export class TalkPage {
 
   _take(event) {
     const local = performance.now() / 1000;
-    this._clockSkew = Math.min(this._clockSkew, local - event.t_s);
+    if (event.type !== "audio_started") this._clockSkew = Math.min(this._clockSkew, local - event.t_s); // that one is told ahead
     const cuts = this._conversation.interruptions;
     const turn = this._conversation.apply(event);
     if (event.type === "committed") this.score.mark("over");
@@ -282,6 +282,10 @@ export class TalkPage {
       this._turns.dataset.empty = this._app.call.hasMicrophone ? "Say something: it is listening." : "Type below what you want to say.";
       return;
     }
+    // Only what has changed is drawn anew: the server is asked every few seconds.
+    const news = JSON.stringify([call.state, call.error?.message, call.problem?.message, state.word, state.value?.sessions, state.value?.engines.map((one) => one.model ?? one.engine), this._devices, this._deviceId, remember.get("mode")]);
+    if (news === this._told) return;
+    this._told = news;
     fill(this._start, call.active ? connecting(call) : this._invitation(call, state));
   }
 
@@ -290,6 +294,7 @@ export class TalkPage {
     const blocked = ["loading", "draining", "key"].includes(state.word);
     const again = call.state === "ended" || call.state === "lost" || call.state === "failed";
     return [
+      !bad && !again && motif(),
       h("h2", { class: bad ? "bad" : "" }, bad && icon("warn"), title),
       h("p", {}, text),
       state.needsKey
@@ -431,7 +436,7 @@ export class TalkPage {
         fact("median answer", ms(percentile(answers, 0.5))),
         fact("slowest", ms(answers.length ? Math.max(...answers) : null)),
         fact("interruptions", String(interruptions)),
-        fact("words written", tokens ? `${Math.round(tokens)} tokens` : "–"),
+        fact("tokens written", tokens ? String(Math.round(tokens)) : "–"),
       ),
     );
   }
@@ -447,6 +452,12 @@ export class TalkPage {
 
 function meter(name) {
   return h("span", { class: "meter", role: "meter", "aria-label": name, "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0" }, h("span", { class: "fill" }));
+}
+
+/** A question above the line, its answer below. */
+function motif() {
+  const bars = (who, heights) => h("span", { class: `bars ${who}` }, heights.map((height) => h("i", { style: { height: `${height}%` } })));
+  return h("div", { class: "motif", "aria-hidden": "true" }, bars("you", [26, 58, 40, 92, 66, 34, 78, 52, 88, 44, 18]), bars("them", [22, 70, 48, 96, 62, 82, 36, 74, 54, 90, 60, 40, 68, 28]));
 }
 
 /** For how long an answer has been waited for, in ms; null while nobody waits for one. */

@@ -17,7 +17,7 @@ const STATUS = {
 
 /**
  * @param {object} turn as in conversation.js
- * @param {{scaleMs: number, open: boolean, nowMs?: number|null, decide?: Function, toggle: Function, at?: HTMLElement|null}} how
+ * @param {{scaleMs: number, open: boolean, nowMs?: number|null, toggle: Function, at?: HTMLElement|null}} how
  *   nowMs: for how long the answer has been waited for, while it is
  */
 export function turnView(turn, how) {
@@ -28,8 +28,9 @@ export function turnView(turn, how) {
     how.at,
     userLine(turn),
     turn.calls.map(callView),
-    turn.approvals.map((one) => approvalCard(one, { decide: how.decide, inline: true })),
+    turn.approvals.map((one) => approvalCard(one, { inline: true })),
     turn.checks.map(checkView),
+    turn.fillers?.length > 0 && h("p", { class: "note" }, icon("talk"), h("span", {}, `Meanwhile it said: ${turn.fillers.join(" ")}`)),
     answerLine(turn),
     turn.errors.map((text) => h("p", { class: "note bad" }, icon("warn"), text)),
     foot(turn, how),
@@ -71,17 +72,18 @@ function pieceView({ text, kind }) {
 }
 
 export function callView(call) {
-  const given = pretty(call.arguments);
+  const nothing = h("em", { class: "soft" }, "nothing");
+  const given = call.arguments && call.arguments !== "{}" ? pretty(call.arguments) : nothing;
   return h(
     "details",
-    { class: "call", open: call.output === null || given.length + (call.output ?? "").length < 160 },
+    { class: "call", open: call.output === null || call.arguments.length + call.output.length < 200 },
     h("summary", {}, icon("tool"), h("span", {}, h("b", {}, call.name), call.output === null ? " is running" : " was called"), h("span", { class: "chevron", "aria-hidden": "true" }, icon("down"))),
-    h("dl", {}, h("dt", {}, "with"), h("dd", {}, h("pre", {}, given || "nothing")), h("dt", {}, "gave"), h("dd", {}, call.output === null ? h("em", {}, call.doubt ?? "not yet") : h("pre", {}, pretty(call.output) || "nothing"))),
+    h("dl", { class: "io" }, h("dt", {}, "with"), h("dd", {}, given), h("dt", {}, "gave"), h("dd", {}, call.output === null ? h("em", {}, call.doubt ?? "not yet") : call.output ? pretty(call.output) : nothing.cloneNode(true))),
   );
 }
 
 function checkView(check) {
-  const what = { block: "stopped this", rewrite: "took something out", ask: "asked somebody", granted: "was granted", refused: "was refused" }[check.decision] ?? check.decision;
+  const what = { block: "stopped this", rewrite: "took something out", granted: "was granted", refused: "was refused" }[check.decision] ?? check.decision;
   return h("p", { class: "note" }, icon("shield"), h("span", {}, "The check ", h("b", {}, check.check), ` ${what}`, check.tool && ` (${check.tool})`, check.reason && `: ${check.reason}`));
 }
 
@@ -90,7 +92,7 @@ function checkView(check) {
 function foot(turn, how) {
   const steps = waterfall(turn.timings);
   const waiting = how.nowMs ?? null;
-  const remark = STATUS[turn.status] ?? "";
+  const remark = turn.heard === null ? (STATUS[turn.status] ?? "") : "";
   if (!steps.length && !remark) return null;
   const whole = Math.max(totalMs(steps), waiting ?? 0);
   const table = `${turn.id}-steps`;
@@ -157,7 +159,7 @@ export function fallTable(steps, waiting = null, turn = null) {
     { class: "falls" },
     h("caption", { class: "unseen" }, "From the end of what was said to the first sound of the answer"),
     h("tbody", {}, rows),
-    h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, "in all"), h("td", { class: "soft" }, spent), h("td", { class: "num" }, ms(whole)))),
+    h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, "in all"), h("td", {}), h("td", { class: "num" }, ms(whole))), spent && h("tr", {}, h("td", { class: "soft", colspan: "3" }, spent))),
   );
 }
 

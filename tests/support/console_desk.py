@@ -1,0 +1,51 @@
+"""The desk of the interop tests with tools of its own, approvals and a record: for the console in a real browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from interop_desk import Llm, Stt, Tts, Vad, write_recording
+
+__all__ = ["Llm", "Stt", "Tts", "Vad", "delete_account", "get_weather", "write_config", "write_recording"]
+
+
+def get_weather(city: str) -> str:
+    """What the weather is like in a city."""
+    return json.dumps({"city": city, "sky": "clear", "degrees": 21})
+
+
+def delete_account() -> str:
+    """Delete the caller's account for good."""
+    return "The account is gone."
+
+
+CONFIG = """\
+vad: {engine: "console_desk:Vad"}
+turn: {engine: silence, silence_ms: 400}
+stt: {engine: "console_desk:Stt"}
+llm: {engine: "console_desk:Llm"}
+tts: {engine: "console_desk:Tts"}
+workflow:
+  kind: agent
+  instructions: You sit at a desk and answer questions.
+  tools:
+    get_weather: {function: "console_desk:get_weather"}
+    delete_account: {function: "console_desk:delete_account"}
+policy:
+  tool_call:
+    - {check: approve, tools: [delete_account], question: "Delete the caller's account for good?", by: desk, wait_s: 60}
+session: {on_error: "Sorry."}
+"""
+
+
+def write_config(folder: Path, *, server: str = "") -> Path:
+    """The configuration of a server whose record and questions are kept in `folder`."""
+    path = folder / "console.yaml"
+    kept = f"""\
+transcript: {{store: sqlite, path: "{folder / "transcripts.db"}", record_audio: true, keep: 30d}}
+approvals: {{store: "{folder / "approvals.db"}", poll_ms: 50}}
+server: {{max_sessions: 4{server}}}
+"""
+    path.write_text(CONFIG + kept, "utf-8")
+    return path
