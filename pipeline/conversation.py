@@ -74,15 +74,17 @@ class Conversation:
         """:raises ItemError: there is no such item."""
         return self._items[self._index(item_id)]
 
-    def add(self, item: Item, *, after: str | None = None, first: bool = False) -> None:
-        """Insert behind the item `after`, at the very front, or (by default) at the end.
+    def add(self, item: Item, *, after: str | None = None, before: str | None = None, first: bool = False) -> None:
+        """Insert behind the item `after`, in front of the item `before`, at the very front, or (by default) at the end.
 
-        :raises ItemError: the id is taken, or `after` is unknown.
+        :raises ItemError: the id is taken, or `after` or `before` is unknown.
         """
         if item.id in self:
             raise ItemError(f"an item with the id '{item.id}' already exists", hint="give each item an id of its own")
         if first:
             self._items.insert(0, item)
+        elif before is not None:
+            self._items.insert(self._index(before), item)
         elif after is None:
             self._items.append(item)
         else:

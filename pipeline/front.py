@@ -19,7 +19,7 @@ class Front(Protocol):
         ...
 
     def answer_item(self, turn: int) -> str | None:
-        """Under which id an answer is kept; the item may be there. None: it is not kept."""
+        """Under which id an answer is kept; the item may be there. None: it is not kept. Asked more than once."""
         ...
 
     def call_item(self, turn: int, call_id: str) -> str | None:

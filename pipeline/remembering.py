@@ -127,8 +127,12 @@ class Remembering:
 
     def _keep_doing(self, done: ToolCall | ToolResult, turn: int) -> None:
         name = self._front.call_item(turn, done.id) if isinstance(done, ToolCall) else new_id()
-        if name is not None:
-            self._conversation.put(_item_of(done, turn, name))
+        if name is None:
+            return
+        answer = self._front.answer_item(turn)  # what it says comes behind what it did, though it may be there already
+        self._conversation.add(
+            _item_of(done, turn, name), before=answer if answer is not None and answer in self._conversation else None
+        )
 
     def _tell_workflow(self, heard: str, unheard: str) -> None:
         on_interrupted: Callable[[str, str], None] | None = getattr(self._workflow, "on_interrupted", None)

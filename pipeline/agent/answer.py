@@ -69,6 +69,10 @@ class Answer:
             self._held.append(final_output)
         yield from self._release()
 
+    def handed_over(self) -> Iterator[str]:
+        """The run has ended with calls that somebody else does: there need not be anything to say."""
+        yield from self._release()
+
     def refused(self, refusal: str) -> str | None:
         """A guardrail has objected: what is held is never given out. What to say instead, if anything."""
         self._held.clear()

@@ -25,6 +25,7 @@ from antiphon.pipeline.agent.answer import SIGN_OF_LIFE, Answer
 from antiphon.pipeline.agent.barrier import Objection, TurnState, current_turn
 from antiphon.pipeline.agent.contracts import NOT_APPROVED, Announcer, ApprovalNeeded, Approver, NobodyApproves
 from antiphon.pipeline.agent.desk import ToolDesk, as_text, failure_text
+from antiphon.pipeline.agent.guest import Guest, with_guest
 from antiphon.pipeline.agent.graph import Graph, make_graph
 from antiphon.pipeline.agent.items import input_items, prompt_messages
 from antiphon.pipeline.agent.model import tool_specs
@@ -93,6 +94,8 @@ class AgentWorkflow:
         self._context = context
         self._graph: Graph | None = None
         self._building = asyncio.Lock()
+        self._bases: dict[int, tuple[Agent[Any], Agent[Any]]] = {}
+        """The newest agent with what a client has added, by its id, and which of ours it is."""
         self._current: Agent[Any] | None = None
         """Whom the user talks with; changed where a handover takes place, which is after commit."""
 
@@ -105,12 +108,12 @@ class AgentWorkflow:
         """The name of the agent that the user talks with."""
         return self.agent.name if self._current is None else self._current.name
 
-    async def prepare(self, turn: TurnContext) -> None:
+    async def prepare(self, turn: TurnContext, guest: Guest | None = None) -> None:
         """Evaluate the prompt's sure beginning (instructions, tools, history, words) into the LLM's cache."""
         said = [*turn.history, Message("user", turn.transcript)] if turn.transcript else turn.history
-        await self.evaluate_ahead(said, turn.session)
+        await self.evaluate_ahead(said, turn.session, guest)
 
-    async def evaluate_ahead(self, said: Sequence[Message] = (), session: str = "") -> None:
+    async def evaluate_ahead(self, said: Sequence[Message] = (), session: str = "", guest: Guest | None = None) -> None:
         """The same for a conversation so far; without one, what every conversation begins with.
 
         :raises EngineError: the LLM failed.
@@ -119,7 +122,7 @@ class AgentWorkflow:
         if not llm.capabilities.prefill:
             return
         await self._ready()
-        agent = self._required_agent()
+        agent = self._required_agent(guest)
         if agent.model is not None and not isinstance(agent.model, str):
             return  # another model answers
         context = RunContextWrapper(self._context)
@@ -129,9 +132,11 @@ class AgentWorkflow:
         if messages:
             await llm.prefill(messages, session, tool_specs(tools, cast(Any, handoffs)))
 
-    async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
+    async def respond(self, turn: TurnContext, guest: Guest | None = None) -> AsyncIterator[str | WorkflowEvent]:
         """See :class:`~antiphon.pipeline.workflow.Workflow`.
 
+        :param guest: what a client adds to the agent, for this answer. Where it has calls for the client in the end,
+            the answer may be without a word. A turn without a transcript then answers what the history ends with.
         :raises WorkflowError: the agent failed, or said nothing.
         :raises EngineError: its LLM did.
         """
@@ -140,10 +145,11 @@ class AgentWorkflow:
         for result in late:
             yield result
         outputs = [Message("tool", result.output, tool_call_id=result.call_id, name=result.name) for result in late]
-        asked_for = input_items([*turn.history, Message("user", turn.transcript), *outputs])
+        said = [Message("user", turn.transcript)] if turn.transcript or guest is None else []
+        asked_for = input_items([*turn.history, *said, *outputs])
         state = TurnState(turn, self._max_steps, guards=len(self._required_agent().input_guardrails))
         try:
-            async with contextlib.aclosing(self._answered(state, asked_for)) as pieces:
+            async with contextlib.aclosing(self._answered(state, asked_for, guest=guest)) as pieces:
                 async for piece in pieces:
                     yield piece
         finally:
@@ -231,11 +237,12 @@ class AgentWorkflow:
         state: TurnState,
         source: list[TResponseInputItem] | RunState[Any],
         called: Mapping[str, str] | None = None,
+        guest: Guest | None = None,
     ) -> AsyncGenerator[str | WorkflowEvent]:
         graph = await self._ready()
         answer = Answer(graph.rules_of, called)
         try:
-            async with contextlib.aclosing(self._run(graph, state, answer, source)) as pieces:
+            async with contextlib.aclosing(self._run(graph, state, answer, source, guest)) as pieces:
                 async for piece in pieces:
                     yield piece
         except _TRIPWIRES as error:
@@ -250,12 +257,18 @@ class AgentWorkflow:
             raise WorkflowError(f"the agent failed: {error}") from error
 
     async def _run(
-        self, graph: Graph, state: TurnState, answer: Answer, source: list[TResponseInputItem] | RunState[Any]
+        self,
+        graph: Graph,
+        state: TurnState,
+        answer: Answer,
+        source: list[TResponseInputItem] | RunState[Any],
+        guest: Guest | None,
     ) -> AsyncGenerator[str | WorkflowEvent]:
         """One run of the SDK, and those that go on with it after somebody was asked."""
-        answer.agent_is(self._required_agent())
+        agent = self._required_agent(guest)
+        answer.agent_is(agent)
         while True:
-            result = self._start(graph, source, state)
+            result = self._start(graph, agent, source, state)
             async with contextlib.aclosing(run_events(result, self.desk)) as events:
                 async for event in events:
                     for piece in answer.take(event, guarded=state.may_speak):
@@ -273,12 +286,15 @@ class AgentWorkflow:
             finally:
                 asking.cancel()
                 await asyncio.wait((asking,), timeout=END_PATIENCE_S)
-        for piece in answer.end(result.final_output):
+        handed_over = guest is not None and bool(guest.handed)
+        for piece in answer.handed_over() if handed_over else answer.end(result.final_output):
             yield piece
 
-    def _start(self, graph: Graph, source: list[TResponseInputItem] | RunState[Any], state: TurnState) -> Any:
+    def _start(
+        self, graph: Graph, agent: Agent[Any], source: list[TResponseInputItem] | RunState[Any], state: TurnState
+    ) -> Any:
         return start_run(
-            self._required_agent(),
+            agent,
             source,
             state,
             llm=self._required_llm(),
@@ -311,6 +327,8 @@ class AgentWorkflow:
             return False
 
     def _hand_over(self, agent: Agent[Any], turn: TurnContext) -> None:
+        if id(agent) in self._bases:
+            agent = self._bases[id(agent)][1]
         if agent is not self._current and turn.is_committed:
             self._current = agent
 
@@ -321,9 +339,13 @@ class AgentWorkflow:
                 self._graph, self._current = graph, graph.copy_of(self.agent)
         return self._graph
 
-    def _required_agent(self) -> Agent[Any]:
+    def _required_agent(self, guest: Guest | None = None) -> Agent[Any]:
         assert self._current is not None
-        return self._current
+        if guest is None or not (guest.instructions or guest.tools):
+            return self._current
+        agent = with_guest(self._current, guest)
+        self._bases = {id(agent): (agent, self._current)}
+        return agent
 
     def _required_llm(self) -> LLM:
         if self._llm is None:

@@ -164,7 +164,8 @@ class Narrator:
         return message if message in self._book else None
 
     def call_item(self, turn: int, call_id: str) -> str | None:
-        return None  # those of the client's tools are there already; what the server does itself is in its answer
+        response = self._responses.get(turn)
+        return None if response is not None and call_id in response.calls else new_id()
 
     def called(self, turn: int, call: ToolCall) -> None:
         response = self._response_to(turn)

@@ -66,6 +66,8 @@ class Response:
         self.reason: Reason | None = None
         """Why it will not be complete, as far as somebody has said so."""
         self.failure: Failure | None = None
+        self.calls: set[str] = set()
+        """Ids of the calls that were handed to the client."""
         self.limited = False
         """The model had more to say than it was allowed to."""
         self._emit = emit
@@ -108,6 +110,7 @@ class Response:
         """A tool of the client's is called."""
         if self.done:
             return
+        self.calls.add(call.id)
         index = len(self._outputs)
         item = Item(
             id=new_id(), kind="function_call", role="assistant", call_id=call.id, name=call.name,

@@ -12,7 +12,7 @@ from antiphon.engines.protocols import LLM, Finish, LLMOptions, Message, TextDel
 from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.user_code import unwrapped
-from antiphon.pipeline.workflow import TurnContext, Workflow, WorkflowEvent, alternating
+from antiphon.pipeline.workflow import ToolResult, TurnContext, Workflow, WorkflowEvent, alternating, pieces
 from antiphon.server.realtime.protocol import NamedTool, ResponseConfig
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,9 @@ MAX_REFUSALS = 3
 class RealtimeWorkflow:
     """One per session.
 
-    Where the client sets instructions or tools, the language model answers with those; else the configured workflow
-    does (of the kind `chat`, that is the same thing).
+    The configured agent answers with what the client adds to it. Other workflows know nothing of a client: where it sets
+    instructions or tools, the language model answers with those in their place. (With the kind `chat` it does so in any
+    case: the client begins with the configured instructions.)
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class RealtimeWorkflow:
         self._configured = configured
         self._llm = llm
         self._is_chat = is_chat
+        self._is_agent = hasattr(unwrapped(configured), "current_agent")
         self._config_of = config_of
         self._items_of = items_of
         self._on_limit = on_limit
@@ -77,11 +79,14 @@ class RealtimeWorkflow:
 
     def answers_itself(self, config: ResponseConfig) -> bool:
         """Whether the language model answers, with what the client has set."""
-        return self._llm is not None and (self._is_chat or bool(config.instructions or config.tools))
+        wanted = self._is_chat or bool(config.instructions or config.tools)
+        return self._llm is not None and wanted and not self._is_agent
 
     async def prepare(self, turn: TurnContext) -> None:
         """Evaluate the prompt's sure beginning into the LLM's cache."""
         config = self._config_of(turn.turn)
+        if self._is_agent:
+            return await unwrapped(self._configured).prepare(turn, self._guest(config))  # type: ignore[attr-defined, no-any-return]
         if not self.answers_itself(config):
             if (prepare := getattr(self._configured, "prepare", None)) is not None:
                 await prepare(turn)
@@ -100,17 +105,17 @@ class RealtimeWorkflow:
         :raises EngineError: it failed.
         """
         config = self._config_of(turn.turn)
-        if not self.answers_itself(config):
-            asked = turn if turn.transcript else dataclasses.replace(turn, transcript=NOBODY_SPOKE)
-            async with aclosing(self._configured.respond(asked)) as pieces:  # type: ignore[type-var]
-                async for piece in pieces:
-                    yield piece
-            return
-        history, words = turn.history, turn.transcript
         if (given := self._items_of(turn.turn)) is not None:
-            history, words = given.messages(), ""
-        async with aclosing(self._answered(config, turn, self._prompt(config, history, words))) as pieces:
-            async for piece in pieces:
+            turn = dataclasses.replace(turn, history=given.messages(), transcript="")
+        if self._is_agent:
+            answer = self._agents_answer(config, turn)
+        elif self.answers_itself(config):
+            answer = self._answered(config, turn, self._prompt(config, turn.history, turn.transcript))
+        else:
+            asked = turn if turn.transcript else dataclasses.replace(turn, transcript=NOBODY_SPOKE)
+            answer = pieces(lambda: self._configured.respond(asked))  # type: ignore[assignment]
+        async with aclosing(answer):
+            async for piece in answer:
                 yield piece
 
     async def beside(
@@ -142,6 +147,24 @@ class RealtimeWorkflow:
                         on_limit()
 
     # ------------------------------------------------------------------------ inside
+
+    def _guest(self, config: ResponseConfig) -> Any:
+        from antiphon.pipeline.agent.guest import Guest
+
+        return Guest(config.instructions, () if config.tool_choice == "none" else config.tools)
+
+    async def _agents_answer(self, config: ResponseConfig, turn: TurnContext) -> AsyncGenerator[str | WorkflowEvent]:
+        """The configured agent, with its own tools and the client's. It does its own; the client is told of its own."""
+        guest = self._guest(config)
+        if not turn.transcript and (not turn.history or turn.history[-1].role in ("assistant", "system")):
+            turn = dataclasses.replace(turn, transcript=NOBODY_SPOKE)
+        agent: Any = unwrapped(self._configured)
+        async with aclosing(agent.respond(turn, guest)) as answer:
+            async for piece in answer:
+                if not (isinstance(piece, ToolCall | ToolResult) and guest.runs(piece.name)):
+                    yield piece
+        for call in guest.handed:
+            yield call
 
     async def _answered(
         self, config: ResponseConfig, turn: TurnContext, prompt: list[Message]
