@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -139,16 +140,18 @@ async def _recording(file: UploadFile, rate_hz: int) -> AudioFrame:
 
     :raises AudioInputError: it cannot be read; the message names the upload as its sender did.
     """
-    name = Path(file.filename or "the upload").name
-    with tempfile.TemporaryDirectory(prefix="antiphon-") as folder:
-        path = Path(folder) / "recording"
-        with path.open("wb") as out:
-            while data := await file.read(_COPY_BYTES):
-                await asyncio.to_thread(out.write, data)
+    return await asyncio.to_thread(_decoded, file.file, Path(file.filename or "the upload").name, rate_hz)
+
+
+def _decoded(upload: BinaryIO, name: str, rate_hz: int) -> AudioFrame:
+    """By way of a file with a name, which decoders want."""
+    with tempfile.NamedTemporaryFile(prefix="antiphon-") as copy:
+        shutil.copyfileobj(upload, copy, _COPY_BYTES)
+        copy.flush()
         try:
-            return await asyncio.to_thread(read_recording, path, rate_hz)
+            return read_recording(Path(copy.name), rate_hz)
         except AudioInputError as error:
-            raise AudioInputError(error.message.replace(str(path), name)) from error
+            raise AudioInputError(error.message.replace(copy.name, name)) from error
 
 
 # ------------------------------------------------------------------------------------ piece by piece
