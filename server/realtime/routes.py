@@ -65,9 +65,10 @@ async def client_secrets(request: Request, service: Ready, wanted: ClientSecretR
         raise Denied(403, "insufficient_permissions", "an ephemeral key cannot make another")
     wanted = wanted or ClientSecretRequest()
     session = wanted.session or {}
-    kind: Literal["realtime", "transcription"] = (
-        "transcription" if session.get("type") == "transcription" else "realtime"
-    )
+    kind = session.get("type", "realtime")
+    if kind not in ("realtime", "transcription"):
+        message = "session.type is 'realtime' or 'transcription'"
+        raise ApiError(400, "invalid_value", message, param="session.type")
     life_s = (wanted.expires_after or ExpiresAfter()).seconds
     keys: EphemeralKeys = request.app.state.ephemeral
     try:

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 LOOK_S = 1.0
 FLUSH_S = 2.0
 """At the end, the last events have so long to reach the caller."""
+LINGER_S = 0.3
+"""What was sent last is heard so much later at most: the caller's own buffer is still to be played."""
 
 
 class Call:
@@ -153,6 +155,8 @@ class Call:
             await self.connection.receive(await self._said.get())
 
     async def _flush(self) -> None:
+        await asyncio.wait({gone := asyncio.create_task(self._line.gone.wait())}, timeout=LINGER_S)
+        gone.cancel()
         ends_s = asyncio.get_running_loop().time() + FLUSH_S
         while (self._events.unsent_bytes or self._pipeline.unsent_bytes) and not self._line.gone.is_set():
             if asyncio.get_running_loop().time() >= ends_s:
