@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from antiphon.pipeline.config.model import SessionConfig
+from antiphon.pipeline.errors import SessionClosed
 from antiphon.pipeline.events import KeyPressed
 from antiphon.pipeline.session import Session
+
+logger = logging.getLogger(__name__)
 
 KEYS = frozenset("0123456789*#ABCD")
 """The sixteen tones there are."""
@@ -58,7 +62,10 @@ class Keypad:
     def _complete(self) -> None:
         self._timer = None
         digits, self._digits = self._digits, ""
-        self._session.ask(self._words.replace("{keys}", digits))
+        try:
+            self._session.ask(self._words.replace("{keys}", digits))
+        except SessionClosed:
+            logger.info("keys were pressed after the end of the conversation", extra={"session": self._session.id})
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

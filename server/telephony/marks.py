@@ -21,6 +21,7 @@ class _Mark:
     name: str
     seconds: float
     """Of the audio before it, back to the mark before."""
+    sent_s: float
     cleared_s: float | None = None
     """When a `clear` was sent that may have dropped it."""
 
@@ -37,6 +38,8 @@ class MarkClock:
         """When the audio behind that mark began to be played."""
         self._by_return = False
         """`_since_s` is when a mark came back; else when something was sent."""
+        self._way_s = 0.0
+        """How long it takes there and back, as far as that is known."""
         self._lost = False
         """The rest of what the last `clear` met was dropped."""
 
@@ -50,7 +53,7 @@ class MarkClock:
         if not self._marks:
             self._since_s, self._by_return = now_s, False
         self._count += 1
-        self._marks.append(_Mark(f"a{self._count}", seconds))
+        self._marks.append(_Mark(f"a{self._count}", seconds, now_s))
         return self._marks[-1].name
 
     def cleared(self, now_s: float) -> bool:
@@ -78,18 +81,13 @@ class MarkClock:
         return self._played_s + min(max(0.0, now_s - self._since_s), self._marks[0].seconds)
 
     def _settle(self, mark: _Mark, now_s: float) -> None:
-        if mark.cleared_s is None:
-            self._played_s += mark.seconds
-            self._since_s, self._by_return = now_s, True
-            return
-        if self._lost:
-            self._since_s = now_s
-            return
-        until_s = now_s if self._by_return else mark.cleared_s
-        heard_s = max(0.0, until_s - self._since_s)
-        if heard_s >= mark.seconds - TOLERANCE_S:
-            self._played_s += mark.seconds
-            self._since_s = now_s if self._by_return else self._since_s + mark.seconds
-            return
-        self._played_s += heard_s
-        self._since_s, self._by_return, self._lost = now_s, True, True
+        until_s = now_s if mark.cleared_s is None or self._by_return else mark.cleared_s
+        heard_s = 0.0 if self._lost and mark.cleared_s is not None else max(0.0, until_s - self._since_s)
+        lost = mark.cleared_s is not None and heard_s < mark.seconds - TOLERANCE_S
+        if not (lost or self._by_return):
+            self._way_s = max(0.0, now_s - self._since_s - mark.seconds)
+        self._lost |= lost
+        self._played_s += heard_s if lost else mark.seconds
+        # What comes behind it begins then, or when it arrives there.
+        arrives_s = self._marks[0].sent_s + self._way_s if self._marks else now_s
+        self._since_s, self._by_return = max(now_s, arrives_s), True

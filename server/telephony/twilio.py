@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from antiphon.engines.audio import AudioFrame, StreamResampler
 from antiphon.pipeline.config.model import SessionConfig
+from antiphon.pipeline.events import Event, Interrupted
 from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.session import Session
 from antiphon.server import g711
@@ -137,7 +138,7 @@ class TwilioConnection:
         """
         if not await self._begin():
             return
-        self._session = session = self._new_session(self._transport)
+        self._session = session = self._new_session(self._transport, sinks=[self._tell])
         self._keypad = Keypad(session, self._settings)
         sending = asyncio.create_task(self._outbox.run(), name=f"send-{session.id}")
         talking = asyncio.create_task(session.run(), name=f"session-{session.id}")
@@ -218,12 +219,20 @@ class TwilioConnection:
             await self._transport.push(g711.decode(data, "mulaw"))
 
     def _returned(self, name: str) -> None:
-        assert self._session is not None
-        now_s = asyncio.get_running_loop().time()
-        if not self._marks.returned(name, now_s):
+        if not self._marks.returned(name, asyncio.get_running_loop().time()):
             return
         self._marks_moved.set()
-        turn, heard_s = self._transport.played(self._marks.played_s(now_s))
+        self._correct()
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, Interrupted) and not event.acknowledged:
+            # What was played may be known since the user began to speak; the session can be told once this is over.
+            asyncio.get_running_loop().call_soon(self._correct)
+
+    def _correct(self) -> None:
+        """Tell the session what the marks say: more exact than what it can estimate."""
+        assert self._session is not None
+        turn, heard_s = self._transport.played(self._marks.played_s(asyncio.get_running_loop().time()))
         if turn:
             self._session.played(turn, heard_s)
 

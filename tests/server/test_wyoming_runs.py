@@ -62,7 +62,9 @@ def test_a_spoken_question_is_answered_in_speech_and_the_next_run_goes_on_with_i
     assert {"audio-start", "audio-chunk", "audio-stop"} <= set(order)
     assert order.index("audio-start") > order.index("transcript")
     assert texts(first, "transcript") == ["what time is it"]
-    assert texts(first, "synthesize") == ["I have 2 messages."] and texts(second, "synthesize") == ["I have 4 messages."]
+    assert texts(first, "synthesize") == ["I have 2 messages."] and texts(second, "synthesize") == [
+        "I have 4 messages."
+    ]
     heard = np.frombuffer(sound(first), "<i2")
     assert len(heard) / 24000 == pytest.approx(len("I have 2 messages.") * 0.06, rel=0.1) and np.abs(heard).max() > 3000
 
@@ -95,7 +97,7 @@ def test_who_goes_on_listening_can_be_spoken_into() -> None:
 
     async def main() -> Any:
         events: list[Event] = []
-        async with wyoming_server(given) as (address, service):
+        async with wyoming_server(given) as (address, _):
             async with client(address) as one:
 
                 async def read() -> None:

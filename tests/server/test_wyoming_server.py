@@ -250,7 +250,9 @@ def test_a_voice_that_means_nothing_here_is_told() -> None:
 
 
 def ask(text: str, conversation: str | None) -> Event:
-    return Transcript(text=text, language="en", context={"conversation_id": conversation} if conversation else None).event()
+    return Transcript(
+        text=text, language="en", context={"conversation_id": conversation} if conversation else None
+    ).event()
 
 
 def test_the_agent_answers_in_text_and_remembers_by_conversation_over_connections() -> None:

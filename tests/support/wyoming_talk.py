@@ -23,7 +23,9 @@ TONE = (0.3 * np.sin(2 * np.pi * 220 / RATE_HZ * np.arange(RATE_HZ)) * 32767).as
 FORM = {"rate": RATE_HZ, "width": 2, "channels": 1}
 
 
-def wyoming_config(wyoming: dict[str, Any] | None = None, server: dict[str, Any] | None = None, **fields: Any) -> Config:
+def wyoming_config(
+    wyoming: dict[str, Any] | None = None, server: dict[str, Any] | None = None, **fields: Any
+) -> Config:
     return config({"wyoming": {"port": 0, **(wyoming or {})}, **(server or {})}, **fields)
 
 
