@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_UNSENT_BYTES = 8 << 20
 """What answers itself (pongs) must not pile up for a client that sends and does not take."""
+_MAX_FRAGMENTS = 4096
+"""Of one message. Its bytes are bounded; empty pieces have none."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _BAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -78,7 +80,7 @@ class _SlowClient:
             self._slow = None
 
     def _cut(self) -> None:
-        logger.warning("a client that takes nothing was cut off")
+        logger.warning("a client that takes nothing, or sends nothing but pieces, was cut off")
         self.transport.abort()  # closing would wait until it has taken the rest
 
 
@@ -142,7 +144,8 @@ class _WebSocket(_SlowClient, WebSocketsSansIOProtocol):
             # The head came whole, from the request before, and the library refused it: it would say nothing, and wait.
             self.transport.write(_BAD)
             self.transport.close()
-        if self.transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent > _MAX_UNSENT_BYTES or len(self.frames) > _MAX_FRAGMENTS:
             self._cut()
 
 

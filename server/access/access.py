@@ -17,7 +17,7 @@ from antiphon.server.access.audit import Audit, Value
 from antiphon.server.access.key_file import keys_path
 from antiphon.server.access.keyring import Keyring
 from antiphon.server.access.keys import Key
-from antiphon.server.access.principal import ANYONE, PRINCIPAL, Denied, Principal, check_scope
+from antiphon.server.access.principal import ANYONE, PRINCIPAL, Denied, Principal, Scope, check_scope
 from antiphon.server.access.rates import Allowance, Rates, headers_of
 from antiphon.server.access.routes import Rule, rule_for
 from antiphon.server.access.tls import Tls
@@ -114,7 +114,17 @@ class Access:
         :raises Denied: they may not.
         :raises Limited: not so often.
         """
-        rule = rule_for(connection.scope["path"])
+        return self._admit(connection, rule_for(connection.scope["path"]))
+
+    def admit_as(self, connection: HTTPConnection, scope: Scope) -> Principal:
+        """The same for a route that checks its callers itself, and takes keys too.
+
+        :raises Denied: they may not.
+        :raises Limited: not so often.
+        """
+        return self._admit(connection, Rule(connection.scope["path"], scope, begins="websocket"))
+
+    def _admit(self, connection: HTTPConnection, rule: Rule) -> Principal:
         principal = self._who(connection, rule)
         connection.scope[PRINCIPAL] = principal
         if rule.needs != "any" and rule.needs != "public" and rule.needs != "own":

@@ -14,7 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from antiphon.server.access import answers
 from antiphon.server.access.access import RATES
-from antiphon.server.access.routes import rule_for
+from antiphon.server.access.routes import route_of, rule_for
 from antiphon.server.observing.context import request_id
 from antiphon.server.service import Service
 
@@ -86,11 +86,10 @@ class Entry:
         rule = rule_for(scope["path"])
         if rule.needs == "public" or (rule.needs == "metrics" and status < 400):
             return
-        route = getattr(scope.get("route"), "path", rule.path or "unknown")
         self._service.access.note(
             HTTPConnection(scope),
             "request",
-            route=route,
+            route=route_of(scope),
             method=scope.get("method", "WEBSOCKET"),
             scope=rule.needs,
             status=status,

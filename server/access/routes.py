@@ -6,8 +6,9 @@ the routes of the application and names those without a row.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from antiphon.server.access.principal import Scope
 
@@ -61,3 +62,12 @@ def rule_for(path: str) -> Rule:
         if (rule := _BY_PATH.get("/".join(parts[:length]))) is not None and rule.path != "/":
             return rule
     return ELSE
+
+
+def route_of(scope: Mapping[str, Any]) -> str:
+    """The route that a request has taken, for logs and figures: as it is declared, never as the client wrote it."""
+    rule = rule_for(scope["path"])
+    declared: str | None = getattr(scope.get("route"), "path", None)
+    if declared is None:
+        return rule.path or "unknown"
+    return declared if declared.startswith(rule.path) else rule.path + declared  # of a router within a router

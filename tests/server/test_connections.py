@@ -265,6 +265,19 @@ def test_frames_that_are_no_messages_end_the_conversation_with_a_code() -> None:
     asyncio.run(main())
 
 
+def test_a_message_of_endless_pieces_is_cut_off() -> None:
+    """Where silence is no reason to hang up (Realtime), empty pieces would fill the memory for an hour."""
+
+    async def main() -> None:
+        async with keyed() as server, raw(server) as (reader, writer):
+            await upgraded(reader, writer, "/v1/realtime")
+            writer.write(frame(2, b"", final=False) + frame(0, b"", final=False) * 10_000)
+            await end_of(reader)
+            await until(lambda: server.service.sessions == 0)
+
+    asyncio.run(main())
+
+
 def test_nothing_but_pieces_of_a_message_is_silence() -> None:
     """Empty pieces of a message that never ends: the client is taken for stalled, as if it had sent nothing."""
 
