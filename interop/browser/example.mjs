@@ -12,7 +12,7 @@ window.start = async ({ apiKey, url }) => {
 };
 
 window.scenarios = {
-  spoken: () => watched.until('an answer', () => watched.count('server:response.done') >= 1),
+  spoken: () => watched.until('an answer to its end', () => watched.count('server:output_audio_buffer.stopped') >= 1, 60000),
   tool: () => watched.until('an answer', () => said(watched.seen).at(-1) === 'I looked: Sunny.', 30000),
   handoff: () => watched.until('an answer', () => said(watched.seen).at(-1) === 'The refund desk is here.', 30000),
   async interruption() {

@@ -1,8 +1,9 @@
 // Headless Chromium with a recording as its microphone, and the page of this folder.
 //   node run.mjs CHROMIUM PAGE_ORIGIN CALLS_URL KEY SCENARIO MICROPHONE.wav
-// PAGE_ORIGIN is where the page is said to come from; its files are given by this script, the calls go to the server.
+// PAGE_ORIGIN is where this script serves the page, such as http://localhost:5173; the calls go to another origin.
 import { build } from 'esbuild';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
 
 const [executablePath, origin, url, apiKey, scenario, microphone] = process.argv.slice(2);
@@ -10,11 +11,16 @@ const bundled = await build({
   entryPoints: [new URL('example.mjs', import.meta.url).pathname],
   bundle: true, format: 'esm', platform: 'browser', write: false, logLevel: 'error',
 });
-const page404 = { status: 404, body: '' };
 const files = {
-  '/': { contentType: 'text/html', body: readFileSync(new URL('index.html', import.meta.url), 'utf8') },
-  '/example.js': { contentType: 'text/javascript', body: bundled.outputFiles[0].text },
+  '/': ['text/html', readFileSync(new URL('index.html', import.meta.url), 'utf8')],
+  '/example.js': ['text/javascript', bundled.outputFiles[0].text],
 };
+// A server as a developer has one; what a page may reach depends on where it came from.
+const server = createServer((request, response) => {
+  const [type, body] = files[request.url] ?? ['text/plain', ''];
+  response.writeHead(files[request.url] ? 200 : 404, { 'Content-Type': type }).end(body);
+});
+await new Promise((resolve) => server.listen(new URL(origin).port, 'localhost', resolve));
 
 const browser = await chromium.launch({
   executablePath,
@@ -33,7 +39,6 @@ const page = await browser.newPage();
 try {
   page.on('console', (message) => console_.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => console_.push(`thrown: ${error}`));
-  await page.route(`${origin}/**`, (route) => route.fulfill(files[new URL(route.request().url()).pathname] ?? page404));
   await page.goto(`${origin}/`);
   await page.waitForFunction(() => window.start !== undefined);
   const callId = await page.evaluate((options) => window.start(options), { apiKey, url });
@@ -46,4 +51,5 @@ result = { ...result, ...(await page.evaluate(() => window.report?.() ?? {}).cat
 console.log(JSON.stringify({ ...result, failure, console: console_.slice(-20), version: browser.version() }));
 await page.evaluate(() => window.finish?.()).catch(() => {});
 await browser.close();
+server.close();
 process.exit(failure ? 1 : 0);

@@ -158,7 +158,7 @@ async def play(scenario: str, ears: Ears, mouth: Mouth, story: Story, folder: Pa
         case "interruption":
             ears.say(folder / "story.wav")
             await until("the story", lambda: mouth._pushed_s > 1.0)
-            await asyncio.sleep(0.7)
+            await asyncio.sleep(4.0)  # its first 3 s of speech are for echo cancellers to settle: it hears nothing
             ears.say(folder / "time.wav")
             await until("another answer", lambda: len(story.assistant) >= 2)
 

@@ -129,7 +129,7 @@ class Story(BaseObserver):
                 self.user.append(text)
             case InterruptionFrame():
                 self.interruptions += 1
-            case TTSAudioRawFrame(audio=audio):
+            case TTSAudioRawFrame(audio=audio) if isinstance(data.source, OpenAIRealtimeLLMService):
                 self.audio_s += len(audio) / 2 / RATE_HZ
             case TTSTextFrame(text=text):
                 self._saying += text

@@ -53,6 +53,12 @@ def _server(config: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def serving_config() -> Any:
+    """`with serving_config(PATH) as address`: a server of a test's own."""
+    return _server
+
+
+@pytest.fixture(scope="session")
 def desk_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with the scripted desk behind it."""
     path = tmp_path_factory.mktemp("desk") / "desk.yaml"

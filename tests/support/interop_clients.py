@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +15,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 INTEROP = ROOT / "interop"
-PAGE = "http://localhost:5173"
-"""Where the browser's page is said to come from: another origin than the server's, as in life."""
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+PAGE = f"http://localhost:{_free_port()}"
+"""Where the browser's page comes from: another origin than the server's, as in life."""
 
 
 def _installer() -> ModuleType:

@@ -1,0 +1,81 @@
+// The server's console in headless Chromium, with a recording as its microphone.
+//   node run.mjs CHROMIUM ADDRESS SCENARIO MICROPHONE.wav FOLDER_FOR_PICTURES
+// Prints one JSON object: what the scenario found, and on every page what no page may do.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { chromium } from 'playwright-core';
+import * as scenarios from './scenarios.mjs';
+
+const [executablePath, address, scenario, microphone, folder] = process.argv.slice(2);
+const base = `http://${address}`;
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+
+const browser = await chromium.launch({
+  executablePath,
+  env: { ...process.env, FONTCONFIG_FILE: new URL('fonts.conf', import.meta.url).pathname },
+  args: [
+    '--use-fake-ui-for-media-stream',
+    '--use-fake-device-for-media-stream',
+    `--use-file-for-fake-audio-capture=${microphone}%noloop`,
+    '--autoplay-policy=no-user-gesture-required',
+    '--no-sandbox',
+  ],
+});
+const complaints = [];
+
+/** A page of the console, watched. */
+async function open({ phone = false, dark = false, expected = [], calm = true } = {}) {
+  const context = await browser.newContext({
+    viewport: phone ? { width: 360, height: 740 } : { width: 1280, height: 800 },
+    hasTouch: phone,
+    colorScheme: dark ? 'dark' : 'light',
+    reducedMotion: calm ? 'reduce' : 'no-preference',
+    permissions: ['microphone'],
+    locale: 'en-GB',
+  });
+  const page = await context.newPage();
+  page.on('console', (message) => {
+    const text = message.text();
+    if (['error', 'warning'].includes(message.type()) && !expected.some((one) => text.includes(one))) complaints.push(`${message.type()}: ${text}`);
+  });
+  page.on('pageerror', (error) => complaints.push(`thrown: ${error.stack}`));
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    if (!['blob:', 'data:'].includes(url.protocol) && url.origin !== base) complaints.push(`asked elsewhere: ${url}`);
+  });
+  await page.goto(`${base}/console/`);
+  await page.locator('.pill', { hasText: /\w/ }).waitFor();
+  return page;
+}
+
+/** What axe finds, and whether the page is too wide. */
+async function check(page, where) {
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  if (wide > 0) complaints.push(`${where}: ${wide} px too wide`);
+  await page.evaluate(AXE); // by the debugger: the page's policy lets no script in
+  const { violations } = await page.evaluate((tags) => window.axe.run(document, { runOnly: tags }), RULES);
+  for (const { id, help, nodes } of violations) complaints.push(`${where}: ${id}: ${help}: ${nodes.map((node) => `${node.target} ${node.any[0]?.message ?? ''}`).slice(0, 3).join('; ')}`);
+}
+
+const shoot = (page, name) => page.screenshot({ path: `${folder}/console-${name}.png` });
+
+let failure = null;
+let found = {};
+const pages = [];
+const tools = {
+  base, check, shoot,
+  open: async (options) => {
+    pages.push(await open(options));
+    return pages.at(-1);
+  },
+};
+try {
+  found = await scenarios[scenario](tools);
+} catch (error) {
+  failure = String(error.stack ?? error);
+  for (const [index, page] of pages.entries()) await page.screenshot({ path: `${folder}/failed-${scenario}-${index}.png` }).catch(() => {});
+}
+console.log(JSON.stringify({ ...found, failure, complaints, version: browser.version() }));
+await browser.close();
+process.exit(failure ? 1 : 0);

@@ -1,0 +1,314 @@
+// What is done with the console. Each scenario returns what it found; the tests say what that has to be.
+
+const LONG = { timeout: 40_000 };
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+const begin = (page, name = 'Talk') => page.locator('.start').getByRole('button', { name, exact: true }).click();
+const listening = (page) => page.locator('.phase', { hasText: /Listening|Ready/ }).waitFor(LONG);
+const turn = (page, text) => page.locator('.turn', { has: page.locator('.line.you', { hasText: text }) });
+const go = (page, name) => page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name }).click();
+
+/** All turns as they stand on the page. */
+const turns = (page) =>
+  page.locator('.talk .turn').evaluateAll((all) =>
+    all.map((one) => {
+      const text = (selector) => one.querySelector(selector)?.textContent ?? null;
+      return {
+        user: text('.line.you .said'),
+        heard: [...one.querySelectorAll('.line.them .heard')].map((piece) => piece.textContent).join(''),
+        coming: text('.line.them .coming'),
+        unheard: text('.line.them .unheard')?.replace(/^ \(not heard:\) /, '') ?? null,
+        cut: text('.note.cut'),
+        took: text('.took'),
+        calls: [...one.querySelectorAll('.call')].map((call) => call.textContent),
+        approvals: [...one.querySelectorAll('.approval')].map((approval) => approval.textContent),
+      };
+    }),
+  );
+
+/** The steps of a turn's waterfall, as told to a screen reader. */
+async function steps(page, one) {
+  const fall = one.locator('.fall');
+  if ((await fall.getAttribute('aria-expanded')) === 'false') await fall.click();
+  return one.locator('.falls tr').evaluateAll((rows) => rows.map((row) => [...row.querySelectorAll('th, td:not(.track)')].map((cell) => cell.textContent)));
+}
+
+/** Spoken turns, a tool, an interruption and an approval, all by the microphone. */
+export async function conversation({ open, check, shoot }) {
+  const page = await open();
+  await shoot(page, 'start');
+  await begin(page);
+  await turn(page, 'What time is it?').locator('.heard', { hasText: 'It is noon.' }).waitFor(LONG);
+  const levels = new Set();
+  for (let at = 0; at < 20; at += 1) {
+    levels.add(await page.getByRole('meter', { name: 'Your level' }).getAttribute('aria-valuenow'));
+    await pause(100);
+  }
+  const weather = turn(page, 'What is the weather in Oslo?').first();
+  await weather.locator('.call', { hasText: 'was called' }).waitFor(LONG);
+  const story = turn(page, 'Tell me a long story.').first();
+  await story.locator('.heard').first().waitFor(LONG);
+  const live = await page.locator('.beside .falls tr').count();
+  await story.locator('.unheard').waitFor(LONG);
+  await turn(page, 'What time is it?').last().locator('.fall').waitFor(LONG);
+  await story.scrollIntoViewIfNeeded();
+  await shoot(page, 'interrupted');
+  await page.getByRole('article', { name: /Waiting for a yes/ }).waitFor(LONG);
+  await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+  await pause(400);
+  await shoot(page, 'approval');
+  await check(page, 'talk, with a question');
+  await page.getByRole('button', { name: 'Grant' }).click();
+  const account = turn(page, 'Delete my account.').first();
+  await account.locator('.heard', { hasText: 'The account is gone' }).waitFor(LONG);
+  await account.locator('.approval', { hasText: 'Granted' }).waitFor(LONG);
+  await page.locator('.phase', { hasText: 'Listening' }).waitFor(LONG);
+  const waterfall = await steps(page, turn(page, 'What time is it?').first());
+  const all = await turns(page);
+  const captions = await page.locator('#live p').allTextContents();
+  const alerts = await page.locator('#alert p').allTextContents();
+  await page.getByRole('button', { name: 'End', exact: true }).click();
+  await page.getByRole('heading', { name: 'The conversation is over' }).waitFor();
+  await check(page, 'talk, over');
+  return { turns: all, waterfall, live, captions, alerts, levels: [...levels].map(Number) };
+}
+
+/** What was kept of it: found by words, read, and heard again; what was decided; how the server is. */
+export async function afterwards({ open, check, shoot }) {
+  const page = await open();
+  await go(page, 'Conversations');
+  await page.locator('.sessions a').first().waitFor(LONG);
+  await page.getByRole('searchbox', { name: 'Search' }).fill('oslo sky');
+  await page.getByText(/conversations? with “oslo sky”/).waitFor();
+  const hits = await page.locator('.sessions .hit').allTextContents();
+  const marks = await page.locator('.sessions mark').allTextContents();
+  await page.locator('.sessions a').first().click();
+  const detail = page.locator('.detail');
+  await detail.locator('.unheard').waitFor(LONG);
+  const audio = detail.locator('audio');
+  await audio.waitFor(LONG);
+  await detail.getByRole('button', { name: /^Play from/ }).nth(1).click();
+  await page.waitForFunction(() => document.querySelector('audio').currentTime > 0.5 && !document.querySelector('audio').paused, undefined, LONG);
+  const playing = await detail.locator('.turn.playing .line.you').innerText();
+  const seconds = await audio.evaluate((one) => one.duration);
+  await audio.evaluate((one) => one.pause());
+  await page.evaluate(() => scrollTo(0, 0));
+  await shoot(page, 'conversations');
+  await check(page, 'conversations');
+  const saved = page.waitForEvent('download');
+  await detail.getByRole('button', { name: 'Text' }).click();
+  const file = (await saved).suggestedFilename();
+  await page.getByRole('searchbox', { name: 'Search' }).fill('zebra');
+  await page.getByRole('heading', { name: 'Nothing was found' }).waitFor();
+  await check(page, 'conversations, nothing found');
+  await go(page, 'Approvals');
+  const decided = page.locator('.approval', { hasText: 'Granted by console' }).first();
+  await decided.waitFor(LONG);
+  await check(page, 'approvals');
+  await go(page, 'Server');
+  await page.locator('.engine').nth(4).waitFor(LONG);
+  await page.getByText('conversations', { exact: true }).waitFor(LONG);
+  await pause(300);
+  await shoot(page, 'server');
+  await check(page, 'server');
+  return { hits, marks, playing, seconds, file, engines: await page.locator('.engine h3').allTextContents(), figures: await page.locator('.tiles dt').allTextContents() };
+}
+
+/** Everything by the keyboard; single keys, focus that is seen, and a conversation that is typed. */
+export async function keyboard({ open, check }) {
+  const page = await open();
+  const focused = () =>
+    page.evaluate(() => {
+      const one = document.activeElement;
+      const shown = one.matches('input[type=radio]') ? one.nextElementSibling : one;
+      const style = getComputedStyle(shown);
+      return { name: one.getAttribute('aria-label') ?? one.labels?.[0]?.textContent ?? one.textContent.trim(), seen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 };
+    });
+  const stops = [];
+  for (let at = 0; at < 14; at += 1) {
+    await page.keyboard.press('Tab');
+    stops.push(await focused());
+    if (stops.at(-1).name.startsWith('Type instead')) break;
+  }
+  await page.keyboard.press('Enter');
+  await page.locator('.phase', { hasText: 'Ready' }).waitFor(LONG);
+  await page.locator('body').press('t');
+  await page.keyboard.type('Tell me a long story.');
+  await page.keyboard.press('Enter');
+  const story = turn(page, 'Tell me a long story.').first();
+  await story.locator('.line.them .heard').first().waitFor(LONG);
+  await pause(1200);
+  await page.keyboard.press('Escape'); // leaves the field
+  await page.keyboard.press('Escape'); // stops the reply
+  await story.locator('.unheard').waitFor(LONG);
+  await page.keyboard.press('t');
+  await page.keyboard.type('What time is it?');
+  await page.keyboard.press('Enter');
+  await turn(page, 'What time is it?').locator('.heard', { hasText: 'It is noon.' }).waitFor(LONG);
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('?');
+  const dialog = page.getByRole('dialog', { name: 'Keyboard and captions' });
+  await dialog.waitFor();
+  await check(page, 'the dialog');
+  await page.keyboard.press('Escape');
+  await dialog.waitFor({ state: 'detached' });
+  const all = await turns(page);
+  await page.keyboard.press('c');
+  await page.getByRole('heading', { name: 'The conversation is over' }).waitFor();
+  const titles = [];
+  for (const key of ['2', '3', '4', '1']) {
+    await page.keyboard.press(key);
+    await pause(150);
+    titles.push(await page.title());
+  }
+  await page.keyboard.press('2');
+  await page.locator('.sessions a').first().waitFor(LONG);
+  await page.keyboard.press('/');
+  await page.keyboard.type('story');
+  await page.getByText(/with “story”/).waitFor();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await page.locator('.detail .turn').first().waitFor(LONG);
+  return { stops, turns: all, titles };
+}
+
+/** Push to talk: what is said while the key is held is a turn, and nothing else is. */
+export async function push({ open, check }) {
+  const page = await open();
+  await page.getByText('Push to talk', { exact: true }).click();
+  await begin(page);
+  await listening(page);
+  await pause(2600); // a question goes by unheard
+  const before = (await turns(page)).length;
+  await page.locator('body').press('Shift'); // the focus is on nothing that takes the space bar
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.down(' ');
+  await page.locator('.hold.on').waitFor();
+  await check(page, 'talk, pushed');
+  await pause(2200);
+  await page.keyboard.up(' ');
+  const first = page.locator('.turn .heard', { hasText: 'It is noon.' }).first();
+  await first.waitFor(LONG);
+  const all = await turns(page);
+  await page.getByRole('button', { name: 'Push to talk' }).click();
+  await page.getByRole('button', { name: 'Hands-free' }).waitFor();
+  return { before, turns: all };
+}
+
+/** A phone's screen, light and dark, page by page. */
+export async function phone({ open, check, shoot }) {
+  for (const dark of [false, true]) {
+    const page = await open({ phone: true, dark });
+    const name = dark ? 'dark' : 'light';
+    await check(page, `phone, ${name}, start`);
+    if (!dark) await shoot(page, 'phone-start');
+    await begin(page, 'Type instead');
+    await listening(page);
+    for (const said of ['What is the weather in Oslo?', 'Tell me a long story.']) {
+      await page.getByRole('textbox').fill(said);
+      await page.getByRole('button', { name: 'Send' }).click();
+      await turn(page, said).locator('.heard').first().waitFor(LONG);
+    }
+    await pause(1000);
+    await page.getByRole('button', { name: 'Stop the reply' }).click();
+    await page.locator('.unheard').waitFor(LONG);
+    await page.evaluate(() => document.activeElement.blur());
+    await page.getByRole('textbox').fill('Delete my account.');
+    await page.getByRole('button', { name: 'Send' }).click();
+    await page.getByRole('button', { name: 'Refuse' }).waitFor(LONG);
+    await page.evaluate(() => document.activeElement.blur());
+    await pause(300);
+    await check(page, `phone, ${name}, talk`);
+    if (dark) await shoot(page, 'phone-talk');
+    await page.getByRole('button', { name: 'Refuse' }).click();
+    await page.locator('.approval', { hasText: 'Refused by console' }).waitFor(LONG);
+    await page.getByRole('button', { name: 'End', exact: true }).click();
+    for (const tab of ['Conversations', 'Approvals', 'Server']) {
+      await go(page, tab);
+      await pause(700);
+      await check(page, `phone, ${name}, ${tab}`);
+    }
+    await go(page, 'Conversations');
+    await page.locator('.sessions a').first().click();
+    await page.locator('.detail .turn').first().waitFor(LONG);
+    await pause(500);
+    await check(page, `phone, ${name}, a conversation`);
+    if (!dark) await shoot(page, 'phone-conversation');
+    await page.getByRole('link', { name: 'All conversations' }).click();
+    await page.locator('.sessions a').first().waitFor();
+    await page.context().close();
+  }
+  return {};
+}
+
+/** No microphone, no server, no room: each is said, and the way on is offered. */
+export async function states({ open, check, base }) {
+  const found = {};
+  const heading = async (page) => (await page.locator('.start h2').innerText()).trim();
+  const page = await open({ expected: ['ERR_FAILED', '503', 'Failed to load'] });
+  await page.evaluate(() => {
+    navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'));
+  });
+  await begin(page);
+  await page.getByRole('heading', { name: 'No microphone' }).waitFor();
+  found.denied = await page.locator('.start > p').first().innerText();
+  await check(page, 'no microphone');
+  await begin(page, 'Type instead');
+  await listening(page);
+  found.typed = await page.locator('.turns').getAttribute('data-empty');
+
+  const other = await open({ expected: ['503', 'Failed to load'] });
+  await other.getByRole('heading', { name: 'All lines are taken' }).waitFor(LONG);
+  await begin(other);
+  await other.getByRole('button', { name: 'Try again' }).waitFor(LONG);
+  found.full = await heading(other);
+  found.wait = await other.locator('.start > p').first().innerText();
+  await check(other, 'full');
+  await page.getByRole('button', { name: 'End', exact: true }).click();
+  await pause(500);
+  await begin(other, 'Try again');
+  await listening(other);
+  await other.getByRole('button', { name: 'End', exact: true }).click();
+
+  await page.route(`${base}/v1/**`, (route) => route.abort());
+  await page.getByRole('button', { name: 'Look now' }).waitFor({ timeout: 20_000 });
+  found.away = await heading(page);
+  await check(page, 'away');
+  await page.unroute(`${base}/v1/**`);
+  await page.getByRole('button', { name: 'Look now' }).click();
+  await page.locator('.pill', { hasText: 'Ready' }).waitFor(LONG);
+  return found;
+}
+
+/** A server with keys: the page asks, keeps the key in this tab, and says what it is not for. */
+export async function keys({ open, check }) {
+  const page = await open({ expected: ['401', '403', 'Failed to load'] });
+  await page.getByRole('button', { name: 'Enter the key' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Key of this server' });
+  await check(page, 'the key');
+  await dialog.getByLabel('API key').fill(process.env.CONSOLE_KEY);
+  await page.keyboard.press('Enter');
+  await page.locator('.pill', { hasText: 'Ready' }).waitFor(LONG);
+  await begin(page, 'Type instead');
+  await listening(page);
+  await page.getByRole('textbox').fill('What time is it?');
+  await page.keyboard.press('Enter');
+  await page.locator('.heard', { hasText: 'It is noon.' }).waitFor(LONG);
+  await page.getByRole('button', { name: 'End', exact: true }).click();
+  await go(page, 'Approvals');
+  await page.getByRole('heading', { name: 'This key is not for approvals' }).waitFor(LONG);
+  const kept = await page.evaluate(() => [localStorage, sessionStorage].map((store) => JSON.stringify({ ...store })));
+  return { local: kept[0], session: kept[1], url: page.url() };
+}
+
+/** One spoken turn on real engines. */
+export async function real({ open, shoot }) {
+  const page = await open();
+  await begin(page);
+  await page.locator('.turn .line.them .heard').first().waitFor({ timeout: 60_000 });
+  await page.locator('.talk .turn .fall').first().waitFor(LONG);
+  await page.locator('.phase', { hasText: 'Listening' }).waitFor({ timeout: 60_000 });
+  const waterfall = await steps(page, page.locator('.talk .turn').first());
+  await shoot(page, 'real');
+  return { turns: await turns(page), waterfall };
+}

@@ -1,0 +1,143 @@
+"""The console in Chromium, over WebRTC, with a recording as its microphone; what it looks like is in docs/console.md.
+
+With ANTIPHON_CONSOLE_PICTURES the pictures go to that folder: `docs/images`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from console_desk import write_config, write_recording
+from interop_clients import INTEROP, run_client
+from interop_desk import STORY
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+PROGRAM = str(INTEROP / "console" / "run.mjs")
+Use = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    given = os.environ.get("ANTIPHON_CONSOLE_PICTURES")
+    folder = Path(given) if given else tmp_path_factory.mktemp("pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+@pytest.fixture(scope="module")
+def console_desk(serving_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving_config(write_config(tmp_path_factory.mktemp("desk"))) as address:
+        yield address
+
+
+@pytest.fixture
+def use(node: str, chromium: str, pictures: Path, tmp_path: Path, row: Any) -> Use:
+    """Runs a scenario on the console of a server; whatever no page may do fails the test."""
+
+    def run(address: str, scenario: str, what: str, *sounds: str | float, microphone: Path | None = None) -> Any:
+        if microphone is None:
+            microphone = write_recording(tmp_path / "microphone.wav", *(sounds or (30.0,)))
+        found = run_client(node, PROGRAM, chromium, address, scenario, str(microphone), str(pictures), timeout_s=240)
+        row("our console in Chromium", found["version"], what)
+        assert found["complaints"] == []
+        return found
+
+    return run
+
+
+def test_spoken_turns_a_tool_an_interruption_and_an_approval(console_desk: str, use: Use) -> None:
+    sounds = (1.0, "time", 4.0, "weather", 5.0, "story", 2.5, "time", 5.0, "account", 60.0)
+    found = use(console_desk, "conversation", "spoken turn, tool, interruption, approval", *sounds)
+    time, weather, story, again, account = found["turns"]
+    assert (time["user"], time["heard"], time["unheard"]) == ("What time is it?", "It is noon.", None)
+    assert "Oslo" in weather["calls"][0] and "clear" in weather["calls"][0]
+    assert story["heard"] and story["unheard"] and story["heard"] + story["unheard"] == STORY.rstrip()
+    assert "cut in" in story["cut"]
+    assert (again["user"], again["heard"]) == ("What time is it?", "It is noon.")
+    assert "Granted by console" in account["approvals"][0] and "The account is gone." in account["calls"][0]
+    names = [name for name, *_ in found["waterfall"]]
+    assert names[:7] == [
+        "silence heard", "turn over", "transcript", "first word", "first clause", "first audio", "audible",
+    ]  # fmt: skip
+    assert found["live"] >= 3, "the waterfall is drawn while the answer is under way"
+    assert "You: What time is it?" in found["captions"] and "Antiphon: It is noon." in found["captions"]
+    assert any("Delete the caller's account" in text for text in found["alerts"])
+    assert max(found["levels"]) > 30
+
+
+def test_afterwards_it_is_found_read_and_heard_again(console_desk: str, use: Use) -> None:
+    found = use(console_desk, "afterwards", "search, playback, decisions, state")
+    assert any("sky" in hit for hit in found["hits"]) and {"sky"} <= {mark.lower() for mark in found["marks"]}
+    assert "What is the weather in Oslo?" in found["playing"] and found["seconds"] > 15
+    assert found["file"].startswith("sess_") and found["file"].endswith(".md")
+    assert found["engines"] == [
+        "Voice activity", "End of turn", "Speech to text", "Language model", "Text to speech",
+    ]  # fmt: skip
+    assert "turns" in found["figures"]
+
+
+def test_by_the_keyboard_alone(console_desk: str, use: Use) -> None:
+    found = use(console_desk, "keyboard", "by the keyboard alone")
+    assert found["stops"][0]["name"] == "Skip to the content"
+    assert all(stop["seen"] for stop in found["stops"]), found["stops"]
+    assert found["stops"][-1]["name"] == "Type instead"
+    story, time = found["turns"]
+    assert story["user"] == "Tell me a long story." and story["heard"] and story["unheard"]
+    assert time["heard"] == "It is noon."
+    assert found["titles"] == [f"{name} · Antiphon" for name in ("Conversations", "Approvals", "Server", "Talk")]
+
+
+def test_push_to_talk(console_desk: str, use: Use) -> None:
+    found = use(console_desk, "push", "push to talk", 1.0, *["time", 0.4] * 40)
+    assert found["before"] == 0, "nothing is heard while the key is not held"
+    assert found["turns"][0]["user"] == "What time is it?" and found["turns"][0]["heard"] == "It is noon."
+
+
+def test_on_a_phone_in_light_and_dark(console_desk: str, use: Use) -> None:
+    use(console_desk, "phone", "360 px, light and dark")
+
+
+def test_no_microphone_no_room_no_server(serving_config: Any, tmp_path: Path, use: Use) -> None:
+    with serving_config(write_config(tmp_path, max_sessions=1)) as address:
+        found = use(address, "states", "no microphone, full, out of reach")
+    assert "Allow it in the address bar" in found["denied"]
+    assert found["typed"] == "Type below what you want to say."
+    assert found["full"] == "All lines are taken" and "Try again in" in found["wait"]
+    assert found["away"] == "The server cannot be reached"
+
+
+def test_with_keys(serving_config: Any, tmp_path: Path, use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "sk-antiphon-console-test-0123456789abcdef0123456789abcdef"
+    monkeypatch.setenv("CONSOLE_KEY", key)
+    monkeypatch.setenv("ANTIPHON_API_KEYS", f"console:realtime:{key}")
+    with serving_config(write_config(tmp_path)) as address:
+        found = use(address, "keys", "with a key")
+    assert key in found["session"] and key not in found["local"] + found["url"]
+
+
+def test_a_spoken_turn_on_real_engines(real_server: str, tmp_path: Path, use: Use) -> None:
+    asked = {"model": "tts-1", "voice": "alloy", "input": "What is the capital of France?", "response_format": "wav"}
+    spoken = httpx2.post(f"http://{real_server}/v1/audio/speech", json=asked, timeout=60).raise_for_status()
+    microphone = tmp_path / "question.wav"
+    _with_silence(spoken.content, microphone)
+    found = use(real_server, "real", "a spoken turn on real engines", microphone=microphone)
+    (turn, *_) = found["turns"]
+    assert "capital of france" in turn["user"].lower() and len(turn["heard"]) > 3
+    assert dict(found["waterfall"])["in all"]
+
+
+def _with_silence(wav: bytes, path: Path) -> None:
+    """A second before it, a minute after it."""
+    import io
+
+    import numpy as np
+    import soundfile
+
+    samples, rate_hz = soundfile.read(io.BytesIO(wav), dtype="int16")
+    quiet = np.zeros(rate_hz, dtype=np.int16)
+    soundfile.write(path, np.concatenate([quiet, samples, *[quiet] * 60]), rate_hz, "PCM_16")
