@@ -302,7 +302,7 @@ def test_nothing_but_pieces_of_a_message_is_silence() -> None:
 
 def test_hundreds_that_come_and_go_leave_no_connection_and_no_task() -> None:
     async def main() -> None:
-        async with keyed() as server:
+        async with keyed(settings={"max_sessions": 100, "capacity": "off"}) as server:
             before = len(asyncio.all_tasks())
             for round_ in range(10):
                 async with asyncio.TaskGroup() as group:
