@@ -25,8 +25,8 @@ from antiphon.pipeline.agent.answer import SIGN_OF_LIFE, Answer
 from antiphon.pipeline.agent.barrier import Objection, TurnState, current_turn
 from antiphon.pipeline.agent.contracts import NOT_APPROVED, Announcer, ApprovalNeeded, Approver, NobodyApproves
 from antiphon.pipeline.agent.desk import ToolDesk, as_text, failure_text
-from antiphon.pipeline.agent.guest import Guest, with_guest
 from antiphon.pipeline.agent.graph import Graph, make_graph
+from antiphon.pipeline.agent.guest import Guest, with_guest
 from antiphon.pipeline.agent.items import input_items, prompt_messages
 from antiphon.pipeline.agent.model import tool_specs
 from antiphon.pipeline.agent.rules import ToolRules

@@ -113,8 +113,8 @@ class Narrator:
     def awaited(self) -> bool:
         """Whether what the user has just said will be answered."""
         assert self.session is not None
-        waiting = any(turn.committed and not turn.heard and not turn.void for turn in self._spoken.values())
-        return waiting and self.session.answers
+        waiting = (spoken for turn, spoken in self._spoken.items() if turn not in self._responses)
+        return self.session.answers and any(spoken.committed and not spoken.void for spoken in waiting)
 
     def config_of(self, turn: int) -> ResponseConfig:
         """What is effective for the answer to a turn."""
@@ -271,8 +271,8 @@ class Narrator:
         assert self.session is not None
         spoken.heard = True
         self._transcribed(spoken, text)
-        if self.session.answers:
-            self._response_to(turn)
+        if self.session.answers and self.active is None:
+            self._response_to(turn)  # else it begins with its first words: one at a time
 
     def _transcribed(self, spoken: _Spoken, text: str) -> None:
         self._book.update(spoken.item_id, text=text, transcript_known=True)

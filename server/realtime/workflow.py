@@ -27,7 +27,7 @@ MAX_REFUSALS = 3
 class RealtimeWorkflow:
     """One per session.
 
-    The configured agent answers with what the client adds to it. Other workflows know nothing of a client: where it sets
+    The configured agent answers with what the client adds to it. Other workflows know nothing of clients: where one sets
     instructions or tools, the language model answers with those in their place. (With the kind `chat` it does so in any
     case: the client begins with the configured instructions.)
     """
