@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any, Literal
 
@@ -15,7 +16,13 @@ from antiphon.server.realtime.beginning import first_config
 from antiphon.server.realtime.calls import Calls, NoSuchCall, Unavailable
 from antiphon.server.realtime.protocol import ProtocolError, parse_session
 from antiphon.server.realtime.protocol.reading import read_object
-from antiphon.server.realtime.secrets import DEFAULT_LIFE_S, MAX_LIFE_S, MIN_LIFE_S, EphemeralKeys
+from antiphon.server.realtime.secrets import (
+    DEFAULT_LIFE_S,
+    MAX_LIFE_S,
+    MAX_SETTINGS_BYTES,
+    MIN_LIFE_S,
+    EphemeralKeys,
+)
 from antiphon.server.realtime.webrtc.faults import BadOffer, NoPort
 from antiphon.server.rest.access import AnyService, Ready
 from antiphon.server.rest.errors import ApiError
@@ -69,6 +76,11 @@ async def client_secrets(request: Request, service: Ready, wanted: ClientSecretR
     if kind not in ("realtime", "transcription"):
         message = "session.type is 'realtime' or 'transcription'"
         raise ApiError(400, "invalid_value", message, param="session.type")
+    if len(json.dumps(session)) > MAX_SETTINGS_BYTES:
+        message = (
+            f"the settings of a key are at most {MAX_SETTINGS_BYTES} bytes of JSON; send longer ones with the call"
+        )
+        raise ApiError(413, "too_large", message, param="session")
     life_s = (wanted.expires_after or ExpiresAfter()).seconds
     keys: EphemeralKeys = request.app.state.ephemeral
     try:

@@ -20,6 +20,8 @@ MIN_LIFE_S, DEFAULT_LIFE_S, MAX_LIFE_S = 10, 600, 7200
 MAX_KEYS = 10_000
 MAX_KEYS_EACH = 1000
 """Of one real key."""
+MAX_SETTINGS_BYTES = 65_536
+"""Of the settings that are bound to a key, as JSON."""
 _SECRET_BYTES = 32
 
 

@@ -124,6 +124,15 @@ def test_a_key_that_cannot_be_made_is_explained(body: dict[str, Any]) -> None:
     on_the_phone(talk)
 
 
+def test_the_settings_of_a_key_are_bounded() -> None:
+    async def talk(phone: Phone) -> None:
+        session = {"type": "realtime", "instructions": "x" * 70_000}
+        answer = await phone.http.post("/v1/realtime/client_secrets", json={"session": session})
+        assert error_of(answer) == (413, "too_large")
+
+    on_the_phone(talk)
+
+
 def test_who_hangs_up_where() -> None:
     async def talk(phone: Phone) -> None:
         async with Caller() as caller:
