@@ -198,3 +198,5 @@ class BenchResult:
     """Of `bench ablate`: {"levers": [{"lever": ..., "result": index into configs}]}, the first with all levers on."""
     load: dict[str, Any] | None = None
     """Of `bench load`: {"config": ..., "steps": [{"sessions": n, "result": index, "loop_lag_ms": Summary, ...}]}"""
+    serve: dict[str, Any] | None = None
+    """Of `bench serve`: {"config": ..., "added": [...], "event_loop_lag": ..., "idle": ..., "cycles": ...}"""

@@ -80,6 +80,7 @@ class Service:
         self.metrics.set("antiphon_sessions_live", self.live)
         self.metrics.set("antiphon_sessions_waiting", len(self.talks.waiting))
         self.metrics.set("antiphon_sessions_capacity", self.admission.carries)
+        self.metrics.set("antiphon_event_loop_tasks", len(asyncio.all_tasks()))
         self.metrics.set("antiphon_ready", self.ready and not self.draining)
         self.metrics.set("antiphon_config_generations", self.ready + self.reloading.leaving)
         return await asyncio.to_thread(self.metrics.page)

@@ -50,6 +50,7 @@ class RealtimePeer:
     """A server at a URL. One conversation is one connection.
 
     :param instructions: the system prompt of each session.
+    :param turn_detection: which one is asked for, with the server's own defaults.
     :param environ: where the key is.
     """
 
@@ -63,17 +64,19 @@ class RealtimePeer:
         instructions: str,
         language: str | None = None,
         allow_network: bool = False,
+        turn_detection: str = "server_vad",
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.name = f"realtime {urlsplit(url).netloc.rpartition('@')[2]}"
         self.pids: tuple[int, ...] = ()
         """Those that listen at the URL, where it is on this machine and the system tells."""
-        self.settings = {"url": shown_url(url), "turn_detection": "server_vad, the server's defaults"}
+        self.settings = {"url": shown_url(url), "turn_detection": f"{turn_detection}, the server's defaults"}
         self.versions: dict[str, str] = {}
         self._url = check_url(url, allow_network=allow_network)
         self._key = environ.get(KEY_VARIABLE, "")
         self._instructions = instructions
         self._language = language
+        self._turn_detection = turn_detection
 
     async def __aenter__(self) -> RealtimePeer:
         """
@@ -107,7 +110,7 @@ class RealtimePeer:
                     self._url, additional_headers=headers, max_size=MAX_MESSAGE, compression=None, proxy=None
                 )
                 session = RealtimeSession(socket, listener)
-                await session.begin(self._instructions, self._language)
+                await session.begin(self._instructions, self._language, self._turn_detection)
                 return session
         except (OSError, TimeoutError, WebSocketException, OfflineForbidden) as error:
             raise self._unreachable(error) from error
@@ -150,7 +153,7 @@ class RealtimeSession:
         """Responses that have given audio."""
         self._reading = asyncio.create_task(self._read(), name="realtime-reader")
 
-    async def begin(self, instructions: str, language: str | None) -> None:
+    async def begin(self, instructions: str, language: str | None, turn_detection: str = "server_vad") -> None:
         """Configure the session and wait until the server has taken it."""
         transcription = {"model": "gpt-4o-mini-transcribe", **({"language": language} if language else {})}
         pcm = {"type": "audio/pcm", "rate": WIRE_HZ}
@@ -161,7 +164,11 @@ class RealtimeSession:
                 "instructions": instructions,
                 "output_modalities": ["audio"],
                 "audio": {
-                    "input": {"format": pcm, "transcription": transcription, "turn_detection": {"type": "server_vad"}},
+                    "input": {
+                        "format": pcm,
+                        "transcription": transcription,
+                        "turn_detection": {"type": turn_detection},
+                    },
                     "output": {"format": pcm},
                 },
             },

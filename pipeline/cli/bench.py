@@ -39,6 +39,7 @@ from antiphon.pipeline.cli.bench_parts import (
 )
 from antiphon.pipeline.cli.bench_report import report
 from antiphon.pipeline.cli.bench_scenarios import scenarios
+from antiphon.pipeline.cli.bench_serve import serve
 from antiphon.pipeline.cli.bench_show import Reporter
 from antiphon.pipeline.cli.bench_sweep import sweep
 from antiphon.pipeline.cli.bench_tools import tools
@@ -156,5 +157,6 @@ app.command()(ablate)
 app.command()(label)
 app.command()(report)
 app.command()(scenarios)
+app.command()(serve)
 app.command()(tools)
 app.add_typer(bench_peers.app, name="peers")

@@ -215,6 +215,7 @@ METRICS: tuple[Metric, ...] = (
         {},
         LAG_S,
     ),
+    Metric("antiphon_event_loop_tasks", "gauge", "Tasks of the event loop: a number that only rises is a leak."),
     Metric("antiphon_ready", "gauge", "1: conversations are taken (if there is room); 0: loading, or draining."),
     Metric(
         "antiphon_reloads_total",
