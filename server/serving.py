@@ -14,9 +14,7 @@ import uvicorn
 from antiphon.pipeline.config import Config
 from antiphon.pipeline.config.model import ServerConfig
 from antiphon.pipeline.errors import ConfigError
-from antiphon.server.access.addresses import is_loopback
-from antiphon.server.access.key_file import keys_path
-from antiphon.server.access.keyring import Keyring
+from antiphon.server.access.protection import check_address
 from antiphon.server.app import create_app
 from antiphon.server.connections import LimitedConfig, Limits, cut_lingering
 from antiphon.server.fronts import Fronts
@@ -26,28 +24,6 @@ BACKLOG = 256
 """Connections that the system may hold until they are taken."""
 KEEP_ALIVE_S = 5.0
 """A connection waits so long for its next request."""
-
-
-def check_address(settings: ServerConfig) -> None:
-    """
-    :raises ConfigError: others reach this address and there is no key to ask them for; or pages of any site could use
-        a server that asks for none.
-    """
-    keyring = Keyring(keys_path(settings.keys_file))
-    create = "make a key: antiphon keys create NAME --scope realtime"
-    if not is_loopback(settings.host) and len(keyring) == 0:
-        raise ConfigError(
-            f"'{settings.host}' can be reached from other machines, and there are no keys to ask for",
-            key="server.host",
-            hint=f"{create}; or use 127.0.0.1",
-        )
-    for name in ("allowed_hosts", "allowed_origins"):
-        if "*" in getattr(settings, name) and not keyring.keyed:
-            raise ConfigError(
-                "without keys, '*' would let any web page use the server that is open in a browser here",
-                key=f"server.{name}",
-                hint=f"name them one by one; or {create}",
-            )
 
 
 class _Server(uvicorn.Server):

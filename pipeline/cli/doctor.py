@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import textwrap
@@ -25,6 +26,7 @@ from antiphon.pipeline.checkup import (
 )
 from antiphon.pipeline.cli.common import ConfigArgument, JsonOption, SetOption, explained
 from antiphon.pipeline.config import load_config
+from antiphon.pipeline.errors import ConfigError
 from antiphon.pipeline.machine import Machine
 
 _MARKS = {
@@ -85,6 +87,7 @@ class _Report:
             audio = checkup.audio()
         self._audio(audio)
         workflow = self._workflow()
+        server = self._server()
         engines = self._engines()
         notes = checkup.notes(machine, models)
         self._summary(checkup.problems, notes)
@@ -101,6 +104,7 @@ class _Report:
             "models": [asdict(one) for one in models],
             "audio": asdict(audio),
             "workflow": asdict(workflow) if workflow is not None else None,
+            "server": server,
             "engines": [asdict(one) for one in engines],
             "notes": notes,
             "problems": [asdict(one) for one in checkup.problems],
@@ -159,6 +163,27 @@ class _Report:
             self._heading("workflow")
             self._row(finding.state, finding.engine, Text(""))
         return finding
+
+    def _server(self) -> str | None:
+        """What would protect `antiphon serve`; None: its packages are not installed."""
+        if importlib.util.find_spec("starlette") is None:
+            return None
+        from antiphon.server.access.key_file import keys_path
+        from antiphon.server.access.keyring import Keyring
+        from antiphon.server.access.protection import check_address, protection, tls_of
+
+        settings = self._checkup.config.server
+        try:
+            line = protection(settings, Keyring(keys_path(settings.keys_file)), tls_of(settings))
+            check_address(settings)
+        except ConfigError as error:
+            problem = Problem(error.key or "server.keys_file", error.problem, error.hint, missing=False)
+            self._checkup.problems.append(problem)
+            line = "cannot start, see below"
+        self._heading("antiphon serve")
+        lines = _folded(line, self._console.width - _INDENT)
+        self._console.print(Text.assemble(" " * _INDENT, _under(lines, _INDENT)))
+        return line
 
     def _engines(self) -> list[EngineFinding]:
         self._heading("engines, each tried once")

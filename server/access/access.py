@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from antiphon.pipeline.config.model import ServerConfig
-from antiphon.server.access.addresses import is_loopback
 from antiphon.server.access.audit import Audit, Value
 from antiphon.server.access.key_file import keys_path
 from antiphon.server.access.keyring import Keyring
 from antiphon.server.access.keys import Key
 from antiphon.server.access.principal import ANYONE, PRINCIPAL, Denied, Principal, Scope, check_scope
+from antiphon.server.access.protection import protection, tls_of
 from antiphon.server.access.rates import Allowance, Rates, headers_of
 from antiphon.server.access.routes import Rule, rule_for
-from antiphon.server.access.tls import Tls
 from antiphon.server.access.tokens import shown_in_query, token_of
 from antiphon.server.observing.context import request_id
 
@@ -75,8 +74,7 @@ class Access:
     def __init__(self, settings: ServerConfig) -> None:
         self.keyring = Keyring(keys_path(settings.keys_file))
         self.audit = Audit(settings.audit_log)
-        cert, key = settings.tls_cert, settings.tls_key
-        self.tls = Tls(cert, key) if cert is not None and key is not None else None
+        self.tls = tls_of(settings)
         self._settings = settings
         self._requests = Rates(settings.requests_per_minute)
         self._sessions = Rates(settings.sessions_per_minute)
@@ -92,15 +90,7 @@ class Access:
 
     def protection(self) -> str:
         """What protects the server, in a line for whoever starts it."""
-        keys = (
-            f"keys: {len(self.keyring)}" if self.keyring.keyed else "keys: none, any program of this machine may enter"
-        )
-        tls = "TLS: off"
-        if self.tls is not None:
-            left = self.tls.days_left()
-            tls = "TLS: on" if left is None else f"TLS: on, {left:.0f} days left" if left >= 0 else "TLS: on, EXPIRED"
-        reach = "this machine only" if is_loopback(self._settings.host) else f"the network ({self._settings.host})"
-        return f"{keys}; {tls}; reached from {reach}"
+        return protection(self._settings, self.keyring, self.tls)
 
     # ------------------------------------------------------------------------------------------ who
 

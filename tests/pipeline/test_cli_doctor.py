@@ -162,6 +162,23 @@ def test_it_fits_a_screen_of_80_columns(tmp_path: Path, quick: None, no_audio: N
     assert "500 ms   1.0 ms  100 MB" in good.stdout
 
 
+def test_what_protects_the_server_is_said_and_what_would_let_everybody_in_is_a_problem(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    good = doctor(write_config(tmp_path, server=f"{{keys_file: {keys}}}"))
+    assert "antiphon serve" in good.stdout.splitlines()
+    assert "keys: none, any program of this machine may enter; TLS: off" in good.stdout
+    bad = doctor(write_config(tmp_path, server=f"{{keys_file: {keys}, host: 0.0.0.0}}"))
+    assert bad.exit_code == 1
+    assert "server.host: '0.0.0.0' can be reached from other machines" in " ".join(bad.stdout.split())
+    assert "antiphon keys create" in bad.stdout
+    made = CliRunner().invoke(app, ["keys", "create", "desk", "--file", str(keys)])
+    assert made.exit_code == 0
+    open_port = doctor(write_config(tmp_path, server=f"{{keys_file: {keys}, host: 0.0.0.0}}"))
+    assert open_port.exit_code == 0
+    assert "keys: 1; TLS: OFF, keys and voices cross the network in the clear" in " ".join(open_port.stdout.split())
+    assert made.stdout.strip() not in open_port.stdout
+
+
 # ------------------------------------------------------------------------------------------------- its parts
 
 

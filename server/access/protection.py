@@ -1,0 +1,55 @@
+"""What protects a server: checked before it listens, and said in a line."""
+
+from __future__ import annotations
+
+from antiphon.pipeline.config.model import ServerConfig
+from antiphon.pipeline.errors import ConfigError
+from antiphon.server.access.addresses import is_loopback
+from antiphon.server.access.key_file import keys_path
+from antiphon.server.access.keyring import Keyring
+from antiphon.server.access.tls import Tls
+
+
+def check_address(settings: ServerConfig) -> None:
+    """
+    :raises ConfigError: others reach this address and there is no key to ask them for; or pages of any site could use
+        a server that asks for none.
+    """
+    keyring = Keyring(keys_path(settings.keys_file))
+    create = "make a key: antiphon keys create NAME --scope realtime"
+    if not is_loopback(settings.host) and len(keyring) == 0:
+        raise ConfigError(
+            f"'{settings.host}' can be reached from other machines, and there are no keys to ask for",
+            key="server.host",
+            hint=f"{create}; or use 127.0.0.1",
+        )
+    for name in ("allowed_hosts", "allowed_origins"):
+        if "*" in getattr(settings, name) and not keyring.keyed:
+            raise ConfigError(
+                "without keys, '*' would let any web page use the server that is open in a browser here",
+                key=f"server.{name}",
+                hint=f"name them one by one; or {create}",
+            )
+
+
+def tls_of(settings: ServerConfig) -> Tls | None:
+    """
+    :raises ConfigError: the files cannot be used.
+    """
+    cert, key = settings.tls_cert, settings.tls_key
+    return Tls(cert, key) if cert is not None and key is not None else None
+
+
+def protection(settings: ServerConfig, keyring: Keyring, tls: Tls | None) -> str:
+    """For whoever starts it: "keys: 2; TLS: on, 80 days left; reached from the network (0.0.0.0)"."""
+    local = is_loopback(settings.host)
+    keys = f"keys: {len(keyring)}" if keyring.keyed else "keys: none, any program of this machine may enter"
+    reach = "this machine only" if local else f"the network ({settings.host})"
+    if tls is not None:
+        left = tls.days_left()
+        shown = "TLS: on" if left is None else f"TLS: on, {left:.0f} days left" if left >= 0 else "TLS: on, EXPIRED"
+    elif local or settings.proxy_headers:
+        shown = "TLS: off"
+    else:
+        shown = "TLS: OFF, keys and voices cross the network in the clear"
+    return f"{keys}; {shown}; reached from {reach}"
