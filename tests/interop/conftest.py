@@ -5,19 +5,15 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from interop_clients import INTEROP, PAGE, ROOT, install
 from interop_desk import CONFIG, PITCHES, write_recording
+from served_process import served_process
 
-SUPPORT = ROOT / "tests" / "support"
 TABLE = "ANTIPHON_INTEROP_TABLE"
 """The environment variable with the path of the table to write."""
 
@@ -28,43 +24,13 @@ _rows: dict[tuple[str, str], list[tuple[str, str]]] = {}
 # ------------------------------------------------------------------------------------------ servers
 
 
-@contextmanager
-def _server(config: Path) -> Iterator[str]:
-    """`antiphon serve` in a process of its own; where it listens, such as 127.0.0.1:40001."""
-    command = [sys.executable, "-m", "antiphon", "serve", str(config), "--port", "0"]
-    environ = {**os.environ, "PYTHONPATH": str(SUPPORT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
-        try:
-            assert process.stdout is not None
-            address = None
-            for line in process.stdout:
-                if line.startswith("ready: http://"):
-                    address = line.split()[1].removeprefix("http://")
-                    break
-            if address is None:
-                pytest.fail(f"the server did not start: status {process.wait()}")
-            yield address
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-@pytest.fixture(scope="session")
-def serving_config() -> Any:
-    """`with serving_config(PATH) as address`: a server of a test's own."""
-    return _server
-
-
 @pytest.fixture(scope="session")
 def desk_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with the scripted desk behind it."""
     path = tmp_path_factory.mktemp("desk") / "desk.yaml"
-    path.write_text(f"{CONFIG}server: {{allowed_origins: ['{PAGE}'], max_sessions: 8}}\n", "utf-8")
-    with _server(path) as address:
-        yield address
+    path.write_text(f"{CONFIG}server: {{allowed_origins: ['{PAGE}'], capacity: 'off'}}\n", "utf-8")
+    with served_process(path) as server:
+        yield server.address
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +38,9 @@ def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with the smallest real models behind it."""
     path = tmp_path_factory.mktemp("real") / "real.yaml"
     tiny = (ROOT / "configs" / "tiny.yaml").read_text("utf-8")
-    path.write_text(f"{tiny}\nserver: {{allowed_origins: ['{PAGE}']}}\n", "utf-8")
-    with _server(path) as address:
-        yield address
+    path.write_text(f"{tiny}\nserver: {{allowed_origins: ['{PAGE}'], capacity: 'off'}}\n", "utf-8")
+    with served_process(path) as server:
+        yield server.address
 
 
 # ------------------------------------------------------------------------------------------ clients

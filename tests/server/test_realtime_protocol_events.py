@@ -250,6 +250,7 @@ def test_calls_and_their_results() -> None:
         ({"role": "user", "content": [{"type": "input_text"}]}, "missing_required_parameter"),
         ({"role": "user", "content": [{"type": "input_audio", "audio": "?"}]}, "invalid_audio"),
         ({"type": "mcp_approval_response", "approve": True}, "unsupported_item"),
+        ({"role": "user", "content": [{"type": "input_text", "text": "a" * 150_000}] * 2}, "string_above_max_length"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(item: dict[str, Any], code: str) -> None:

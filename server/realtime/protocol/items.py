@@ -22,7 +22,8 @@ from antiphon.server.realtime.protocol.errors import ProtocolError
 from antiphon.server.realtime.protocol.reading import MAX_ID_CHARS, member
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
-MAX_TEXT_CHARS = 1_000_000
+MAX_TEXT_CHARS = 200_000
+"""The longest text of an item; some 50,000 tokens, which is more than most models here can read at all."""
 MAX_PARTS = 256
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
@@ -187,6 +188,12 @@ def _message(wire: MessageItem, turn: int) -> ClientItem:
             )
         else:
             texts.append(part.text)
+    if sum(map(len, texts)) > MAX_TEXT_CHARS:
+        raise ProtocolError(
+            f"A message may have {MAX_TEXT_CHARS} characters in all.",
+            code="string_above_max_length",
+            param="item.content",
+        )
     item = Item(id=wire.id or new_id(), role=wire.role, text="\n".join(texts), turn=turn)
     known = wire.role != "user" or not spoken or transcribed
     return ClientItem(item, Shape(spoken=spoken, transcript_known=known), b"".join(sounds))

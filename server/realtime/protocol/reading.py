@@ -82,6 +82,7 @@ _CODES = {
     "model_type": "invalid_type",
     "model_attributes_type": "invalid_type",
     "union_tag_not_found": "missing_required_parameter",
+    "string_too_long": "string_above_max_length",
 }
 
 
