@@ -12,11 +12,12 @@ from antiphon.benchmarks.peers.realtime import RealtimePeer
 from antiphon.benchmarks.records import ConfigResult
 from antiphon.benchmarks.server.process import ServerProcess
 from antiphon.benchmarks.server.stream import StreamSubject
+from antiphon.benchmarks.server.webrtc import WebRtcSubject
 from antiphon.benchmarks.subject import Subject
 from antiphon.pipeline.config import Config
 
-Front = Literal["stream", "realtime"]
-MOST_ADDED_MS: dict[Front, float] = {"stream": 20.0, "realtime": 20.0}
+Front = Literal["stream", "realtime", "webrtc"]
+MOST_ADDED_MS: dict[Front, float] = {"stream": 20.0, "realtime": 20.0, "webrtc": 120.0}
 """What is asked of each."""
 LAG_LIMIT_S = 0.02
 
@@ -50,6 +51,8 @@ def subject_for(front: Front, server: ServerProcess, config: Config) -> Subject:
             subject = RealtimePeer(url, instructions=config.workflow.instructions, turn_detection="semantic_vad")
             subject.name = "realtime"
             return subject
+        case "webrtc":
+            return WebRtcSubject("webrtc", server.url, pids)
 
 
 def added(front: Front, own: ConfigResult, over: ConfigResult) -> Added:

@@ -49,7 +49,7 @@ def serve(
     out: OutOption,
     fronts: Annotated[
         str, typer.Option("--fronts", metavar="NAME,...", help=f"Of {', '.join(get_args(Front))}; empty: none.")
-    ] = "stream,realtime",
+    ] = "stream,realtime,webrtc",
     sessions: Annotated[int, typer.Option(metavar="N", help="Live conversations at once; 0: none.", min=0)] = 4,
     turns: Annotated[int, typer.Option(metavar="N", help="Counted turns of each of them.", min=1)] = 8,
     idle: Annotated[int, typer.Option(metavar="N", help="Conversations in which nobody speaks.", min=0)] = 200,

@@ -26,7 +26,7 @@ COMMANDS = [
     *(["config", name] for name in ("check", "show", "schema")),
     *(
         ["bench", name]
-        for name in ("run", "compare", "sweep", "load", "ablate", "label", "report", "scenarios", "tools")
+        for name in ("run", "compare", "sweep", "load", "ablate", "label", "report", "scenarios", "serve", "tools")
     ),
     *(["keys", name] for name in ("create", "list", "revoke")),
     *(["approvals", name] for name in ("list", "show", "grant", "refuse")),
