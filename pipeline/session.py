@@ -20,8 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.host import Meter, Priority, Ticket
-from antiphon.engines.protocols import EndpointPolicy, STTOptions, Transcript, TTSOptions
+from antiphon.engines.protocols import EndpointPolicy, Transcript
 from antiphon.pipeline import turns
 from antiphon.pipeline.ahead import Ahead
 from antiphon.pipeline.answering import Answering, Outlook
@@ -29,7 +28,7 @@ from antiphon.pipeline.attempts import Attempts
 from antiphon.pipeline.barge_in import BargeIn
 from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.detecting import Detecting
-from antiphon.pipeline.errors import SessionClosed, TooManyErrors
+from antiphon.pipeline.errors import TooManyErrors
 from antiphon.pipeline.events import (
     ApprovalEvent,
     AudioStarted,
@@ -38,26 +37,23 @@ from antiphon.pipeline.events import (
     EventSink,
     SpeechStarted,
     SpeechStopped,
-    UsageEvent,
     WarningEvent,
 )
 from antiphon.pipeline.front import Front
-from antiphon.pipeline.gate import Gate, GateSettings, SpeechClosed, SpeechOpened, VADBroken
+from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened, VADBroken
 from antiphon.pipeline.guarding import Guarding, Unfinished
 from antiphon.pipeline.idle import IdleWatcher
 from antiphon.pipeline.intake import Intake
-from antiphon.pipeline.interruption import InterruptionSettings, Verdict
+from antiphon.pipeline.interruption import Verdict
 from antiphon.pipeline.line import Line
-from antiphon.pipeline.listening import Hearing, transcribe
-from antiphon.pipeline.pauses import PauseHabit
+from antiphon.pipeline.live_settings import LiveSettings, habit_of
 from antiphon.pipeline.policy import Approval
-from antiphon.pipeline.reply import Emit
+from antiphon.pipeline.requests import Requests
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, Place, SessionSettings, TextTools
 from antiphon.pipeline.telling import Teller
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.upkeep import Housekeeping
-from antiphon.pipeline.usage import usage_of
 from antiphon.pipeline.workflow import Workflow, WorkflowEvent, pieces
 
 logger = logging.getLogger(__name__)
@@ -173,6 +169,35 @@ class Session:
             teller=self._teller,
             feed=self._feed,
         )
+        self.requests = self._make_requests()
+        """What a client may ask for besides speaking."""
+        self.live = LiveSettings(
+            intake=self._intake,
+            ahead=self._ahead,
+            answering=self._answering,
+            barge_in=self._barge_in,
+            on_change=self._rearm.set,
+        )
+        """What may change while it runs."""
+
+    def _make_requests(self) -> Requests:
+        def on_turn() -> None:
+            self._rearm.set()
+            self._housekeeping.disturb()
+
+        return Requests(
+            session=self.id,
+            stt=self._engines.stt,
+            stt_timeout_s=self.settings.stt_timeout_s,
+            intake=self._intake,
+            ahead=self._ahead,
+            line=self._line,
+            answering=self._answering,
+            barge_in=self._barge_in,
+            teller=self._teller,
+            runs=lambda: self._running,
+            on_turn=on_turn,
+        )
 
     def _make_intake(self) -> Intake:
         settings, engines = self.settings, self._engines
@@ -183,7 +208,7 @@ class Session:
                 policy,
                 max_turn_s=settings.max_turn_s,
                 reopen_ms=settings.reopen_ms if self._paced else 0.0,
-                habit=_habit(policy),
+                habit=habit_of(policy),
             ),
             paced=self._paced,
             dip_ms=settings.speculation_start_ms,
@@ -288,84 +313,7 @@ class Session:
 
         :raises SessionClosed: the session does not run.
         """
-        return self.respond(text)
-
-    def respond(
-        self,
-        words: str | Awaitable[Transcript] | None,
-        *,
-        user_id: str = "",
-        muted: bool = False,
-        voice: TTSOptions | None = None,
-    ) -> int:
-        """Give an answer that no turn of speech asks for, after what is being said. Returns the number of its turn.
-
-        :param words: what it answers; while it is awaited, the answer waits. None: whatever stands at the end of the
-            conversation (the output of a tool).
-        :param user_id: of the item of the conversation that has these words, if there is one already.
-        :param muted: for reading: no voice is asked for it.
-        :param voice: in place of the session's own.
-        :raises SessionClosed: the session does not run.
-        """
-        if not self._running:
-            raise SessionClosed("the session does not run")
-        number = self._number()
-        run = Run(number, 0, user_id=user_id, asked=True, prompted=words is not None, muted=muted, voice=voice)
-        run.commit_s = asyncio.get_running_loop().time()
-        if words is not None:
-            run.hearing = Hearing(number, self._intake.audio_end_s, self._known(words))
-        run.committed.set()
-        run.task = self._line.join(run, self._answering.answer(run))
-        return number
-
-    def aside(
-        self,
-        source: AsyncIterator[str | WorkflowEvent],
-        transport: Transport,
-        emit: Emit,
-        *,
-        muted: bool = False,
-        voice: TTSOptions | None = None,
-    ) -> asyncio.Task[None]:
-        """Give an answer beside the conversation, of which it becomes no part, at the same time as any other.
-
-        :param transport: plays it.
-        :param emit: `emit(EventClass, **fields)`, told what happens.
-        :returns: its task, which raises :class:`StageError` where the source or the TTS fails; cancel it to stop it.
-        :raises SessionClosed: the session does not run.
-        """
-        if not self._running:
-            raise SessionClosed("the session does not run")
-        run = Run(self._number(), 0, asked=True, prompted=False, muted=muted, voice=voice)
-        run.committed.set()
-        run.floor.set()
-        work = self._answering.aside(run, source, transport=transport, emit=emit)
-        return self._line.beside(work)
-
-    def stop(self, turn: int) -> bool:
-        """Stop the answer to one turn. Returns whether there was one to be stopped."""
-        runs = [run for run in self._line.replies() if run.turn == turn]
-        self._barge_in.stop(runs)
-        return bool(runs)
-
-    async def hear(self, audio: AudioFrame) -> Transcript:
-        """What is said in a piece of audio, by the session's own engine; nothing else happens with it.
-
-        :raises StageError: the engine failed.
-        """
-        meter = Meter()
-        ticket = Ticket(self.id, self._intake.machine.turn, 0, Priority.COMMITTED, meter=meter)
-        work = transcribe(self._engines.stt, audio, self._ahead.options, self.settings.stt_timeout_s, ticket)
-        try:
-            return await asyncio.create_task(work)  # the ticket is of that task alone
-        finally:
-            if usage := usage_of([meter]):
-                self._teller.tell(UsageEvent, turn=self._intake.machine.turn, revision=0, usage=usage)
-
-    def prepare(self) -> None:
-        """Somebody is about to speak: let the workflow get ready."""
-        if self._running:
-            self._ahead.prepare("")
+        return self.requests.respond(text)
 
     def add_sink(self, sink: EventSink) -> Callable[[], None]:
         """One more sink for events, from now on. Returns what takes it away again."""
@@ -423,79 +371,13 @@ class Session:
         return bool(self._line) or self._intake.machine.state is not turns.State.IDLE
 
     @property
-    def answers(self) -> bool:
-        """Whether what is said is answered; else it is transcribed only."""
-        return self._answering.answers
-
-    @answers.setter
-    def answers(self, answers: bool) -> None:
-        self._answering.answers = answers
-
-    def speak_as(self, voice: TTSOptions, *, speaks: bool = True) -> None:
-        """How answers are spoken from now on; `speaks=False`: they are for reading."""
-        self._answering.voice, self._answering.speaks = voice, speaks
-
-    def listen_as(
-        self, *, stt: STTOptions, gate: GateSettings, threshold: float | None, interruption: InterruptionSettings
-    ) -> None:
-        """How the user is heard from now on.
-
-        :param threshold: speech begins at this probability of the VAD; None: where the VAD itself says.
-        """
-        self._ahead.options = stt
-        self._intake.gate.adjust(gate, threshold)
-        self._barge_in.settings = interruption
-
-    @property
     def policy(self) -> EndpointPolicy:
-        """When silence ends a turn."""
-        return self._intake.machine.policy
+        """When silence ends a turn; may be replaced at any time."""
+        return self.live.policy
 
     @policy.setter
     def policy(self, policy: EndpointPolicy) -> None:
-        """Takes effect at once, for the open turn too."""
-        machine = self._intake.machine
-        if policy.adapts_up_to != machine.policy.adapts_up_to:
-            machine.habit = _habit(policy)
-        machine.policy = policy
-        self._rearm.set()
-
-    # ------------------------------------------------------------------------ answers that are asked for
-
-    def _number(self) -> int:
-        number = self._intake.machine.number()
-        self._rearm.set()
-        self._housekeeping.disturb()
-        return number
-
-    def _known(self, words: str | Awaitable[Transcript]) -> asyncio.Future[Transcript]:
-        if not isinstance(words, str):
-            return asyncio.ensure_future(words)
-        known: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
-        known.set_result(Transcript(words))
-        return known
-
-    def _pass_on(self, run: Run) -> None:
-        self._barge_in.may_be_corrected(run)
-        self._line.pass_on(run)
-
-    # ------------------------------------------------------------------------ the beginning
-
-    def _greet(self) -> None:
-        """Say what the conversation begins with."""
-        if self.settings.greeting and self._transport.capabilities.greets:
-            self._start_saying(_once(self.settings.greeting))
-        elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
-            self._start_saying(pieces(on_start, may_be_silent=True))
-        if self._guarding.unfinished is not None:
-            self._go_on_with(self._guarding.unfinished)
-
-    async def _wait_for(self, place: Place) -> None:
-        self._start_line(place.notice)
-        await place.free.wait()
-        self._place, self._muted = None, False
-        self._start_line(place.free_notice)
-        self._greet()
+        self.live.policy = policy
 
     # ------------------------------------------------------------------------ input half
 
@@ -614,6 +496,28 @@ class Session:
         run.committed.set()
         run.task = self._line.join(run, self._answering.go_on(run, unfinished))
 
+    def _pass_on(self, run: Run) -> None:
+        self._barge_in.may_be_corrected(run)
+        self._line.pass_on(run)
+
+    # ------------------------------------------------------------------------ the beginning
+
+    def _greet(self) -> None:
+        """Say what the conversation begins with."""
+        if self.settings.greeting and self._transport.capabilities.greets:
+            self._start_saying(_once(self.settings.greeting))
+        elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
+            self._start_saying(pieces(on_start, may_be_silent=True))
+        if self._guarding.unfinished is not None:
+            self._go_on_with(self._guarding.unfinished)
+
+    async def _wait_for(self, place: Place) -> None:
+        self._start_line(place.notice)
+        await place.free.wait()
+        self._place, self._muted = None, False
+        self._start_line(place.free_notice)
+        self._greet()
+
     # ------------------------------------------------------------------------ what answers need (Owner)
 
     def heard(self, run: Run, transcript: Transcript) -> Outlook:
@@ -681,10 +585,6 @@ class Session:
     def _seal_what_cannot_be_taken_back(self, event: Event) -> None:
         if isinstance(event, AudioStarted) and not self._transport.capabilities.clears:
             self.seal(event.turn)
-
-
-def _habit(policy: EndpointPolicy) -> PauseHabit | None:
-    return PauseHabit(high=policy.adapts_up_to) if policy.adapts_up_to > 1 else None
 
 
 async def _once(text: str) -> AsyncIterator[str]:

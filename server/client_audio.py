@@ -26,6 +26,8 @@ ROUNDING_S = 1e-6
 """Times that were added up differ by so much at most."""
 REMEMBERED = 32
 """Pieces of talk of which a client may still say how much was played."""
+LEAST_BOOKED_S = 0.002
+"""A piece of input counts for this much at least."""
 MAX_UNHEARD_S = 60.0
 """Input that waits to be heard; past that the connection is not read."""
 
@@ -107,7 +109,7 @@ class ClientInput:
             self._taken.clear()
             await self._taken.wait()
         frame = AudioFrame(samples, rate_hz or self._rate_hz)
-        self._waiting_s += frame.duration_s
+        self._waiting_s += _booked_s(frame)
         self._heard.put_nowait(frame)
 
     def when_heard(self, then: Callable[[], None]) -> None:
@@ -149,9 +151,14 @@ class ClientInput:
             if origin_s is None or now_s - origin_s > due_s:
                 origin_s = now_s - due_s  # the client has paused, or is slower than we are: from here on anew
             await asyncio.sleep(max(0.0, origin_s + due_s - AHEAD_S - now_s))
-            self._waiting_s = max(0.0, self._waiting_s - heard.duration_s)
+            self._waiting_s = max(0.0, self._waiting_s - _booked_s(heard))
             self._taken.set()
             yield AudioFrame(heard.samples, heard.rate_hz, start_s)
+
+
+def _booked_s(frame: AudioFrame) -> float:
+    """What a piece counts for in the bound: pieces of a sample each take far more room than their sound."""
+    return max(frame.duration_s, LEAST_BOOKED_S)
 
 
 class ClientTransport(ClientInput):

@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from antiphon.engines.audio import AudioFrame, Samples
-from antiphon.server.realtime.protocol import ProtocolError
+from antiphon.engines.audio import AudioFrame
+from antiphon.server.realtime.audio import from_wire
+from antiphon.server.realtime.protocol import AudioFormat, ProtocolError
 
 MIN_S = 0.1
 """Less audio is no turn."""
 
 
 class InputBuffer:
-    """One per connection; bounded. Audio of one rate."""
+    """One per connection. Bounded, however small the pieces are that come: they are kept as one, as they came."""
 
     def __init__(self, *, max_s: float) -> None:
         self._max_s = max_s
-        self._pieces: list[Samples] = []
-        self._rate_hz = 24000
-        self._samples = 0
+        self._data = bytearray()
+        self._form = AudioFormat()
 
     def __bool__(self) -> bool:
-        return bool(self._samples)
+        return bool(self._data)
 
     @property
     def duration_s(self) -> float:
-        return self._samples / self._rate_hz
+        return self._seconds(len(self._data))
 
-    def add(self, samples: Samples, rate_hz: int) -> None:
+    def add(self, data: bytes, form: AudioFormat) -> None:
         """
+        :param data: whole samples. Of another format than what is there: that is dropped.
         :raises ProtocolError: there is too much; what was there stays.
         """
-        if rate_hz != self._rate_hz:
+        if form != self._form:
             self.clear()
-            self._rate_hz = rate_hz
-        if self.duration_s + len(samples) / rate_hz > self._max_s:
+            self._form = form
+        if self._seconds(len(self._data) + len(data)) > self._max_s:
             raise ProtocolError(
                 f"The buffer holds {self.duration_s:.1f} s of audio, and may hold {self._max_s:g}; commit or clear it.",
                 code="input_audio_buffer_full",
                 param="audio",
             )
-        self._pieces.append(samples)
-        self._samples += len(samples)
+        self._data += data
 
     def taken(self) -> AudioFrame:
         """All of it; the buffer is empty then.
@@ -50,13 +48,12 @@ class InputBuffer:
         """
         if self.duration_s < MIN_S:
             raise self.nothing()
-        audio = AudioFrame(np.concatenate(self._pieces), self._rate_hz)
+        audio = AudioFrame(from_wire(bytes(self._data), self._form), self._form.rate_hz)
         self.clear()
         return audio
 
     def clear(self) -> None:
-        self._pieces.clear()
-        self._samples = 0
+        self._data = bytearray()
 
     def nothing(self) -> ProtocolError:
         """What is to be said of a commit without audio."""
@@ -65,3 +62,6 @@ class InputBuffer:
             f"but buffer only has {1000 * self.duration_s:.2f}ms of audio.",
             code="input_audio_buffer_commit_empty",
         )
+
+    def _seconds(self, size: int) -> float:
+        return size / self._form.sample_bytes / self._form.rate_hz

@@ -144,7 +144,7 @@ class Commands:
 
     async def _transcribed(self, item_id: str, audio: AudioFrame) -> Transcript:
         try:
-            heard = await self._session.hear(audio)
+            heard = await self._session.requests.hear(audio)
         except StageError as error:
             if item_id in self._book:
                 self._emit(server_events.transcription_failed(item_id, error.message, error.code))
@@ -190,7 +190,7 @@ class Commands:
         voice = self._voice_of(config.voice, self._config().speed)
         words, user_id = (None, "") if inputs is not None else self._last_words()
         try:
-            turn = self._session.respond(words, user_id=user_id, muted=config.modality == "text", voice=voice)
+            turn = self._session.requests.respond(words, user_id=user_id, muted=config.modality == "text", voice=voice)
         except SessionClosed as error:
             raise ProtocolError("The session is about to end.", code="session_closed", type="server_error") from error
         if inputs is not None:
@@ -210,7 +210,7 @@ class Commands:
             )
         active.reason = "client_cancelled"
         active.finish("cancelled")
-        self._session.stop(active.turn)
+        self._session.requests.stop(active.turn)
 
     def clear_output(self) -> None:
         """Stop what is being played."""
@@ -271,7 +271,7 @@ class Commands:
 
         transport = Silent(response.audio, asyncio.get_running_loop().time)
         try:
-            task = self._session.aside(source, transport, tell, muted=not speaks, voice=voice)
+            task = self._session.requests.aside(source, transport, tell, muted=not speaks, voice=voice)
         except SessionClosed as error:
             raise ProtocolError("The session is about to end.", code="session_closed", type="server_error") from error
         self._asides[response.id] = (response, task)

@@ -109,7 +109,7 @@ class RealtimeConnection:
         keys = service.settings.realtime
         self._keys = keys
         self._config = first_config(service, id=self.id, kind=kind, model=model, settings=(principal.session, settings))
-        self._book = ItemBook(self._conversation, self._emit, max_items=keys.max_items)
+        self._book = ItemBook(self._conversation, self._emit, max_items=keys.max_items, max_chars=keys.max_text_chars)
         self._narrator = Narrator(
             self._emit,
             self._book,
@@ -259,7 +259,7 @@ class RealtimeConnection:
         assert session is not None
         tuning.apply(config, session, self._settings, engines)
         voice = self._voice_of(config.voice, config.speed)
-        session.speak_as(voice, speaks=config.modality == "audio" and config.type == "realtime")
+        session.live.speak(voice, speaks=config.modality == "audio" and config.type == "realtime")
 
     def _voice_of(self, name: str, speed: float) -> TTSOptions:
         if name == service_voice(self._service):
@@ -282,8 +282,8 @@ class RealtimeConnection:
         if self._config.turn_detection is None:
             assert self._session is not None
             if not self._buffer:
-                self._session.prepare()
-            self._buffer.add(samples, form.rate_hz)
+                self._session.requests.prepare()
+            self._buffer.add(data, form)
         elif self._client is not None:
             await self._client.push(samples, form.rate_hz)
         else:

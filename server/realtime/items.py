@@ -36,10 +36,13 @@ class Entry:
 class ItemBook:
     """One per connection."""
 
-    def __init__(self, conversation: Conversation, emit: Callable[[ServerEvent], None], *, max_items: int) -> None:
+    def __init__(
+        self, conversation: Conversation, emit: Callable[[ServerEvent], None], *, max_items: int, max_chars: int
+    ) -> None:
         self._conversation = conversation
         self._emit = emit
         self._max_items = max_items
+        self._max_chars = max_chars
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._taken_back: OrderedDict[str, Entry] = OrderedDict()
 
@@ -73,12 +76,20 @@ class ItemBook:
 
     # ------------------------------------------------------------------------ the conversation grows
 
-    def check_room(self) -> None:
-        """:raises ProtocolError: there are too many items."""
+    def check_room(self, item: Item | None = None) -> None:
+        """
+        :param item: to come.
+        :raises ProtocolError: there are too many items, or too much text in them.
+        """
         if len(self._entries) >= self._max_items:
             raise ProtocolError(
                 f"This conversation has {len(self._entries)} items, and more are not allowed; delete some.",
                 code="too_many_items",
+            )
+        if sum(_size(entry.item) for entry in self._entries.values()) + (_size(item) if item else 0) > self._max_chars:
+            raise ProtocolError(
+                f"The items of a conversation may have {self._max_chars} characters together; delete some.",
+                code="conversation_too_long",
             )
 
     def insert(self, entry: Entry, previous: str | None) -> None:
@@ -95,7 +106,7 @@ class ItemBook:
             raise ProtocolError(
                 f"There is no item '{previous}' to be put behind.", code="item_not_found", param="previous_item_id"
             )
-        self.check_room()
+        self.check_room(entry.item)
         order = list(self._entries)
         place = len(order) if previous is None else 0 if previous == "root" else order.index(previous) + 1
         before = order[place - 1] if place else None
@@ -172,3 +183,7 @@ class ItemBook:
 
     def _tell_done(self, entry: Entry, before: str | None) -> None:
         self._emit(server_events.item_done(entry.wire(), before))
+
+
+def _size(item: Item) -> int:
+    return len(item.text) + len(item.arguments) + len(item.name)

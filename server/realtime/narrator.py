@@ -114,7 +114,7 @@ class Narrator:
         """Whether what the user has just said will be answered."""
         assert self.session is not None
         waiting = (spoken for turn, spoken in self._spoken.items() if turn not in self._responses)
-        return self.session.answers and any(spoken.committed and not spoken.void for spoken in waiting)
+        return self.session.live.answers and any(spoken.committed and not spoken.void for spoken in waiting)
 
     def config_of(self, turn: int) -> ResponseConfig:
         """What is effective for the answer to a turn."""
@@ -136,7 +136,7 @@ class Narrator:
             return
         self._cuts[turn] = seconds
         if response.done:  # complete, and being heard: no longer
-            self.session.stop(turn)
+            self.session.requests.stop(turn)
 
     def limited(self, turn: int) -> None:
         """The model was not done when it had written all it may."""
@@ -271,7 +271,7 @@ class Narrator:
         assert self.session is not None
         spoken.heard = True
         self._transcribed(spoken, text)
-        if self.session.answers and self.active is None:
+        if self.session.live.answers and self.active is None:
             self._response_to(turn)  # else it begins with its first words: one at a time
 
     def _transcribed(self, spoken: _Spoken, text: str) -> None:
@@ -370,7 +370,7 @@ class Narrator:
         if spoken is not None and spoken.committed and not spoken.heard and spoken.item_id in self._book:
             self._transcribed(spoken, "")
         failure = self._failures.pop(event.turn, None)
-        if failure is not None and (self.session.answers or event.turn in self._responses):
+        if failure is not None and (self.session.live.answers or event.turn in self._responses):
             self._response_to(event.turn).failure = failure
         usage = Usage(event.input_tokens, event.output_tokens, event.cached_tokens)
         self._settle(event.turn, _STATUS.get(event.status, "completed"), usage)

@@ -86,14 +86,14 @@ def apply(config: SessionConfig, session: Session, settings: SessionSettings, en
         gate = dataclasses.replace(gate, pre_roll_ms=float(detection.prefix_padding_ms))
         threshold = None if detection.threshold == _OWN_THRESHOLD else min(max(detection.threshold, 0.01), 0.99)
     interrupts = detection is not None and detection.interrupt_response
-    session.listen_as(
+    session.live.listen(
         stt=_stt_options(config, settings.stt),
         gate=gate,
         threshold=threshold,
         interruption=dataclasses.replace(settings.interruption, enabled=settings.interruption.enabled and interrupts),
     )
-    session.policy = endpoint_policy(detection, engines.policy)
-    session.answers = config.type == "realtime" and (detection is None or detection.create_response)
+    session.live.policy = endpoint_policy(detection, engines.policy)
+    session.live.answers = config.type == "realtime" and (detection is None or detection.create_response)
 
 
 def _stt_options(config: SessionConfig, configured: STTOptions) -> STTOptions:

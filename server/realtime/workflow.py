@@ -27,9 +27,9 @@ MAX_REFUSALS = 3
 class RealtimeWorkflow:
     """One per session.
 
-    The configured agent answers with what the client adds to it. Other workflows know nothing of clients: where one sets
-    instructions or tools, the language model answers with those in their place. (With the kind `chat` it does so in any
-    case: the client begins with the configured instructions.)
+    The configured agent answers with what the client adds to it. Other workflows know nothing of clients: where one
+    sets instructions or tools, the language model answers with those in their place. (With the kind `chat` it does so
+    in any case: the client begins with the configured instructions.)
     """
 
     def __init__(

@@ -1,0 +1,149 @@
+"""What a client asks a session for besides speaking: an answer to typed words, to a tool's output, or beside it all.
+
+Such an answer has a turn of its own, with a number that no turn of speech has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from antiphon.engines.audio import AudioFrame
+from antiphon.engines.host import Meter, Priority, Ticket
+from antiphon.engines.protocols import STT, Transcript, TTSOptions
+from antiphon.pipeline.ahead import Ahead
+from antiphon.pipeline.answering import Answering
+from antiphon.pipeline.barge_in import BargeIn
+from antiphon.pipeline.errors import SessionClosed
+from antiphon.pipeline.events import UsageEvent
+from antiphon.pipeline.intake import Intake
+from antiphon.pipeline.line import Line
+from antiphon.pipeline.listening import Hearing, transcribe
+from antiphon.pipeline.reply import Emit
+from antiphon.pipeline.run import Run
+from antiphon.pipeline.telling import Teller
+from antiphon.pipeline.transports.base import Transport
+from antiphon.pipeline.usage import usage_of
+from antiphon.pipeline.workflow import WorkflowEvent
+
+
+class Requests:
+    """One per session, as its `requests`."""
+
+    def __init__(
+        self,
+        *,
+        session: str,
+        stt: STT,
+        stt_timeout_s: float,
+        intake: Intake,
+        ahead: Ahead,
+        line: Line,
+        answering: Answering,
+        barge_in: BargeIn,
+        teller: Teller,
+        runs: Callable[[], bool],
+        on_turn: Callable[[], None],
+    ) -> None:
+        """
+        :param runs: whether the session does.
+        :param on_turn: told when a turn is about to begin.
+        """
+        self._session = session
+        self._stt = stt
+        self._stt_timeout_s = stt_timeout_s
+        self._intake = intake
+        self._ahead = ahead
+        self._line = line
+        self._answering = answering
+        self._barge_in = barge_in
+        self._teller = teller
+        self._runs = runs
+        self._on_turn = on_turn
+
+    def respond(
+        self,
+        words: str | Awaitable[Transcript] | None,
+        *,
+        user_id: str = "",
+        muted: bool = False,
+        voice: TTSOptions | None = None,
+    ) -> int:
+        """Give an answer that no turn of speech asks for, after what is being said. Returns the number of its turn.
+
+        :param words: what it answers; while it is awaited, the answer waits. None: whatever stands at the end of the
+            conversation (the output of a tool).
+        :param user_id: of the item of the conversation that has these words, if there is one already.
+        :param muted: for reading: no voice is asked for it.
+        :param voice: in place of the session's own.
+        :raises SessionClosed: the session does not run.
+        """
+        number = self._number()
+        run = Run(number, 0, user_id=user_id, asked=True, prompted=words is not None, muted=muted, voice=voice)
+        run.commit_s = asyncio.get_running_loop().time()
+        if words is not None:
+            run.hearing = Hearing(number, self._intake.audio_end_s, _known(words))
+        run.committed.set()
+        run.task = self._line.join(run, self._answering.answer(run))
+        return number
+
+    def aside(
+        self,
+        source: AsyncIterator[str | WorkflowEvent],
+        transport: Transport,
+        emit: Emit,
+        *,
+        muted: bool = False,
+        voice: TTSOptions | None = None,
+    ) -> asyncio.Task[None]:
+        """Give an answer beside the conversation, of which it becomes no part, at the same time as any other.
+
+        :param transport: plays it.
+        :param emit: `emit(EventClass, **fields)`, told what happens.
+        :returns: its task, which raises :class:`StageError` where the source or the TTS fails; cancel it to stop it.
+        :raises SessionClosed: the session does not run.
+        """
+        run = Run(self._number(), 0, asked=True, prompted=False, muted=muted, voice=voice)
+        run.committed.set()
+        run.floor.set()
+        return self._line.beside(self._answering.aside(run, source, transport=transport, emit=emit))
+
+    def stop(self, turn: int) -> bool:
+        """Stop the answer to one turn. Returns whether there was one to be stopped."""
+        runs = [run for run in self._line.replies() if run.turn == turn]
+        self._barge_in.stop(runs)
+        return bool(runs)
+
+    async def hear(self, audio: AudioFrame) -> Transcript:
+        """What is said in a piece of audio, by the session's own engine; nothing else happens with it.
+
+        :raises StageError: the engine failed.
+        """
+        meter, turn = Meter(), self._intake.machine.turn
+        ticket = Ticket(self._session, turn, 0, Priority.COMMITTED, meter=meter)
+        work = transcribe(self._stt, audio, self._ahead.options, self._stt_timeout_s, ticket)
+        try:
+            return await asyncio.create_task(work)  # the ticket is of that task alone
+        finally:
+            if usage := usage_of([meter]):
+                self._teller.tell(UsageEvent, turn=turn, revision=0, usage=usage)
+
+    def prepare(self) -> None:
+        """Somebody is about to speak: let the workflow get ready."""
+        if self._runs():
+            self._ahead.prepare("")
+
+    def _number(self) -> int:
+        if not self._runs():
+            raise SessionClosed("the session does not run")
+        number = self._intake.machine.number()
+        self._on_turn()
+        return number
+
+
+def _known(words: str | Awaitable[Transcript]) -> asyncio.Future[Transcript]:
+    if not isinstance(words, str):
+        return asyncio.ensure_future(words)
+    known: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
+    known.set_result(Transcript(words))
+    return known
