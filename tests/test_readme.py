@@ -240,6 +240,8 @@ def test_every_example_has_its_test() -> None:
         *own,
         *("mcp_agent.py", "support_handoff.py"),  # tests/pipeline/test_agent_sessions.py
         "stream_client.py",  # tests/server/test_serving.py
+        *("audiosocket_client.py", "media_stream_client.py"),  # tests/server/test_telephony_served.py
+        "wyoming_client.py",  # the same
         *("bank_transfer.py", "bank_transfer.yaml"),  # tests/pipeline/test_example_bank.py, test_policy_example.py
     }
 

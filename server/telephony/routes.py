@@ -8,14 +8,15 @@ from functools import partial
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
-from antiphon.server.access.principal import PRINCIPAL, Denied, Principal, check_scope
-from antiphon.server.access.tokens import token_of
+from antiphon.server.access import answers
+from antiphon.server.access.access import Limited
+from antiphon.server.access.principal import Denied, Principal
 from antiphon.server.peer import Peer
 from antiphon.server.rest import errors
 from antiphon.server.service import Service
-from antiphon.server.sockets import converse
+from antiphon.server.sockets import POLICY, converse
 from antiphon.server.telephony.signature import signed
-from antiphon.server.telephony.twilio import TwilioConnection
+from antiphon.server.telephony.twilio import BadStream, TwilioConnection
 
 logger = logging.getLogger(__name__)
 
@@ -30,36 +31,45 @@ async def twilio(websocket: WebSocket) -> None:
         _check(websocket, service)
     except Denied as why:
         return await websocket.send_denial_response(errors.denial(why))
+    except Limited as why:
+        return await websocket.send_denial_response(answers.limitation(why))
 
-    def make(principal: Principal, peer: Peer) -> TwilioConnection:
+    def make(principal: Principal, peer: Peer) -> _Call:
         new_session = partial(service.session, protocol="twilio", principal=principal)
-        return TwilioConnection(new_session, peer, service.config.session)
+        return _Call(websocket, TwilioConnection(new_session, peer, service.config.session))
 
     await converse(websocket, make)
 
 
+class _Call:
+    """A call; a stream that cannot be one is closed with the reason."""
+
+    def __init__(self, websocket: WebSocket, connection: TwilioConnection) -> None:
+        self._websocket = websocket
+        self._connection = connection
+        self.close = connection.close
+
+    async def run(self) -> None:
+        try:
+            await self._connection.run()
+        except BadStream as error:
+            await self._websocket.close(POLICY, str(error))
+
+
 def _check(websocket: WebSocket, service: Service) -> None:
-    """Whether the network may call: by its signature, or by a key like anybody.
+    """Whether the network may call: by its signature where there is a token for it, else by a key like anybody.
 
     :raises Denied: it may not.
+    :raises Limited: not so often.
     """
     telephony = service.settings.telephony
-    if telephony.twilio_auth_token is not None:
-        given = websocket.headers.get("x-twilio-signature", "")
-        if not signed(telephony.twilio_auth_token, _called_url(websocket, telephony.public_url), given):
-            logger.warning("a media stream with a wrong signature was refused")
-            raise Denied(403, "invalid_signature", "the signature of this media stream is not right")
+    if telephony.twilio_auth_token is None:
+        service.access.admit_as(websocket, "realtime")
         return
-    keyring = service.access.keyring
-    if not keyring.keyed:
-        return
-    token = token_of(websocket)
-    key = keyring.find(token) if token is not None else None
-    if key is None:
-        raise Denied(401, "invalid_api_key", "a key is needed, or server.telephony.twilio_auth_token on the server")
-    principal = Principal(key.id, key.scopes)
-    check_scope(principal, "realtime")
-    websocket.scope[PRINCIPAL] = principal
+    given = websocket.headers.get("x-twilio-signature", "")
+    if not signed(telephony.twilio_auth_token, _called_url(websocket, telephony.public_url), given):
+        logger.warning("a media stream with a wrong signature was refused")
+        raise Denied(403, "invalid_signature", "the signature of this media stream is not right")
 
 
 def _called_url(websocket: WebSocket, public_url: str | None) -> str:

@@ -47,7 +47,7 @@ class _Frame(BaseModel):
 
 
 class _MediaFormat(_Frame):
-    encoding: str
+    encoding: Annotated[str, Field(max_length=32)]
     sample_rate: int = Field(alias="sampleRate")
     channels: int = 1
 

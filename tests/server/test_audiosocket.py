@@ -196,7 +196,13 @@ def test_packets_that_make_no_sense_are_dropped_and_the_call_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"GET / HTTP/1.1\r\n\r\n", Packet(0x01, b"short").encoded(), Packet(0x10, bytes(320)).encoded()]
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\n\r\n" + Packet(0x01, CALL.bytes).encoded() * 2000,
+        Packet(0x01, b"short").encoded(),
+        Packet(0x10, bytes(320)).encoded(),
+    ],
 )
 def test_what_is_no_call_is_told_and_closed(data: bytes) -> None:
     async def main() -> list[int]:

@@ -359,7 +359,9 @@ def test_events_that_are_unknown_or_late_are_passed_over() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\n", b"[1, 2]\n", b'{"type": 3}\n', b'{"data": {}}\n',
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\n",
+        b'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 21\r\n\r\n{"type": "describe"}\n',
+        b"[1, 2]\n", b'{"type": 3}\n', b'{"data": {}}\n',
         b'{"type": "describe", "data": 7}\n', b'{"type": "describe", "data_length": -1}\n',
         b'{"type": "describe", "data_length": true}\n', b'{"type": "audio-chunk", "payload_length": 99999999999}\n',
         b'{"type": "describe", "data_length": 2}\n[]', b"[" * 100_000 + b"\n", b"x" * 200_000, b"\xff\xfe\n",

@@ -1,0 +1,243 @@
+"""The telephone's ways in on a whole server: who may call, the example clients, two processes, real engines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from keyed import Keys, bearer, keyed
+from served import config, serving
+from websockets.asyncio.client import connect
+
+from antiphon.pipeline.config import load_config
+from antiphon.server.telephony.signature import signature
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+PATH = "/v1/telephony/twilio"
+TOKEN = "a-token-of-the-account"
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def question(folder: Path, seconds: float = 0.8) -> Path:
+    """Loud for the scripted ear, at a rate that is no telephone's."""
+    path = folder / "question.wav"
+    tone = 0.3 * np.sin(2 * np.pi * 220 / 22050 * np.arange(round(seconds * 22050)))
+    soundfile.write(path, tone, 22050)
+    return path
+
+
+async def example(name: str, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(EXAMPLES / name), *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=ROOT,
+    )  # fmt: skip
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+# ------------------------------------------------------------------------------------- who may call
+
+
+def start(**form: Any) -> str:
+    media = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1, **form}
+    return json.dumps({"event": "start", "start": {"streamSid": "MZ1", "mediaFormat": media}})
+
+
+def test_with_keys_a_media_stream_needs_one_and_an_expired_one_is_none(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    right, wrong, old = keys.make("desk", "realtime"), keys.make("ear", "audio"), keys.make("old", expires_s=0.01)
+
+    async def main() -> Any:
+        await asyncio.sleep(0.05)
+        async with keyed(keys) as server:
+            refused = [await server.refused(PATH, token) for token in (None, wrong, old, "sk-nonsense")]
+            async with connect(f"ws://{server.address}{PATH}", additional_headers=bearer(right)) as call:
+                await call.send(start())
+                await call.send('{"event": "stop"}')
+                return refused, await server.closed(call)
+
+    refused, closed = asyncio.run(main())
+    assert [(status, error["code"]) for status, error in refused] == [
+        (401, "missing_api_key"), (403, "insufficient_permissions"), (401, "expired_api_key"), (401, "invalid_api_key"),
+    ]  # fmt: skip
+    assert closed[0] == 1000
+
+
+def test_with_the_accounts_token_only_signed_streams_are_taken_and_they_need_no_key(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    key = keys.make("desk", "realtime")
+
+    async def main(telephony: dict[str, Any], signed_url: str | None) -> Any:
+        async with keyed(keys, {"telephony": telephony}) as server:
+            url = f"ws://{server.address}{PATH}"
+            headers = {"X-Twilio-Signature": signature(TOKEN, signed_url or url)}
+            refused = [
+                await server.refused(PATH, key),
+                await server.refused(PATH, None, headers={"X-Twilio-Signature": signature("another-token", url)}),
+            ]
+            async with connect(url, additional_headers=headers) as call:
+                await call.send(start())
+                await call.send('{"event": "stop"}')
+                return refused, await server.closed(call)
+
+    for telephony, signed_url in (
+        ({"twilio_auth_token": TOKEN}, None),
+        ({"twilio_auth_token": TOKEN, "public_url": "wss://calls.example/"}, f"wss://calls.example{PATH}"),
+    ):
+        refused, closed = asyncio.run(main(telephony, signed_url))
+        assert [(status, error["code"]) for status, error in refused] == [(403, "invalid_signature")] * 2
+        assert closed[0] == 1000
+
+
+def test_a_stream_that_is_no_call_is_closed_with_the_reason() -> None:
+    async def main() -> Any:
+        async with serving(config(stt=(), llm=(), repeat=False)) as (address, service):
+            async with connect(f"ws://{address}{PATH}") as call:
+                await call.send(start(sampleRate=16000))
+                async with asyncio.timeout(5):
+                    await call.wait_closed()
+                return call.close_code, call.close_reason, service.sessions
+
+    code, reason, _ = asyncio.run(main())
+    assert code == 1008 and "16000 Hz" in reason
+
+
+# ------------------------------------------------------------------------------------ the examples
+
+
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_the_example_of_a_media_stream_gets_its_answer(token: str, tmp_path: Path) -> None:
+    async def main() -> str:
+        server = {"telephony": {"twilio_auth_token": token}} if token else {}
+        async with serving(config(server)) as (address, _):
+            arguments = [str(question(tmp_path)), str(tmp_path / "answer.wav"), "--url", f"ws://{address}{PATH}"]
+            return await example("media_stream_client.py", *arguments, *(["--token", token] if token else []))
+
+    assert "s of the line are in" in asyncio.run(main())
+    heard, rate_hz = soundfile.read(tmp_path / "answer.wav")
+    loud = np.abs(heard[: len(heard) // 160 * 160].reshape(-1, 160)).max(axis=1) > 0.02
+    assert rate_hz == 8000 and np.count_nonzero(loud) == pytest.approx(33, abs=3), "all of the reply"
+
+
+def test_the_example_of_audiosocket_gets_its_answer_to_keys(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def main() -> str:
+        given = config({"audiosocket": {"port": port}})
+        async with serving(given):
+            wav = question(tmp_path, 0.2).parent / "silence.wav"
+            soundfile.write(wav, np.zeros(1600), 8000)
+            return await example(
+                "audiosocket_client.py", str(wav), str(tmp_path / "answer.wav"), "--port", str(port), "--keys", "42#"
+            )
+
+    assert "s of the line are in" in asyncio.run(main())
+    heard, rate_hz = soundfile.read(tmp_path / "answer.wav")
+    assert rate_hz == 8000 and np.abs(heard).max() > 0.1
+
+
+def test_the_wyoming_example_describes_says_hears_and_asks(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def main() -> list[str]:
+        async with serving(config({"wyoming": {"port": port}})):
+            uri = ["--uri", f"tcp://127.0.0.1:{port}"]
+            wav = str(tmp_path / "noon.wav")
+            return [
+                await example("wyoming_client.py", *uri, *rest)
+                for rest in (["describe"], ["say", "It is noon.", wav], ["hear", wav], ["ask", "What time is it?"])
+            ]
+
+    described, _, heard, asked = asyncio.run(main())
+    assert described.count("antiphon: ") == 3
+    assert (heard, asked) == ("what time is it\n", "It is noon.\n")
+    samples, rate_hz = soundfile.read(tmp_path / "noon.wav")
+    assert rate_hz == 24000 and len(samples) == pytest.approx(0.66 * 24000, rel=0.05)
+
+
+# --------------------------------------------------------------------------------- several processes
+
+
+@contextlib.contextmanager
+def process(*command: str) -> Any:
+    """`antiphon serve ...` in a process of its own, ready; ended in order."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT / "tests" / "support")}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "antiphon", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=environment,
+    )  # fmt: skip
+    try:
+        lines = []
+        assert running.stdout is not None
+        for line in running.stdout:
+            lines.append(line)
+            if line.startswith("ready"):
+                break
+        else:
+            raise AssertionError("".join(lines))
+        yield running
+    finally:
+        running.terminate()
+        running.communicate(timeout=30)
+        assert running.returncode == 0
+
+
+@pytest.mark.real
+def test_piper_in_a_process_of_its_own_speaks_for_another(tmp_path: Path) -> None:
+    port = free_port()
+    voice = EXAMPLES / "wyoming" / "voice.yaml"
+    with process("serve", str(voice), "--port", "0", "--set", f"server.wyoming.port={port}"):
+        spoken = subprocess.run(
+            [
+                sys.executable, "-m", "antiphon", "say", str(EXAMPLES / "wyoming" / "desk.yaml"),
+                "The voice lives elsewhere.", "--set", f"tts.uri=tcp://127.0.0.1:{port}", "--out",
+                str(tmp_path / "said.wav"),
+            ],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert spoken.returncode == 0, spoken.stdout + spoken.stderr
+    samples, rate_hz = soundfile.read(tmp_path / "said.wav")
+    assert 1.0 < len(samples) / rate_hz < 3.0 and np.abs(samples).max() > 0.05
+
+
+def test_the_configurations_of_the_two_processes_are_what_they_say() -> None:
+    voice, desk = (load_config(EXAMPLES / "wyoming" / name) for name in ("voice.yaml", "desk.yaml"))
+    assert [block.engine for block in (*voice.stt, *voice.llm, *voice.tts)] == ["none", "none", "piper"]
+    assert voice.server.wyoming.services == ("tts",) and voice.server.wyoming.port == 10200
+    assert [block.engine for block in desk.tts] == ["wyoming"] and desk.tts[0].options.uri == "tcp://127.0.0.1:10200"
+
+
+@pytest.mark.real
+def test_a_call_on_the_real_engines_is_understood_and_answered(tmp_path: Path) -> None:
+    """The question is spoken by our own voice, the answer heard by our own ear; between them a telephone line."""
+    asked, answered = str(tmp_path / "asked.wav"), str(tmp_path / "answered.wav")
+    wyoming, audiosocket = free_port(), free_port()
+    ports = ["--set", f"server.wyoming.port={wyoming}", "--set", f"server.audiosocket.port={audiosocket}"]
+    uri = ["--uri", f"tcp://127.0.0.1:{wyoming}"]
+
+    async def main() -> str:
+        await example("wyoming_client.py", *uri, "say", "What is the capital of France?", asked)
+        await example("audiosocket_client.py", asked, answered, "--port", str(audiosocket))
+        return await example("wyoming_client.py", *uri, "hear", answered)
+
+    with process("serve", "tiny.yaml", "--port", "0", *ports):
+        heard = asyncio.run(main())
+    assert soundfile.info(answered).samplerate == 8000
+    assert "Paris" in heard or "France" in heard, heard
