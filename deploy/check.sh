@@ -19,8 +19,11 @@ here hadolint && check hadolint deploy/Dockerfile
 here yamllint && check yamllint --strict --config-file deploy/.yamllint.yaml deploy
 here kubernetes-validate && check kubernetes-validate --strict --quiet deploy/kubernetes/[!k]*.yaml
 here kubectl && check kubectl kustomize deploy/kubernetes --output /dev/null
-here systemd-analyze && check systemd-analyze security --offline=true --threshold=15 --no-pager \
-    deploy/systemd/antiphon.service > /dev/null
+if here systemd-analyze; then
+    echo "check: systemd-analyze security deploy/systemd/antiphon.service"
+    found=$(systemd-analyze security --offline=true --threshold=15 --no-pager deploy/systemd/antiphon.service)
+    printf '%s\n' "$found" | tail -n 1
+fi
 if here docker && docker compose version > /dev/null 2>&1; then
     check docker compose --file deploy/compose.yaml config --quiet
 else

@@ -85,6 +85,9 @@ class ServerKeys(BaseModel):
     max_session_s: float = option(3600.0, "How long a conversation may last; then it ends.", unit="s", gt=0)
     stall_s: float = option(60.0, "A conversation whose client has sent nothing for so long is ended.", unit="s", gt=0)
     max_upload_mb: int = option(100, "The longest body of a request, such as a recording.", unit="MB", ge=1, le=4096)
+    max_recording_s: float = option(
+        3600.0, "The longest recording in a request; two at a time are heard.", unit="s", gt=0, le=7200
+    )
     aliases: Aliases = option(Aliases(), "Names that clients ask for, and what they mean here.")
     max_message_kb: int = option(1024, "The longest message that a client may send.", unit="kB", ge=1, le=65536)
     drain_s: float = option(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
@@ -26,6 +26,7 @@ from antiphon.server.rest.access import Ready, behind_speech, unless_gone
 from antiphon.server.rest.decoding import read_recording
 from antiphon.server.rest.errors import ApiError, as_api_error, error_body
 from antiphon.server.rest.pace import in_time
+from antiphon.server.rest.room import Room
 from antiphon.server.rest.shapes import ERRORS, NOT_FOUND, TEXT_FORMS
 from antiphon.server.rest.sse import EVENT_STREAM, event
 from antiphon.server.service import Service
@@ -77,8 +78,8 @@ async def transcriptions(
     spoken = language or (languages[0] if len(languages) == 1 else None)
     options = STTOptions(language=spoken, prompt=prompt or None, hotwords=", ".join(keywords) or None)
     if stream:
-        return await _streamed(service, file, options)
-    heard, seconds = await unless_gone(request, _heard(service, file, options, response_format))
+        return await _streamed(request, service, file, options)
+    heard, seconds = await unless_gone(request, _heard(request, service, file, options, response_format))
     known = heard.language or spoken
     return _answer(heard, seconds, response_format, granularities or ["segment"], language=known)
 
@@ -101,25 +102,27 @@ async def translations(
         )
         raise ApiError(400, "not_supported", message)
     options = STTOptions(prompt=prompt or None, translate=True)
-    heard, seconds = await unless_gone(request, _heard(service, file, options, response_format))
+    heard, seconds = await unless_gone(request, _heard(request, service, file, options, response_format))
     return _answer(heard, seconds, response_format, ["segment"], language="english", task="translate")
 
 
 # ------------------------------------------------------------------------------------ what is heard
 
 
-async def _heard(service: Service, file: UploadFile, options: STTOptions, form: TextForm) -> tuple[Transcript, float]:
+async def _heard(
+    request: Request, service: Service, file: UploadFile, options: STTOptions, form: TextForm
+) -> tuple[Transcript, float]:
     """The transcript of a whole recording, and the recording's length in seconds.
 
     :raises AntiphonError: the recording cannot be read, or the engine failed.
     """
     stt = service.engines.stt
     timed = stt.capabilities.word_times and form in ("srt", "vtt", "verbose_json")
-    recording = await _recording(file, stt.rate_hz)
-    behind_speech()
-    seconds = recording.duration_s
-    limit_s = service.config.session.stt_deadline_s + seconds
-    return await in_time("stt", limit_s, stt.transcribe(recording, replace(options, word_times=timed))), seconds
+    async with _recording(request, service, file) as recording:
+        seconds = recording.duration_s
+        limit_s = service.config.session.stt_deadline_s + seconds
+        heard = await in_time("stt", limit_s, stt.transcribe(recording, replace(options, word_times=timed)))
+    return heard, seconds
 
 
 async def _several(request: Request, name: str) -> list[str]:
@@ -135,21 +138,30 @@ async def _several(request: Request, name: str) -> list[str]:
     return texts
 
 
-async def _recording(file: UploadFile, rate_hz: int) -> AudioFrame:
-    """The upload as audio.
+@asynccontextmanager
+async def _recording(request: Request, service: Service, file: UploadFile) -> AsyncIterator[AudioFrame]:
+    """The upload as audio, for as long as it may be held in memory.
 
     :raises AudioInputError: it cannot be read; the message names the upload as its sender did.
+    :raises ApiError: too many others are held (503).
     """
-    return await asyncio.to_thread(_decoded, file.file, Path(file.filename or "the upload").name, rate_hz)
+    state = request.app.state
+    if not hasattr(state, "room"):
+        state.room = Room()
+    async with state.room.place():
+        name, max_s = Path(file.filename or "the upload").name, service.settings.max_recording_s
+        recording = await asyncio.to_thread(_decoded, file.file, name, service.engines.stt.rate_hz, max_s)
+        behind_speech()
+        yield recording
 
 
-def _decoded(upload: BinaryIO, name: str, rate_hz: int) -> AudioFrame:
+def _decoded(upload: BinaryIO, name: str, rate_hz: int, max_s: float) -> AudioFrame:
     """By way of a file with a name, which decoders want."""
     with tempfile.NamedTemporaryFile(prefix="antiphon-") as copy:
         shutil.copyfileobj(upload, copy, _COPY_BYTES)
         copy.flush()
         try:
-            return read_recording(Path(copy.name), rate_hz)
+            return read_recording(Path(copy.name), rate_hz, max_s=max_s)
         except AudioInputError as error:
             raise AudioInputError(error.message.replace(copy.name, name)) from error
 
@@ -157,25 +169,25 @@ def _decoded(upload: BinaryIO, name: str, rate_hz: int) -> AudioFrame:
 # ------------------------------------------------------------------------------------ piece by piece
 
 
-async def _streamed(service: Service, file: UploadFile, options: STTOptions) -> Response:
+async def _streamed(request: Request, service: Service, file: UploadFile, options: STTOptions) -> Response:
     """As server-sent events: the engines hear what is done, so a long recording is heard in pieces."""
-    recording = await _recording(file, service.engines.stt.rate_hz)
-    behind_speech()
-    pieces = _pieces(service, recording, options)
+    pieces = _pieces(request, service, file, options)
     first = await anext(pieces, "")  # an error before any text has a status of its own
     return StreamingResponse(_events(first, pieces), media_type=EVENT_STREAM)
 
 
-async def _pieces(service: Service, recording: AudioFrame, options: STTOptions) -> AsyncGenerator[str]:
+async def _pieces(request: Request, service: Service, file: UploadFile, options: STTOptions) -> AsyncGenerator[str]:
     """Its text, cut at quiet places."""
-    stt, rate_hz = service.engines.stt, recording.rate_hz
-    cuts = await asyncio.to_thread(cut_quiet, recording.samples, _PIECE_S, rate_hz)
-    for start, end in cuts:
-        piece = AudioFrame(recording.samples[start:end], rate_hz, start / rate_hz)
-        limit_s = service.config.session.stt_deadline_s + piece.duration_s
-        heard = await in_time("stt", limit_s, stt.transcribe(piece, options))
-        if heard.text:
-            yield heard.text
+    stt = service.engines.stt
+    async with _recording(request, service, file) as recording:
+        rate_hz = recording.rate_hz
+        cuts = await asyncio.to_thread(cut_quiet, recording.samples, _PIECE_S, rate_hz)
+        for start, end in cuts:
+            piece = AudioFrame(recording.samples[start:end], rate_hz, start / rate_hz)
+            limit_s = service.config.session.stt_deadline_s + piece.duration_s
+            heard = await in_time("stt", limit_s, stt.transcribe(piece, options))
+            if heard.text:
+                yield heard.text
 
 
 async def _events(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[str]:

@@ -22,11 +22,13 @@ from scripted_config import GivenOptions
 from served import config, serving, with_client
 
 from antiphon.engines.errors import EngineFailed, EngineOutOfOrder, EngineOverloaded, EngineRequestInvalid
-from antiphon.engines.protocols import STTCapabilities, Word
+from antiphon.engines.protocols import STTCapabilities, Transcript, Word
 from antiphon.engines.testing import Heard, ScriptedSTT, ScriptedTTS
 from antiphon.pipeline.config import engine_block, load_config
 from antiphon.pipeline.config.model import ServerConfig
 from antiphon.server.rest.encoding import RATE_HZ
+from antiphon.server.rest.errors import ApiError
+from antiphon.server.rest.room import Room
 
 WORDS = (Word("what", 0.1, 0.3), Word("time?", 0.3, 0.6))
 
@@ -124,6 +126,52 @@ def test_an_engine_that_breaks_in_the_middle_of_a_stream_is_told_in_it() -> None
 
     script = [EngineFailed("deaf"), Heard("One."), EngineFailed("it broke")]
     assert with_client(use, config(stt=script, llm=(), repeat=False)) == "One."
+
+
+def test_recordings_are_held_in_memory_by_twos() -> None:
+    at_once: list[int] = []
+    held = 0
+
+    class Counting(ScriptedSTT):
+        async def transcribe(self, audio: Any, options: Any = None) -> Any:
+            nonlocal held
+            held += 1
+            at_once.append(held)
+            await asyncio.sleep(0.1)
+            held -= 1
+            return Transcript("ja")
+
+    async def use(client: openai.AsyncOpenAI) -> Any:
+        async def ask(stream: bool) -> Any:
+            answer: Any = await client.audio.transcriptions.create(model="m", file=("a.wav", wav()), stream=stream)
+            return [event async for event in answer][-1].text if stream else answer.text
+
+        return await asyncio.gather(*(ask(bool(number % 2)) for number in range(6)))
+
+    stt = (engine_block("stt", "scripted_config:given", GivenOptions(engine=Counting())),)
+    assert with_client(use, config().model_copy(update={"stt": stt})) == ["ja"] * 6
+    assert max(at_once) == 2
+
+
+def test_who_finds_no_room_is_told_to_come_again_and_who_brings_too_much_what_is_allowed() -> None:
+    async def no_room() -> Any:
+        room = Room(places=1, wait_s=0.05)
+        async with room.place():
+            with pytest.raises(ApiError) as caught:
+                async with room.place():
+                    raise AssertionError("there is one place")
+        async with room.place():
+            return caught.value
+
+    error = asyncio.run(no_room())
+    assert (error.status, error.code, error.retry_after_s) == (503, "overloaded", 0.05)
+
+    async def use(client: openai.AsyncOpenAI) -> str:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.audio.transcriptions.create(model="m", file=("a.wav", wav(3)))
+        return str(caught.value)
+
+    assert "a.wav: the recording is longer than 2 s" in with_client(use, config({"max_recording_s": 2}))
 
 
 def test_keywords_and_a_single_language_of_the_newer_clients_reach_the_engine() -> None:
