@@ -89,7 +89,9 @@ class ServerKeys(BaseModel):
         3600.0, "The longest recording in a request; two at a time are heard.", unit="s", gt=0, le=7200
     )
     aliases: Aliases = option(Aliases(), "Names that clients ask for, and what they mean here.")
-    max_message_kb: int = option(1024, "The longest message that a client may send.", unit="kB", ge=1, le=65536)
+    max_message_kb: int = option(
+        4096, "The longest message that a client may send: a minute of speech in one event.", unit="kB", ge=1, le=65536
+    )
     drain_s: float = option(
         30.0, "At the end (SIGTERM, Ctrl-C), conversations have so long to finish what is being said.", unit="s", ge=0
     )
