@@ -81,11 +81,19 @@ def engines_page() -> str:
     return "\n".join(parts)
 
 
+def metrics_page() -> str:
+    """docs/reference/metrics.md"""
+    from antiphon.server.observing.reference import page
+
+    return f"{_NOTE}\n{page()}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": lambda: f"{_NOTE}\n{cli_page()}",
     "config.md": config_page,
     "engines.md": engines_page,
     "events.md": lambda: f"{_NOTE}\n{events_page()}",
+    "metrics.md": metrics_page,
 }
 """File name in docs/reference/ to the function that makes its text."""
 

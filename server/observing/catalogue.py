@@ -196,7 +196,7 @@ METRICS: tuple[Metric, ...] = (
         "HTTP requests.",
         {
             "method": "`GET`, `POST`, ...; `other`",
-            "route": "the path as the server knows it, such as `/v1/models/{name}`; `none`: there is no such path",
+            "route": "the path as the server declares it, such as `/v1/sessions/{session_id}`; `unknown`: no such path",
             "status": "of the answer",
         },
     ),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon.engines.host import Meter, Ticket, current_ticket
 from antiphon.pipeline.usage import usage_of
 from antiphon.server.access.principal import ANYONE, PRINCIPAL, Principal
+from antiphon.server.access.routes import route_of
 from antiphon.server.service import Service
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -45,8 +45,7 @@ class Observed:
             self._service.metrics.use(principal.key_id, usage_of([meter]))
 
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
-        route: Any = scope.get("route")
-        path = getattr(route, "path", None) or "none"  # never what the client wrote: anybody could fill the memory
+        path = route_of(scope)
         method = scope["method"] if scope["method"] in _METHODS else "other"
         metrics = self._service.metrics
         metrics.count("antiphon_http_requests_total", method=method, route=path, status=str(status))

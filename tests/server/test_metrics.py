@@ -108,7 +108,7 @@ def test_the_page_is_answered_and_requests_are_counted_by_route() -> None:
     page = asyncio.run(main())
     assert 'antiphon_http_requests_total{method="GET",route="/metrics",status="200"} 1.0' in page
     assert re.search(r'route="/v1/models/\{[^"]*",status="404"\} 2.0', page)
-    assert 'route="none",status="404"} 1.0' in page
+    assert 'route="unknown",status="404"} 1.0' in page
     assert "nowhere" not in page and "process_resident_memory_bytes" in page
 
 
