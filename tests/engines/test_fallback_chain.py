@@ -34,6 +34,7 @@ from antiphon.engines.protocols import (
     Message,
     SpeechChunk,
     STTCapabilities,
+    STTOptions,
     TextDelta,
     ToolCall,
     ToolSpec,
@@ -340,6 +341,21 @@ def test_stt_resamples_for_an_engine_of_another_rate_and_combines_capabilities()
             assert stt.capabilities == STTCapabilities(languages=("en", "de"), local=False)
             assert await heard(stt) == "b"
             assert second.calls[0].audio.rate_hz == 8000 and second.calls[0].audio_s == pytest.approx(1, abs=1e-3)
+
+    run_virtual(main())
+
+
+def test_only_engines_that_translate_are_asked_to() -> None:
+    async def main() -> None:
+        deaf = ScriptedSTT([], capabilities=STTCapabilities(languages=("en",)))
+        capable = ScriptedSTT([Heard("noon")], capabilities=STTCapabilities(translates=True))
+        async with FallbackSTT([("a", deaf, None), ("b", capable, None)]) as stt:
+            assert stt.capabilities.translates
+            assert (await stt.transcribe(SECOND, STTOptions(translate=True))).text == "noon"
+        async with FallbackSTT([("a", ScriptedSTT([]), None)]) as stt:
+            assert not stt.capabilities.translates
+            with pytest.raises(EngineRequestInvalid, match="translate"):
+                await stt.transcribe(SECOND, STTOptions(translate=True))
 
     run_virtual(main())
 

@@ -377,3 +377,34 @@ def test_samples_that_are_no_audio_are_refused(samples: Any) -> None:
             await engine.transcribe(AudioFrame(tone(1.0), 0))
 
     using(ask)
+
+
+@needs_clips
+@pytest.mark.clips
+def test_a_multilingual_model_translates_and_goes_back_to_writing_down() -> None:
+    german, english = clip("picovoice_cheetah__test_de.wav"), clip(BRIDGE)
+
+    async def work(engine: FasterWhisper) -> list[Transcript]:
+        assert engine.capabilities.translates
+        translate = STTOptions(translate=True, word_times=True)
+        return [
+            await engine.transcribe(german, translate),
+            await engine.transcribe(german),
+            await engine.transcribe(english, translate),
+        ]
+
+    translated, written, bridge = using(work, model="whisper-base")
+    assert translated.language == written.language == "de"
+    assert "werbung" in said(written) and "werbung" not in said(translated)
+    assert {"the", "a", "an"} & set(said(translated).split()), translated.text
+    assert translated.words and translated.words[-1].end_s <= german.duration_s + 0.1
+    assert "brooklyn bridge" in said(bridge)
+
+
+def test_an_english_model_refuses_to_translate() -> None:
+    async def work(engine: FasterWhisper) -> None:
+        assert not engine.capabilities.translates
+        with pytest.raises(EngineRequestInvalid, match="cannot translate"):
+            await engine.transcribe(AudioFrame(np.zeros(RATE, np.float32), RATE), STTOptions(translate=True))
+
+    using(work, model="whisper-tiny.en")

@@ -21,8 +21,13 @@ import soundfile
 from scripted_config import GivenOptions
 from served import config, serving, with_client
 
+from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import EngineFailed, EngineOutOfOrder, EngineOverloaded, EngineRequestInvalid
-from antiphon.engines.protocols import STTCapabilities, Transcript, Word
+from antiphon.engines.host import EngineHost
+from antiphon.engines.models.store import ModelStore
+from antiphon.engines.protocols import STTCapabilities, STTOptions, Transcript, Word
+from antiphon.engines.registry import EngineContext
+from antiphon.engines.stt.openai import OpenAISTT, OpenAISTTOptions
 from antiphon.engines.testing import Heard, ScriptedSTT, ScriptedTTS
 from antiphon.pipeline.config import engine_block, load_config
 from antiphon.pipeline.config.model import ServerConfig
@@ -222,6 +227,28 @@ def test_speech_of_another_language_comes_as_english_where_the_engine_can() -> N
     assert (verbose.text, verbose.language, verbose.task) == ("It is noon.", "english", "translate")
     assert [one.text for one in verbose.segments] == ["It is noon."]
     assert srt.startswith("1\n00:00:00,100 --> 00:00:00,600\nIt is noon.")
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_our_own_engine_for_servers_like_this_one_translates_by_it() -> None:
+    async def main() -> list[Any]:
+        given = config().model_copy(
+            update={"stt": (engine_block("stt", "scripted_config:given", GivenOptions(engine=Translator())),)}
+        )
+        second = AudioFrame(np.full(16000, 0.1, np.float32), 16000)
+        async with serving(given) as (address, _):
+            told: list[Any] = []
+            for model in ("whisper-1", "gpt-transcribe"):
+                options = OpenAISTTOptions(base_url=f"http://{address}/v1", model=model, warm_up=False)
+                async with OpenAISTT(options, EngineContext(EngineHost(), ModelStore())) as stt:
+                    told.append(stt.capabilities.translates)
+                    try:
+                        told.append((await stt.transcribe(second, STTOptions(translate=True, language="de"))).text)
+                    except EngineRequestInvalid as error:
+                        told.append(error.message)
+            return told
+
+    assert asyncio.run(main()) == [True, "It is noon.", False, "the model 'gpt-transcribe' cannot translate"]
 
 
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
@@ -518,7 +545,7 @@ def test_what_browsers_and_phones_record(tmp_path: Path, container: str, codec: 
 def test_the_calls_of_the_page(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "server.md").read_text("utf-8")
     commands = [shlex.split(line) for line in page.splitlines() if line.startswith("    curl ")]
-    assert len(commands) == 6
+    assert len(commands) == 8
 
     async def main() -> list[str]:
         said = []
@@ -532,11 +559,13 @@ def test_the_calls_of_the_page(tmp_path: Path) -> None:
                 assert process.returncode == 0, said[-1]
         return said
 
-    _, json_text, srt, chat, models, ready = asyncio.run(main())
+    _, json_text, srt, events, chat, agent, models, ready = asyncio.run(main())
     assert soundfile.info(tmp_path / "answer.wav").samplerate == RATE_HZ
     assert json.loads(json_text)["text"] == "what time is it"
     assert srt.startswith("1\n00:00:00,000 --> ")
-    assert json.loads(chat)["choices"][0]["message"]["content"] == "It is noon."
+    assert events.count("data: ") == 2 and "transcript.text.done" in events
+    for answer in (chat, agent):
+        assert json.loads(answer)["choices"][0]["message"]["content"] == "It is noon."
     assert json.loads(models)["object"] == "list"
     assert json.loads(ready)["status"] == "ready"
 
