@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import AntiphonError, EngineOverloaded
 from antiphon.engines.host import Priority, Ticket, current_ticket
-from antiphon.engines.protocols import TTS, ToolCall, Transcript, TTSOptions
+from antiphon.engines.protocols import TTS, ToolCall, Transcript, TTSOptions, Usage
 from antiphon.pipeline.consulting import Consulting
 from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import StageError, had_no_time
@@ -493,6 +493,8 @@ class Answering:
         await run.floor.wait()
         if run.muted or not self.speaks:
             return
+        if line:
+            self._front.line(run.turn, line)
         try:
             if frames := self._prepared.get(line, ()):
                 await self._play_line(run, frames)
@@ -505,6 +507,8 @@ class Answering:
         except Exception as error:
             about = {"session": self._session, "turn": run.turn, "code": type(error).__name__}
             logger.warning("a line of the session's own could not be spoken", extra=about)
+        if not run.turn:
+            self._front.complete(0, Usage())
 
     async def _play_line(self, run: Run, frames: Sequence[AudioFrame]) -> None:
         with ends_session():

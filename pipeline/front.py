@@ -30,6 +30,10 @@ class Front(Protocol):
         """A call that was allowed has its place in the answer here, behind the text that came before it."""
         ...
 
+    def line(self, turn: int, text: str) -> None:
+        """One of the session's own lines is about to be said (an apology): no part of the conversation."""
+        ...
+
     def complete(self, turn: int, usage: Usage) -> None:
         """All of an answer has gone to the sink; it may not have been heard yet.
 
@@ -59,6 +63,9 @@ class NoFront:
         return new_id()
 
     def called(self, turn: int, call: ToolCall) -> None:
+        """Nothing to show."""
+
+    def line(self, turn: int, text: str) -> None:
         """Nothing to show."""
 
     def complete(self, turn: int, usage: Usage) -> None:

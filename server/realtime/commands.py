@@ -83,8 +83,6 @@ class Commands:
         self._hearing: dict[str, asyncio.Task[Transcript]] = {}
         """Spoken items of the client's whose words are not known yet."""
         self._asides: dict[str, tuple[Response, asyncio.Task[None]]] = {}
-        self.inputs: dict[int, Conversation] = {}
-        """By turn: what is read in place of the conversation."""
 
     # ------------------------------------------------------------------------ items
 
@@ -193,9 +191,9 @@ class Commands:
             turn = self._session.requests.respond(words, user_id=user_id, muted=config.modality == "text", voice=voice)
         except SessionClosed as error:
             raise ProtocolError("The session is about to end.", code="session_closed", type="server_error") from error
-        if inputs is not None:
-            self.inputs[turn] = inputs
-        self._narrator.begin(turn, self._narrator.make(config, turn))
+        response = self._narrator.make(config, turn)
+        response.inputs = inputs
+        self._narrator.begin(turn, response)
 
     def cancel_response(self, event: ResponseCancel) -> None:
         if event.response_id in self._asides:

@@ -357,7 +357,7 @@ class RealtimeConnection:
             assembly.llm,
             is_chat=assembly.config.workflow.kind == "chat",
             config_of=self._narrator.config_of,
-            items_of=lambda turn: None if self._commands is None else self._commands.inputs.get(turn),
+            items_of=self._narrator.inputs_of,
             on_limit=self._narrator.limited,
         )
         arguments["front"] = self._narrator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from antiphon.engines import protocols
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.protocols import ToolCall
-from antiphon.pipeline.conversation import Item, new_id
+from antiphon.pipeline.conversation import Conversation, Item, new_id
 from antiphon.pipeline.events import (
     Committed,
     Dropped,
@@ -55,6 +56,10 @@ class _Spoken:
     committed: bool = False
     heard: bool = False
     """Its words are known."""
+    guess: str = ""
+    """What was heard of it last, while it may go on."""
+    sent: str = ""
+    """Of its words: what the client has been told already."""
     void: bool = False
     """Nothing becomes of it, and the client knows nothing of it."""
 
@@ -121,6 +126,11 @@ class Narrator:
         response = self._responses.get(turn)
         return response.config if response is not None else response_config(self._config())
 
+    def inputs_of(self, turn: int) -> Conversation | None:
+        """What is read in place of the conversation for the answer to a turn; None: nothing."""
+        response = self._responses.get(turn)
+        return None if response is None else response.inputs
+
     def begin(self, turn: int, response: Response) -> None:
         """An answer that the client has asked for."""
         response.turn = turn
@@ -171,6 +181,9 @@ class Narrator:
         response = self._response_to(turn)
         if any(tool.name == call.name for tool in response.config.tools):  # else the server has done it itself
             response.call(call)
+
+    def line(self, turn: int, text: str) -> None:
+        self._response_to(turn).text(text)
 
     def complete(self, turn: int, usage: protocols.Usage) -> None:
         if (response := self._responses.get(turn)) is not None:
@@ -227,6 +240,8 @@ class Narrator:
                 self._dropped(event, spoken)
             case TranscriptEvent(role="user", final=True) if spoken is not None:
                 self._words(event.turn, spoken, event.text)
+            case TranscriptEvent(role="user") if spoken is not None:
+                self._guessed(spoken, event.text)
             case TextDeltaEvent():
                 self._response_to(event.turn).text(event.text)
             case Interrupted():
@@ -274,16 +289,29 @@ class Narrator:
         if self.session.live.answers and self.active is None:
             self._response_to(turn)  # else it begins with its first words: one at a time
 
+    def _guessed(self, spoken: _Spoken, text: str) -> None:
+        """Words of a turn that goes on: those that were heard twice alike are told. Deltas cannot be taken back."""
+        sure = common_words(spoken.guess, text)
+        spoken.guess = text
+        if self._untold or self._config().transcription is None or not sure.startswith(spoken.sent):
+            return
+        if news := sure[len(spoken.sent) :]:
+            spoken.sent = sure
+            self._emit(server_events.transcription_delta(spoken.item_id, news))
+
     def _transcribed(self, spoken: _Spoken, text: str) -> None:
         self._book.update(spoken.item_id, text=text, transcript_known=True)
-        self.tell_transcript(spoken.item_id, text, max(0.0, spoken.ended_s - spoken.began_s))
+        self.tell_transcript(spoken.item_id, text, max(0.0, spoken.ended_s - spoken.began_s), sent=spoken.sent)
 
-    def tell_transcript(self, item_id: str, text: str, seconds: float) -> None:
-        """The words of a spoken item are known; told where the client wants to know."""
+    def tell_transcript(self, item_id: str, text: str, seconds: float, *, sent: str = "") -> None:
+        """The words of a spoken item are known; told where the client wants to know.
+
+        :param sent: what was told of them before; where it turned out to be wrong, only the whole is told.
+        """
         if self._config().transcription is None:
             return
-        if text:
-            self._emit(server_events.transcription_delta(item_id, text))
+        if text.startswith(sent) and text != sent:
+            self._emit(server_events.transcription_delta(item_id, text[len(sent) :]))
         self._emit(server_events.transcription_completed(item_id, text, seconds))
 
     def _dropped(self, event: Dropped, spoken: _Spoken | None) -> None:
@@ -335,7 +363,6 @@ class Narrator:
         while len(self._ids) > REMEMBERED:
             self._ids.popitem(last=False)
         response.create()
-        self._emit(server_events.rate_limits_updated({}))
 
     def _id_of(self, mark: int) -> str:
         return self._ids[mark] if mark in self._ids else self._response_to(mark).id
@@ -394,3 +421,14 @@ class Narrator:
 
 def _wire_usage(usage: protocols.Usage) -> Usage:
     return Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+
+
+def common_words(one: str, other: str) -> str:
+    """The whole words that two texts begin with."""
+    words = re.compile(r"\s*\S+")
+    alike = 0
+    for left, right in zip(words.finditer(one), words.finditer(other), strict=False):
+        if left.group() != right.group():
+            break
+        alike = left.end()
+    return one[:alike]

@@ -8,7 +8,7 @@ from typing import Any
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.protocols import ToolCall
-from antiphon.pipeline.conversation import Item, new_id
+from antiphon.pipeline.conversation import Conversation, Item, new_id
 from antiphon.server.realtime.audio import Encoder
 from antiphon.server.realtime.items import Entry, ItemBook
 from antiphon.server.realtime.protocol import (
@@ -63,6 +63,8 @@ class Response:
         self.config = config
         self.turn = turn
         self.done = False
+        self.inputs: Conversation | None = None
+        """What is read for it in place of the conversation."""
         self.reason: Reason | None = None
         """Why it will not be complete, as far as somebody has said so."""
         self.failure: Failure | None = None

@@ -43,7 +43,6 @@ def test_typed_words_are_answered_in_text() -> None:
         "conversation.item.added",
         "conversation.item.done",
         "response.created",
-        "rate_limits.updated",
         "response.output_item.added",
         "conversation.item.added",
         "response.content_part.added",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from realtime_client import RATE_HZ, RealtimeClient, config, talk_to
 
 from antiphon.engines.errors import EngineFailed
 from antiphon.engines.testing import Heard, Reply
+from antiphon.pipeline.config import SpeculationConfig
 from antiphon.server import g711
 
 
@@ -35,7 +37,6 @@ def test_a_spoken_turn_is_told_in_the_order_that_clients_wait_for() -> None:
         "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.completed",
         "response.created",
-        "rate_limits.updated",
         "response.output_item.added",
         "conversation.item.added",
         "response.content_part.added",
@@ -260,3 +261,36 @@ def test_a_reply_that_breaks_is_told_and_the_session_goes_on() -> None:
     assert client.statuses == ["failed", "completed"]
     details = client.of("response.done")[0]["response"]["status_details"]
     assert details["type"] == "failed" and details["error"]["code"] == "EngineFailed"
+
+
+def test_words_are_told_while_they_are_spoken_as_soon_as_they_are_heard_twice_alike() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        await client.speak(2.2)
+        await client.be_silent(1.5)
+        await client.wait_for("response.done")
+
+    words = "what time is it now in Rome".split()
+
+    def hear(call: Any) -> Heard:
+        return Heard(" ".join(words[: max(1, int(call.audio_s / 0.4))]))
+
+    given = config(stt=hear, sections={"speculation": SpeculationConfig(rerun_ms=400)})
+    client = talk_to(talk, given)
+    deltas = client.of("conversation.item.input_audio_transcription.delta")
+    whole = client.of("conversation.item.input_audio_transcription.completed")[0]["transcript"]
+    assert len(deltas) > 2 and "".join(event["delta"] for event in deltas) == whole
+    assert client.at_s[client.events.index(deltas[0])] < client.time_of("input_audio_buffer.speech_stopped")
+    assert {event["item_id"] for event in deltas} == {client.of("input_audio_buffer.committed")[0]["item_id"]}
+
+
+def test_an_apology_is_told_in_words_too_and_is_no_part_of_the_conversation() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        for count in (1, 2):
+            await client.speak(1.0)
+            await client.be_silent(3.0)
+            await client.wait_for("response.done", count)
+
+    given = config(llm=[Reply(error_after=0), Reply.of("Better.")], session={"on_error": "Sorry."})
+    client = talk_to(talk, given)
+    assert client.statuses == ["failed", "completed"] and client.said == ["Sorry.", "Better."]
+    assert "Sorry" not in str(given.llm[0].options.engine.calls[-1].messages)
