@@ -85,17 +85,19 @@ async def serve(
     listener: socket.socket,
     *,
     service: Service | None = None,
+    fronts: Fronts | None = None,
     on_ready: Callable[[Service], None] = lambda _: None,
 ) -> None:
     """Serve until a signal comes; the engines are loaded while the port already answers (`/readyz` says 503).
 
+    :param fronts: the ports beside this one; None: those of `config`.
     :param on_ready: called once conversations are taken.
     :raises AntiphonError: an engine cannot be loaded.
     """
     loop = asyncio.get_running_loop()
     service = service or Service(config)
     service.reloading.checks.append(lambda taken: check_address(taken.server))
-    fronts = Fronts(config)
+    fronts = fronts or Fronts(config)
     async with service, service.access.watching(), AsyncExitStack() as stack:
         stack.callback(fronts.close)
         leaving: list[asyncio.Task[None]] = []
@@ -145,7 +147,7 @@ def _settings(service: Service) -> LimitedConfig:
         proxy_headers=False,  # whom to believe is decided in server.access.entry
         lifespan="off",
         log_config=None,
-        log_level="warning",  # below it stand addresses with their queries, as clients wrote them
+        log_level="error",  # below it stand what clients wrote, and a line for each that sends no HTTP
         access_log=False,
         server_header=False,
         timeout_keep_alive=min(KEEP_ALIVE_S, settings.request_head_s),

@@ -43,6 +43,7 @@ def serve(
             raise EngineUnavailable(
                 f"antiphon serve needs the package {package}", hint='pip install "antiphon[server]"'
             )
+    from antiphon.server.fronts import Fronts
     from antiphon.server.observing.logs import configure
     from antiphon.server.service import Service
     from antiphon.server.serving import listen
@@ -52,6 +53,7 @@ def serve(
     configure(loaded.server.log_format, "info" if verbose else loaded.server.log_level)
     console = Console(highlight=False)
     listener = listen(loaded.server)
+    fronts = Fronts(loaded)
     service = Service(loaded, source=read)
     scheme = "http" if service.access.tls is None else "https"
     address = "{}://{}:{}".format(scheme, *listener.getsockname()[:2])
@@ -61,5 +63,7 @@ def serve(
     def ready(_: Service) -> None:
         console.print(Text(f"ready: {address} ({shown}); Ctrl-C ends it"), soft_wrap=True)
         console.print(Text(service.access.protection(), "dim"), soft_wrap=True)
+        for protocol, (where, number) in fronts.addresses.items():
+            console.print(Text(f"{protocol}: tcp://{where}:{number}, no keys", "dim"), soft_wrap=True)
 
-    asyncio.run(serve_until_told(loaded, listener, service=service, on_ready=ready))
+    asyncio.run(serve_until_told(loaded, listener, service=service, fronts=fronts, on_ready=ready))
