@@ -37,6 +37,8 @@ EVENTS = "antiphon"
 """The data channel of the pipeline's own events."""
 MAX_UNSENT = 50
 """Frames of the microphone; the line takes one every 20 ms, or is broken."""
+HELD = 24
+"""Samples that the resampler may hold back: put before all others, so that every 20 ms make a frame."""
 MAX_SILENT = 50
 """Frames of silence that belong to a reply; what comes behind them is the line's own."""
 _CONNECTING_S = 15.0
@@ -180,7 +182,7 @@ def _microphone(spoken: asyncio.Queue[Samples]) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self._rest = np.zeros(0, dtype=np.float32)
+            self._rest = np.zeros(HELD, dtype=np.float32)
             self._sent = 0
 
         async def recv(self) -> AudioFrame:
