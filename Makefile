@@ -77,7 +77,7 @@ soak: setup-dev
 interop: setup-dev
 	@$(BIN)/antiphon models pull --for tiny.yaml
 	@$(BIN)/python interop/install.py
-	@ANTIPHON_INTEROP_TABLE=docs/interop.md $(BIN)/python -m pytest -m interop
+	@ANTIPHON_INTEROP_TABLE=docs/interop.md $(BIN)/python -m pytest tests/interop
 
 docs: setup-dev
 	@$(BIN)/python -m antiphon.pipeline.docs_gen
