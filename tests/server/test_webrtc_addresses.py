@@ -1,0 +1,122 @@
+"""Where a call's sound is taken: addresses, ports, what is told, and that nobody else is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from aioice.ice import Connection
+from aiortc import RTCIceGatherer
+from pydantic import ValidationError
+from served import config
+from webrtc_call import Phone, on_the_phone
+from webrtc_caller import Caller
+
+from antiphon.pipeline.config.webrtc import WebRtcKeys
+from antiphon.server.realtime.webrtc import candidates
+from antiphon.server.realtime.webrtc.candidates import Gatherer, ice_servers, own_addresses
+
+
+def keys(**given: Any) -> WebRtcKeys:
+    return WebRtcKeys(**given)
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "expected"),
+    [
+        ("127.0.0.1", {}, ["127.0.0.1"]),
+        ("localhost", {}, ["127.0.0.1"]),
+        ("[::1]", {}, ["::1"]),
+        ("192.0.2.10", {}, ["192.0.2.10"]),
+        ("0.0.0.0", {"addresses": ("192.0.2.10", "2001:db8::1")}, ["192.0.2.10", "2001:db8::1"]),
+    ],
+)
+def test_sound_is_taken_where_the_server_listens(host: str, given: dict[str, Any], expected: list[str]) -> None:
+    assert asyncio.run(own_addresses(keys(**given), host)) == expected
+
+
+@pytest.mark.parametrize(("found", "expected"), [(["192.0.2.7"], ["192.0.2.7"]), ([], ["127.0.0.1"])])
+def test_every_address_means_those_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, found: list[str], expected: list[str]
+) -> None:
+    monkeypatch.setattr(candidates, "get_host_addresses", lambda use_ipv4, use_ipv6: found)
+    assert asyncio.run(own_addresses(keys(), "0.0.0.0")) == expected
+
+
+def test_nobody_else_is_asked_where_this_machine_is() -> None:
+    assert ice_servers(keys()).iceServers == []
+    assert RTCIceGatherer.getDefaultIceServers() != [], "which the library would do by itself"
+    closed = keys(stun="stun:stun.test:3478", turn="turn:turn.test:3478", turn_username="u", turn_password="p")
+    servers = ice_servers(closed).iceServers
+    assert servers is not None and [one.urls for one in servers] == ["stun:stun.test:3478", "turn:turn.test:3478"]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+def gathered(settings: WebRtcKeys, *addresses: str) -> list[Any]:
+    async def main() -> list[Any]:
+        connection = Connection(ice_controlling=False)
+        Gatherer(connection, addresses, settings).install()
+        await connection.gather_candidates()
+        found = connection.local_candidates
+        await connection.close()
+        return found
+
+    return asyncio.run(main())
+
+
+def test_ports_are_of_the_range_and_free(taken: int) -> None:
+    if taken > 65_000:
+        pytest.skip("no room above the port that is taken")
+    found = gathered(keys(ports=(taken, taken + 20)), "127.0.0.1")
+    assert len(found) == 1 and taken < found[0].port <= taken + 20
+    assert gathered(keys(ports=(taken, taken)), "127.0.0.1") == []
+
+
+def test_callers_are_told_the_address_outside() -> None:
+    found = gathered(keys(advertised="192.0.2.99"), "127.0.0.1", "127.0.0.2")
+    assert {one.host for one in found} == {"192.0.2.99"} and len({one.port for one in found}) == 2
+
+
+def test_an_address_that_is_not_here_is_left_out() -> None:
+    assert [one.host for one in gathered(keys(), "192.0.2.1", "127.0.0.1")] == ["127.0.0.1"]
+
+
+def test_an_answer_names_only_what_was_configured() -> None:
+    async def talk(phone: Phone) -> None:
+        async with Caller() as caller:
+            await phone.dial(caller)
+            told = [line.split()[4] for line in caller.peer.remoteDescription.sdp.splitlines() if "candidate:" in line]
+            assert set(told) == {"127.0.0.1"}
+        async with Caller() as caller:
+            answer = await phone.ask(await caller.offer())
+            await phone.hang_up(answer.headers["Location"].rpartition("/")[2])
+
+    on_the_phone(talk, config(server={"webrtc": {"addresses": ("127.0.0.1",)}}))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"addresses": ("localhost",)}, "addresses"),
+        ({"advertised": "phone.example"}, "advertised"),
+        ({"ports": (80, 90)}, "at least 1024"),
+        ({"ports": (6000, 5000)}, "not before the first"),
+        ({"stun": "stun.example:3478"}, "stun:HOST:PORT"),
+        ({"turn": "turn:turn.example"}, "turn_username and turn_password"),
+        ({"connect_s": 0}, "connect_s"),
+        ({"sdp": 1}, "sdp"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        keys(**given)
