@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import time
 import urllib.request
@@ -13,7 +14,16 @@ import openai
 import pytest
 from blockbuster import BlockBuster, BlockingError
 from served import config, serving
+from telephone import TwilioLine
 from websockets.asyncio.client import connect
+from wyoming.pipeline import PipelineStage, RunPipeline
+from wyoming_talk import client, speak_live, until, wyoming_server
+
+from antiphon.benchmarks.peers.realtime import RealtimePeer
+from antiphon.benchmarks.server.webrtc import WebRtcSubject
+from antiphon.benchmarks.sink import first_audible
+from antiphon.benchmarks.subject import Listener
+from antiphon.pipeline.events import TurnEnded
 
 TONE = (0.3 * np.sin(2 * np.pi * 220 / 16000 * np.arange(320)) * 32767).astype("<i2").tobytes()
 
@@ -23,6 +33,8 @@ def watched(work: Any) -> None:
 
     async def main() -> None:
         detector = BlockBuster(scanned_modules=["antiphon"])
+        # aiortc waits for the thread of its decoder, which has been told to end and has nothing left to do.
+        detector.functions["threading.Lock.acquire"].can_block_in("aiortc/rtcrtpreceiver.py", "__stop_decoder")
         async with serving(config({"capacity": "auto"})) as (address, service):
             detector.activate()
             try:
@@ -75,6 +87,71 @@ def test_a_conversation_over_the_plain_stream() -> None:
         assert await converse(address) == ["It is noon."]
 
     watched(work)
+
+
+@pytest.mark.parametrize("front", ["realtime", "webrtc"])
+def test_a_conversation_over_openais_protocol(front: str) -> None:
+    async def work(address: str, service: Any) -> None:
+        realtime = RealtimePeer(f"ws://{address}/v1/realtime", instructions="Be brief.", turn_detection="semantic_vad")
+        subject: Any = realtime if front == "realtime" else WebRtcSubject("webrtc", f"http://{address}")
+        await asyncio.to_thread(importlib.import_module, "aiortc")  # for the caller, who is in this process
+        listener = Listener()
+        session = await subject.open(listener)
+        silence = np.zeros(320, np.float32)
+        loud = np.frombuffer(TONE, "<i2").astype(np.float32) / 32768
+        for piece in [silence] * 10 + [loud] * 30 + [silence] * 110:
+            await asyncio.sleep(0.02)
+            await session.hear(piece)
+        await session.close()
+        assert [event.text for event in listener.events if isinstance(event, TurnEnded)] == ["It is noon."]
+        assert first_audible(listener.sink.pieces) is not None
+
+    watched(work)
+
+
+def test_a_call_by_telephone() -> None:
+    async def work(address: str, service: Any) -> None:
+        line = TwilioLine()
+        async with connect(f"ws://{address}/v1/telephony/twilio") as socket:
+
+            async def there() -> None:
+                while (message := await line.receive()) is not None:
+                    await socket.send(message)
+
+            async def back() -> None:
+                async for message in socket:
+                    await line.send(message)
+
+            pumps = [asyncio.create_task(there()), asyncio.create_task(back())]
+            line.begin()
+            await line.speak(0.6)
+            await line.be_silent(2.0)
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.wait(pumps)
+            line.close()
+        assert line.played_s > 0.3
+
+    watched(work)
+
+
+def test_a_run_over_wyoming() -> None:
+    async def main() -> None:
+        async with wyoming_server() as (address, service), client(address) as one:
+            detector = BlockBuster(scanned_modules=["antiphon"])
+            detector.activate()
+            try:
+                await one.write_event(RunPipeline(PipelineStage.ASR, PipelineStage.TTS).event())
+                await speak_live(one, 0.6)
+                await speak_live(one, 0.7, loud=False)
+                events = await until(one, "synthesize", "error")
+                assert [event.data["text"] for event in events if event.type == "synthesize"] == ["It is noon."]
+            finally:
+                detector.deactivate()
+            assert "BlockingError" not in service.metrics.page()[0].decode()
+            assert service.sessions == 1
+
+    asyncio.run(main())
 
 
 def test_the_calls_for_recordings_speech_chat_and_figures() -> None:
