@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
+from antiphon.engines.live_resampler import LiveResampler
 from antiphon.pipeline import turns
 from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened, Window
 
@@ -56,7 +57,7 @@ class Intake:
         self._on_fade = on_fade
         self._in_fade = False
         self._on_failure = on_failure
-        self._resampler: StreamResampler | None = None
+        self._resampler: StreamResampler | LiveResampler | None = None
         self._turn: list[Samples] = []
         self.turn_start_s = 0.0
         """Where the open turn's audio begins, on the stream clock."""
@@ -71,7 +72,8 @@ class Intake:
         resampler = self._resampler
         if resampler is None or resampler.from_hz != frame.rate_hz:
             self._end_resampler()
-            resampler = self._resampler = StreamResampler(frame.rate_hz, self.gate.rate_hz)
+            kind = LiveResampler if self._paced else StreamResampler  # nobody waits for a finished recording
+            resampler = self._resampler = kind(frame.rate_hz, self.gate.rate_hz)
         self._take(resampler.push(frame.samples))
         self.feed(turns.AudioArrived())
 
