@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
+from antiphon.engines.audio import AudioFrame, Samples
+from antiphon.engines.live_resampler import LiveResampler
 from antiphon.pipeline.transports.base import TransportCapabilities
 from antiphon.server.client_audio import ClientInput
 
@@ -68,7 +69,7 @@ class PacedTransport(ClientInput):
         """Samples of each mark that have gone out."""
         self._last_mark = 0
         """Of what went out last."""
-        self._resampler: StreamResampler | None = None
+        self._resampler: LiveResampler | None = None
         self._paused = False
         self._sounding = False
         """Something went out, and its end was not told."""
@@ -87,7 +88,7 @@ class PacedTransport(ClientInput):
         resampler = self._resampler
         if resampler is None or resampler.from_hz != frame.rate_hz:
             self._flush()
-            resampler = self._resampler = StreamResampler(frame.rate_hz, self._output_hz)
+            resampler = self._resampler = LiveResampler(frame.rate_hz, self._output_hz)
         at_s = max(self._now_s(), self._heard_until_s) + self._waiting_samples / self._output_hz
         self._complete = False
         self._put(resampler.push(frame.samples), mark)

@@ -18,7 +18,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from antiphon.engines.audio import AudioFrame, StreamResampler
+from antiphon.engines.audio import AudioFrame
+from antiphon.engines.live_resampler import LiveResampler
 from antiphon.pipeline.config.model import SessionConfig
 from antiphon.pipeline.events import Event, Interrupted
 from antiphon.pipeline.patience import end_tasks
@@ -33,6 +34,8 @@ from antiphon.server.telephony.marks import MarkClock
 logger = logging.getLogger(__name__)
 
 RATE_HZ = g711.RATE_HZ
+HEARD_HZ = 16000
+"""What the session is given, resampled without delay."""
 _PIECE_BYTES = RATE_HZ // 5
 """A mark behind every 200 ms: so closely is it known what was played."""
 _START_S = 10.0
@@ -118,10 +121,11 @@ class TwilioConnection:
         self._peer = peer
         self._settings = settings
         self._outbox = Outbox(self._send)
-        self._transport = ClientTransport(self, rate_hz=RATE_HZ)
+        self._transport = ClientTransport(self, rate_hz=HEARD_HZ)
+        self._ear = LiveResampler(RATE_HZ, HEARD_HZ)
         self._marks = MarkClock()
         self._marks_moved = asyncio.Event()
-        self._resampler: StreamResampler | None = None
+        self._resampler: LiveResampler | None = None
         self._session: Session | None = None
         self._keypad: Keypad | None = None
         self._stream = ""
@@ -216,7 +220,7 @@ class TwilioConnection:
         except (binascii.Error, ValueError):
             return self._complain("a media payload that is no base64")
         if data:
-            await self._transport.push(g711.decode(data, "mulaw"))
+            await self._transport.push(self._ear.push(g711.decode(data, "mulaw")))
 
     def _returned(self, name: str) -> None:
         if not self._marks.returned(name, asyncio.get_running_loop().time()):
@@ -267,7 +271,7 @@ class TwilioConnection:
         resampler = self._resampler
         if resampler is None or resampler.from_hz != frame.rate_hz:
             self.flush()
-            resampler = self._resampler = StreamResampler(frame.rate_hz, RATE_HZ)
+            resampler = self._resampler = LiveResampler(frame.rate_hz, RATE_HZ)
         self._put(resampler.push(frame.samples))
 
     def flush(self) -> None:

@@ -11,7 +11,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from antiphon.engines.audio import Samples, StreamResampler
+from antiphon.engines.audio import Samples
+from antiphon.engines.live_resampler import LiveResampler
 from antiphon.pipeline.events import Committed, Event, SpeechStarted, SpeechStopped, TranscriptEvent, TurnEnded
 from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.session import Session
@@ -39,7 +40,7 @@ class Conversing:
         self._sender = sender
         self._out = AudioOut(sender, service.config.audio.output_hz)
         self._transport = self._new_transport()
-        self._resampler: StreamResampler | None = None
+        self._resampler: LiveResampler | None = None
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._telling: asyncio.Queue[WyomingEvent] = asyncio.Queue()
@@ -82,7 +83,7 @@ class Conversing:
         if not self._listening:
             return
         if self._resampler is None or self._resampler.from_hz != rate_hz:
-            self._resampler = StreamResampler(rate_hz, INPUT_HZ)
+            self._resampler = LiveResampler(rate_hz, INPUT_HZ)
         await self._transport.push(self._resampler.push(samples))
 
     async def stop_hearing(self) -> None:
