@@ -162,7 +162,8 @@ class TextSession:
         if self._closed or self._asking:
             raise SessionClosed("the session has ended" if self._closed else "one turn at a time can be asked")
         self._asking, self._turn = True, self._turn + 1
-        self._told = told = asyncio.Queue()
+        told: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._told = told
         work = asyncio.create_task(self._answer(self._run(text), told), name=f"text-turn-{self._turn}")
         try:
             while (event := await told.get()) is not None:

@@ -204,8 +204,6 @@ def test_what_compose_mounts_is_here_and_its_secrets_are_not() -> None:
     for service in found["services"].values():
         for volume in service.get("volumes", ()):
             source = volume.partition(":")[0]
-            if source == "./grafana/dashboards":
-                continue
             if source.startswith("."):
                 assert (DEPLOY / source).is_dir(), source
             else:
@@ -214,6 +212,18 @@ def test_what_compose_mounts_is_here_and_its_secrets_are_not() -> None:
         done = run("git", "check-ignore", "--quiet", DEPLOY / secret["file"], cwd=ROOT)
         assert done.returncode in (0, 128), "a secret could be committed"  # 128: this is no checkout
     assert "/etc/antiphon/compose.yaml" in found["services"]["antiphon"]["command"]
+
+
+def test_prometheus_finds_its_rules_and_grafana_its_dashboards() -> None:
+    scrape = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    assert scrape["rule_files"] == ["/etc/prometheus/rules/*.yml"]
+    assert list((DEPLOY / "prometheus" / "rules").glob("*.yml")), "the rules of deploy/prometheus/rules"
+    key = scrape["scrape_configs"][0]["authorization"]["credentials_file"]
+    assert key.removeprefix("/run/secrets/") in compose()["services"]["prometheus"]["secrets"]
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text("utf-8"))["datasources"]
+    boards = [json.loads(path.read_text("utf-8")) for path in (DEPLOY / "grafana" / "dashboards").glob("*.json")]
+    assert boards and all(f'"{source["uid"]}"' in json.dumps(board) for board in boards)
 
 
 def test_a_signal_leaves_time_to_finish_what_is_being_said() -> None:

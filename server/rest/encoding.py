@@ -94,9 +94,10 @@ class _Ffmpeg:
 
         self._buffer = io.BytesIO()
         self._container: Any = av.open(self._buffer, "w", format=container, options=muxing)
-        self._stream: Any = self._container.add_stream(codec, rate=RATE_HZ, layout="mono")
-        self._stream.bit_rate = 64_000
-        self._stream.options = coding
+        stream: Any = self._container.add_stream(codec, rate=RATE_HZ, layout="mono")
+        stream.bit_rate = 64_000
+        stream.options = coding
+        self._stream = stream
         self._frame = av.AudioFrame
 
     def push(self, samples: Samples) -> bytes:
