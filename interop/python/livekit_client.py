@@ -54,38 +54,34 @@ class Mouth(io.AudioOutput):
 
     def __init__(self) -> None:
         super().__init__(label="loudspeaker", capabilities=io.AudioOutputCapabilities(pause=False))
-        self.heard_s = 0.0
-        self._began_s, self._pushed_s = 0.0, 0.0
-        self._ending = None
+        self.heard_s, self.taken_s = 0.0, 0.0
+        """Of all segments so far; of this one."""
+        self._began_s = 0.0
+        self._end: asyncio.TimerHandle | None = None
 
     async def capture_frame(self, frame) -> None:
-        if self._ending is not None:
-            await self._ending
         await super().capture_frame(frame)
-        if not self._pushed_s:
+        if self.taken_s == 0:
             self._began_s = time.monotonic()
             self.on_playback_started(created_at=time.time())
-        self._pushed_s += frame.duration
+        self.taken_s += frame.duration
 
     def flush(self) -> None:
         super().flush()
-        if self._pushed_s and self._ending is None:
-            self._ending = asyncio.create_task(self._play_out())
+        left_s = self._began_s + self.taken_s - time.monotonic()
+        self._end = asyncio.get_running_loop().call_later(max(0.0, left_s), self._over, False)
 
     def clear_buffer(self) -> None:
-        if self._ending is not None:
-            self._ending.cancel()
-        if self._pushed_s:
-            self._finish(interrupted=True)
+        if self._end is not None:
+            self._end.cancel()
+        self._over(True)
 
-    async def _play_out(self) -> None:
-        await asyncio.sleep(max(0.0, self._began_s + self._pushed_s - time.monotonic()))
-        self._finish(interrupted=False)
-
-    def _finish(self, *, interrupted: bool) -> None:
-        played_s = min(self._pushed_s, time.monotonic() - self._began_s) if interrupted else self._pushed_s
+    def _over(self, interrupted: bool) -> None:
+        if self.taken_s == 0:
+            return
+        played_s = min(self.taken_s, time.monotonic() - self._began_s)
         self.heard_s += played_s
-        self._pushed_s, self._ending = 0.0, None
+        self.taken_s = 0.0
         self.on_playback_finished(playback_position=played_s, interrupted=interrupted)
 
 
@@ -157,7 +153,7 @@ async def play(scenario: str, ears: Ears, mouth: Mouth, story: Story, folder: Pa
             await until("an answer", lambda: len(story.assistant) > 0 and CITIES == [])
         case "interruption":
             ears.say(folder / "story.wav")
-            await until("the story", lambda: mouth._pushed_s > 1.0)
+            await until("the story", lambda: mouth.taken_s > 1.0)
             await asyncio.sleep(4.0)  # its first 3 s of speech are for echo cancellers to settle: it hears nothing
             ears.say(folder / "time.wav")
             await until("another answer", lambda: len(story.assistant) >= 2)

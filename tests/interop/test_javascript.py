@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from interop_clients import INTEROP, package_version, run_client
-from interop_desk import QUESTIONS
+from interop_desk import CONFIG, QUESTIONS
 from openai_call import Call
+from served_process import served_process
 
 pytestmark = pytest.mark.interop
 SDK = "@openai/agents-realtime"
@@ -145,3 +147,34 @@ def test_interruption_in_node(in_node: Callable[[str], dict[str, Any]]) -> None:
 def test_history_in_node(in_node: Callable[[str], dict[str, Any]]) -> None:
     told = in_node("history")
     assert told["user"] == ["What time is it?", "Hi."] and told["assistant"] == []
+
+
+@pytest.fixture(scope="module")
+def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The desk behind TLS, and the certificate to trust."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-keyout", key, "-out", cert, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (folder / "desk.yaml").write_text(
+        f"{CONFIG}server: {{tls_cert: {cert}, tls_key: {key}, capacity: 'off'}}\n", "utf-8"
+    )
+    with served_process(folder / "desk.yaml") as server:
+        yield f"localhost:{server.address.rpartition(':')[2]}", cert
+
+
+def test_the_openai_package_over_tls(
+    tls_server: tuple[str, Path], node: str, sounds: Path, row: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It speaks by wss alone."""
+    row("openai in Node, WebSocket with TLS", package_version("openai"), "spoken")
+    address, cert = tls_server
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(cert))
+    told = run_client(
+        node, str(INTEROP / "node" / "openai.mjs"), f"https://{address}/v1", "any", str(sounds / "time.wav")
+    )
+    assert told["heard"] == QUESTIONS[300] and told["said"].strip() == "It is noon."
+    assert told["audioBytes"] / 2 / 24000 == pytest.approx(len("It is noon.") * 0.06, rel=0.1)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from loud_vad import LoudVad
 from numpy.typing import NDArray
-from served import config
 
 from antiphon.engines.config import EngineOptions
 from antiphon.engines.protocols import ToolCall, Usage
@@ -104,6 +103,8 @@ def _say(text: str, *, delay_s: float = 0.0) -> Reply:
 
 def desk(server: dict[str, Any] | None = None, **fields: Any) -> Config:
     """A configuration with this desk behind it."""
+    from served import config  # the server itself: not needed where only the engines are
+
     return config(server, **{"stt": hear, "llm": answer, "repeat": False, **fields})
 
 

@@ -34,10 +34,10 @@ def served_process(config: Path) -> Iterator[Server]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
         try:
             assert process.stdout is not None
-            told = next((line for line in process.stdout if line.startswith("ready: http://")), None)
+            told = next((line for line in process.stdout if line.startswith("ready: http")), None)
             if told is None:
                 raise RuntimeError(f"the server did not start: status {process.wait()}")
-            yield Server(told.split()[1].removeprefix("http://"), process.pid)
+            yield Server(told.split()[1].partition("://")[2], process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
