@@ -139,7 +139,14 @@ class _WebSocket(_SlowClient, WebSocketsSansIOProtocol):
             self.handshake_complete = True  # it is refused; uvicorn would log an error for each
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except Exception:
+            if self.handshake_initiated:
+                raise
+            # Such as bytes that are no ASCII, which break the library's own refusal. Raised further up, it would leave
+            # this connection among those that are counted, for ever.
+            logger.info("the head of a WebSocket could not be read")
         if not self.handshake_initiated and not self.transport.is_closing():
             # The head came whole, from the request before, and the library refused it: it would say nothing, and wait.
             self.transport.write(_BAD)

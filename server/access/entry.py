@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -71,6 +71,8 @@ class Entry:
 
         try:
             await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            logger.info("a client went before it had sent everything")
         except Exception:
             if answered:
                 raise  # the server closes the connection, and logs it

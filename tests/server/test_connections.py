@@ -164,15 +164,24 @@ def test_a_head_that_is_too_long_is_refused() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("head", [f"X-Long: {'a' * 9000}\r\n", "".join(f"X-{n}: b\r\n" for n in range(300))])
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"X-Long: {'a' * 9000}\r\n",
+        "".join(f"X-{n}: b\r\n" for n in range(300)),
+        "Sec-WebSocket-Protocol: \xff\xfe\r\n",
+        "Sec-WebSocket-Protocol: ,,,\r\n",
+    ],
+)
 def test_a_websocket_with_a_head_that_its_library_refuses_is_closed_without_noise(
     head: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        async with keyed() as server:
-            async with raw(server) as (reader, writer):
-                writer.write(f"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n{head}{UPGRADE}\r\n".encode())
-                assert b"101" not in (await end_of(reader))[:20]
+        async with keyed(settings={"max_connections": 5}) as server:
+            for _ in range(8):  # more than there may be connections: none of them stays
+                async with raw(server) as (reader, writer):
+                    writer.write(f"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n{head}{UPGRADE}\r\n".encode("latin-1"))
+                    assert (await end_of(reader)).startswith(b"HTTP/1.1 400")
             async with connect(f"ws://{server.address}/v1/stream"):
                 pass
 
@@ -298,6 +307,24 @@ def test_nothing_but_pieces_of_a_message_is_silence() -> None:
             await until(lambda: server.service.sessions == 0)
 
     asyncio.run(main())
+
+
+def test_who_goes_in_the_middle_of_a_body_is_no_error(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+
+    async def main() -> None:
+        async with keyed(settings={"audit_log": log}) as server:
+            for kind in ("application/json", "multipart/form-data; boundary=x"):
+                async with raw(server) as (_, writer):
+                    head = f"Host: localhost\r\nContent-Type: {kind}\r\nContent-Length: 100"
+                    writer.write(f"POST /v1/realtime/calls HTTP/1.1\r\n{head}\r\n\r\n--x\r\n".encode())
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
+
+    asyncio.run(main())
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
+    assert "499" in log.read_text()
 
 
 def test_hundreds_that_come_and_go_leave_no_connection_and_no_task() -> None:
