@@ -10,14 +10,11 @@ from collections.abc import AsyncIterator
 import numpy as np
 
 from antiphon.engines.audio import AudioFrame, to_mono_float32
-from antiphon.engines.live_resampler import LiveResampler
 from antiphon.server.realtime.webrtc.jitter import Packet, Reorder
 from antiphon.server.realtime.webrtc.opus import RATE_HZ, BadPacket, OpusDecoder, Pcm
 
 logger = logging.getLogger(__name__)
 
-HEARD_HZ = 16000
-"""What all our ears listen at. (The session's own resampler would hold back up to 40 ms.)"""
 MAX_FILLED_S = 1.0
 """What is missing is silence, so that time goes on; of a longer gap, so much is."""
 MAX_EARLY_S = 2.0
@@ -61,16 +58,14 @@ class Hearing:
         self._more.set()
 
     async def frames(self) -> AsyncIterator[AudioFrame]:
-        """The audio at :data:`HEARD_HZ`, as it comes; ends after :meth:`end`."""
-        resampler = LiveResampler(RATE_HZ, HEARD_HZ)
+        """The audio at 48 kHz, as it comes; ends after :meth:`end`."""
         position = 0
         while True:
             while self._pieces:
                 samples = self._pieces.popleft()
                 self._waiting_s -= len(samples) / RATE_HZ
-                heard = resampler.push(to_mono_float32(samples))
-                yield AudioFrame(heard, HEARD_HZ, position / HEARD_HZ)
-                position += len(heard)
+                yield AudioFrame(to_mono_float32(samples), RATE_HZ, position / RATE_HZ)
+                position += len(samples)
             if self._over:
                 return
             self._more.clear()
