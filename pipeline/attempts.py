@@ -83,6 +83,11 @@ class Attempts:
         else:
             self._parked, self._parked_s = run, self._intake.audio_end_s
 
+    def withdraw(self) -> None:
+        """Another answer goes before what the user is saying: what was begun for that is begun again later."""
+        self._drop_parked()
+        self._drop("refused")
+
     def goes_on(self) -> None:
         """The user goes on speaking."""
         if self._parked is not None and self._intake.audio_end_s - self._parked_s > _KEEP_S:

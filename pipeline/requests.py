@@ -78,7 +78,9 @@ class Requests:
         :param voice: in place of the session's own.
         :raises SessionClosed: the session does not run.
         """
-        number = self._number()
+        self._require_running()
+        number = self._intake.machine.number()
+        self._on_turn()
         run = Run(number, 0, user_id=user_id, asked=True, prompted=words is not None, muted=muted, voice=voice)
         run.commit_s = asyncio.get_running_loop().time()
         if words is not None:
@@ -103,7 +105,8 @@ class Requests:
         :returns: its task, which raises :class:`StageError` where the source or the TTS fails; cancel it to stop it.
         :raises SessionClosed: the session does not run.
         """
-        run = Run(self._number(), 0, asked=True, prompted=False, muted=muted, voice=voice)
+        self._require_running()
+        run = Run(self._intake.machine.number(), 0, asked=True, prompted=False, muted=muted, voice=voice)
         run.committed.set()
         run.floor.set()
         return self._line.beside(self._answering.aside(run, source, transport=transport, emit=emit))
@@ -133,12 +136,9 @@ class Requests:
         if self._runs():
             self._ahead.prepare("")
 
-    def _number(self) -> int:
+    def _require_running(self) -> None:
         if not self._runs():
             raise SessionClosed("the session does not run")
-        number = self._intake.machine.number()
-        self._on_turn()
-        return number
 
 
 def _known(words: str | Awaitable[Transcript]) -> asyncio.Future[Transcript]:

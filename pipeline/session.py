@@ -184,6 +184,7 @@ class Session:
         def on_turn() -> None:
             self._rearm.set()
             self._housekeeping.disturb()
+            self._attempts.withdraw()
 
         return Requests(
             session=self.id,

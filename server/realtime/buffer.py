@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from antiphon.engines.audio import AudioFrame
-from antiphon.server.realtime.audio import from_wire
-from antiphon.server.realtime.protocol import AudioFormat, ProtocolError
+from antiphon.engines.audio import AudioFrame, Samples
+from antiphon.server.client_audio import from_pcm16, pcm16
+from antiphon.server.realtime.protocol import ProtocolError
 
 MIN_S = 0.1
 """Less audio is no turn."""
 
 
 class InputBuffer:
-    """One per connection. Bounded, however small the pieces are that come: they are kept as one, as they came."""
+    """One per connection. Bounded, however small the pieces are that come: they are kept as one, as PCM16."""
 
     def __init__(self, *, max_s: float) -> None:
         self._max_s = max_s
         self._data = bytearray()
-        self._form = AudioFormat()
+        self._rate_hz = 24000
 
     def __bool__(self) -> bool:
         return bool(self._data)
@@ -25,14 +25,15 @@ class InputBuffer:
     def duration_s(self) -> float:
         return self._seconds(len(self._data))
 
-    def add(self, data: bytes, form: AudioFormat) -> None:
+    def add(self, samples: Samples, rate_hz: int) -> None:
         """
-        :param data: whole samples. Of another format than what is there: that is dropped.
+        :param rate_hz: where it is another than that of what is there, that is dropped.
         :raises ProtocolError: there is too much; what was there stays.
         """
-        if form != self._form:
+        if rate_hz != self._rate_hz:
             self.clear()
-            self._form = form
+            self._rate_hz = rate_hz
+        data = pcm16(samples)
         if self._seconds(len(self._data) + len(data)) > self._max_s:
             raise ProtocolError(
                 f"The buffer holds {self.duration_s:.1f} s of audio, and may hold {self._max_s:g}; commit or clear it.",
@@ -41,14 +42,18 @@ class InputBuffer:
             )
         self._data += data
 
+    def check(self) -> None:
+        """:raises ProtocolError: there is too little to be a turn."""
+        if self.duration_s < MIN_S:
+            raise self.nothing()
+
     def taken(self) -> AudioFrame:
         """All of it; the buffer is empty then.
 
         :raises ProtocolError: there is too little to be a turn; it stays.
         """
-        if self.duration_s < MIN_S:
-            raise self.nothing()
-        audio = AudioFrame(from_wire(bytes(self._data), self._form), self._form.rate_hz)
+        self.check()
+        audio = AudioFrame(from_pcm16(bytes(self._data)), self._rate_hz)
         self.clear()
         return audio
 
@@ -64,4 +69,4 @@ class InputBuffer:
         )
 
     def _seconds(self, size: int) -> float:
-        return size / self._form.sample_bytes / self._form.rate_hz
+        return size / 2 / self._rate_hz

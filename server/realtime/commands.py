@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from antiphon.pipeline.session import Session
 from antiphon.pipeline.workflow import WorkflowEvent
 from antiphon.server.realtime.audio import Silent
 from antiphon.server.realtime.audio import from_wire as samples_of
+from antiphon.server.realtime.buffer import InputBuffer
 from antiphon.server.realtime.items import Entry, ItemBook
 from antiphon.server.realtime.narrator import Narrator
 from antiphon.server.realtime.protocol import (
@@ -125,25 +126,37 @@ class Commands:
 
     # ------------------------------------------------------------------------ sound that is no turn of speech
 
-    def commit_audio(self, audio: AudioFrame) -> None:
-        """What the client has recorded becomes an item."""
+    def commit_audio(self, buffer: InputBuffer, *, after_s: float) -> None:
+        """What the client has recorded becomes an item.
+
+        :param after_s: so much later all of it is there.
+        """
         self._book.check_room()
         item_id = new_id()
         self._emit(server_events.input_committed(item_id, self._book.last_id))
         self._book.append(Entry(Item(id=item_id, role="user"), Shape(spoken=True, transcript_known=False)))
         self._book.done(item_id)
-        self.transcribe(item_id, audio)
+        if not after_s:
+            return self.transcribe(item_id, buffer.taken())
 
-    def transcribe(self, item_id: str, audio: AudioFrame) -> None:
+        async def late() -> AudioFrame:
+            await asyncio.sleep(after_s)
+            return buffer.taken()
+
+        self.transcribe(item_id, late())
+
+    def transcribe(self, item_id: str, audio: AudioFrame | Coroutine[Any, Any, AudioFrame]) -> None:
         """Find out what is said in an item."""
         task = asyncio.create_task(self._transcribed(item_id, audio))
         self._hearing[item_id] = task
         task.add_done_callback(lambda _: self._hearing.pop(item_id, None))
 
-    async def _transcribed(self, item_id: str, audio: AudioFrame) -> Transcript:
+    async def _transcribed(self, item_id: str, audio: AudioFrame | Coroutine[Any, Any, AudioFrame]) -> Transcript:
         try:
+            if not isinstance(audio, AudioFrame):
+                audio = await audio
             heard = await self._session.requests.hear(audio)
-        except StageError as error:
+        except (StageError, ProtocolError) as error:  # the latter: it was cleared meanwhile
             if item_id in self._book:
                 self._emit(server_events.transcription_failed(item_id, error.message, error.code))
             logger.info("an item could not be transcribed", extra={"session": self._session.id, "code": error.code})

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from antiphon.engines.audio import AudioFrame, Samples
 from antiphon.engines.protocols import TTSOptions
@@ -23,6 +23,7 @@ from antiphon.server.realtime.audio import EventTransport, from_wire
 from antiphon.server.realtime.beginning import check_names, first_config, service_voice
 from antiphon.server.realtime.buffer import InputBuffer
 from antiphon.server.realtime.commands import Commands
+from antiphon.server.realtime.ear import Ear
 from antiphon.server.realtime.idle import IdleTimeout
 from antiphon.server.realtime.items import ItemBook
 from antiphon.server.realtime.narrator import Narrator
@@ -51,6 +52,8 @@ from antiphon.server.service import Service
 
 logger = logging.getLogger(__name__)
 
+LATE_S = 0.2
+"""The sound of a call comes so much later than an event that was sent with it."""
 Send = Callable[[ServerEvent], None]
 """Takes an event; never waits."""
 
@@ -123,6 +126,8 @@ class RealtimeConnection:
         if transport is not None:
             transport.listener = self._narrator  # type: ignore[attr-defined]
         self._buffer = InputBuffer(max_s=keys.max_buffer_s)
+        ear = Ear(self._transport, self._buffer, is_manual=lambda: self._config.turn_detection is None)
+        self._ear = cast(Transport, ear)
         self._watchers: list[EventSink] = []
         self._session: Session | None = None
         self._settings = SessionSettings()
@@ -283,7 +288,7 @@ class RealtimeConnection:
             assert self._session is not None
             if not self._buffer:
                 self._session.requests.prepare()
-            self._buffer.add(data, form)
+            self._buffer.add(samples, form.rate_hz)
         elif self._client is not None:
             await self._client.push(samples, form.rate_hz)
         else:
@@ -292,7 +297,9 @@ class RealtimeConnection:
     def _commit(self, event_id: str | None) -> None:
         assert self._commands is not None
         if self._config.turn_detection is None:
-            self._commands.commit_audio(self._buffer.taken())
+            self._buffer.check()
+            # Events overtake the sound of a call: the last of what was said is still on its way.
+            self._commands.commit_audio(self._buffer, after_s=0.0 if self._client is not None else LATE_S)
         elif self._client is not None:
             self._client.when_heard(lambda: self._commit_turn(event_id))
         else:
@@ -322,7 +329,7 @@ class RealtimeConnection:
     def _begin(self) -> Session:
         """Make the session."""
         session = self._service.session(
-            self._transport,
+            self._ear,
             protocol=self._protocol,
             principal=self._principal,
             sinks=[self._narrator, self._tell_watchers],
