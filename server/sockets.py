@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 NORMAL, GOING_AWAY, POLICY, BROKEN = 1000, 1001, 1008, 1011
 """Codes with which a WebSocket is closed (RFC 6455, 7.4.1)."""
+REALTIME = "realtime"
 _CLOSE_S = 5.0
 
 
@@ -52,7 +53,7 @@ async def converse(
     """Take a client in, or say why not, and hold one conversation.
 
     :param make: of whoever is behind it, and of the way to the client.
-    :param subprotocol: the one that is agreed to.
+    :param subprotocol: the one that is agreed to; None: "realtime", where the client offers it.
     :param stall_s: a client that has sent nothing for so long is left; None: as configured; inf: never.
     """
     service: Service = websocket.app.state.service
@@ -70,8 +71,13 @@ async def converse(
             return await websocket.send_denial_response(errors.refusal(why))
         connection = make(principal, peer_of(websocket, service.settings.stall_s if stall_s is None else stall_s))
         async with service.conversation(connection):  # before the first await: the next client must see it counted
-            await websocket.accept(subprotocol)
+            await websocket.accept(subprotocol or _offered(websocket))
             await close_socket(websocket, *await _hold(connection, service, time_limit))
+
+
+def _offered(websocket: WebSocket) -> str | None:
+    """A browser that shows its key among subprotocols hangs up unless one of them is agreed to; not the key."""
+    return REALTIME if REALTIME in websocket.scope.get("subprotocols", ()) else None
 
 
 class _TimeLimit:

@@ -124,8 +124,10 @@ def test_a_key_in_the_header_or_for_browsers_in_a_subprotocol_and_nowhere_else(k
             url = f"ws://{server.address}/v1/stream"
             async with connect(url, additional_headers=bearer(token)):
                 pass
-            async with connect(url, subprotocols=["realtime", f"openai-insecure-api-key.{token}"]):  # type: ignore[list-item]
-                pass
+            offered = ["realtime", f"openai-insecure-api-key.{token}"]
+            for path in ("/v1/stream", "/v1/realtime"):
+                async with connect(f"ws://{server.address}{path}", subprotocols=offered) as client:  # type: ignore[arg-type]
+                    assert client.subprotocol == "realtime", "browsers hang up otherwise"
             for name in ("api_key", "key", "token", "access_token"):
                 status, error = await server.refused(f"/v1/stream?{name}={token}")
                 assert (status, error["code"]) == (401, "missing_api_key")
@@ -158,7 +160,7 @@ def test_keys_made_expired_and_revoked_while_the_server_runs(keys: Keys) -> None
                 assert await server.closed(talking) == (1008, "the key was revoked")
             assert error_of(await server.get("/v1/models", later)) == (401, "revoked_api_key")
             async with asyncio.timeout(5):
-                while (answer := await server.get("/v1/models", short)).status_code == 200:
+                while (answer := await server.get("/v1/models", short)).status_code == 200:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             assert error_of(answer) == (401, "expired_api_key")
             assert (await server.get("/v1/models", keys.tokens["first"])).status_code == 200
