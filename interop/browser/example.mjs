@@ -26,6 +26,18 @@ window.scenarios = {
   },
 };
 
+// The other way from a browser: a WebSocket, where the key travels as a subprotocol.
+window.overWebSocket = async ({ apiKey, url }) => {
+  const session = new RealtimeSession(deskAgent(), { transport: 'websocket', model: 'gpt-realtime-2' });
+  const watched = watch(session);
+  await session.connect({ apiKey, url });
+  session.sendMessage('What is the weather in Oslo?');
+  await watched.until('an answer', () => said(watched.seen).at(-1) === 'I looked: Sunny.');
+  const told = report(session, watched);
+  session.close();
+  return told;
+};
+
 // How loud what comes from the server is, from the browser's own statistics of the call.
 window.heard = async () => {
   const stats = await session.transport.connectionState.peerConnection.getStats();

@@ -1,5 +1,5 @@
 // Headless Chromium with a recording as its microphone, and the page of this folder.
-//   node run.mjs CHROMIUM PAGE_ORIGIN CALLS_URL KEY SCENARIO MICROPHONE.wav
+//   node run.mjs CHROMIUM PAGE_ORIGIN URL KEY SCENARIO MICROPHONE.wav
 // PAGE_ORIGIN is where this script serves the page, such as http://localhost:5173; the calls go to another origin.
 import { build } from 'esbuild';
 import { readFileSync } from 'node:fs';
@@ -41,13 +41,17 @@ try {
   page.on('pageerror', (error) => console_.push(`thrown: ${error}`));
   await page.goto(`${origin}/`);
   await page.waitForFunction(() => window.start !== undefined);
-  const callId = await page.evaluate((options) => window.start(options), { apiKey, url });
-  await page.evaluate((name) => window.scenarios[name](), scenario);
-  result = { callId, heard: await page.evaluate(() => window.heard()) };
+  if (scenario === 'websocket') {
+    result = await page.evaluate((options) => window.overWebSocket(options), { apiKey, url });
+  } else {
+    const callId = await page.evaluate((options) => window.start(options), { apiKey, url });
+    await page.evaluate((name) => window.scenarios[name](), scenario);
+    result = { callId, heard: await page.evaluate(() => window.heard()) };
+  }
 } catch (error) {
   failure = String(error.stack ?? error);
 }
-result = { ...result, ...(await page.evaluate(() => window.report?.() ?? {}).catch(() => ({}))) };
+result = { ...(await page.evaluate(() => window.report?.() ?? {}).catch(() => ({}))), ...result };
 console.log(JSON.stringify({ ...result, failure, console: console_.slice(-20), version: browser.version() }));
 await page.evaluate(() => window.finish?.()).catch(() => {});
 await browser.close();

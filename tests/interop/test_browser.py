@@ -42,14 +42,21 @@ class Browser:
         return self.call(server, scenario, write_recording(self._folder / "microphone.wav", LEAD_S, *speech, 2.0))
 
     def call(self, server: str, scenario: str, microphone: Path) -> dict[str, Any]:
-        told = run_client(
-            self._node, str(INTEROP / "browser" / "run.mjs"), self._chromium, PAGE,
-            f"http://{server}/v1/realtime/calls", ephemeral_key(server), scenario, str(microphone),
-        )  # fmt: skip
-        chromium = told["version"].partition(".")[0]
-        self._row(f"{SDK} in Chromium {chromium}, WebRTC", package_version(SDK), scenario)
-        assert told["errors"] == [] and not [line for line in told["console"] if line.startswith(("error", "thrown"))]
+        told = self._run(f"http://{server}/v1/realtime/calls", "WebRTC", server, scenario, str(microphone))
         assert told["callId"], "the Location header says which call it is, and pages of other origins may read it"
+        return told
+
+    def over_websocket(self, server: str) -> dict[str, Any]:
+        microphone = write_recording(self._folder / "microphone.wav", 1.0)
+        return self._run(f"ws://{server}/v1/realtime", "WebSocket", server, "websocket", str(microphone))
+
+    def _run(self, url: str, transport: str, server: str, scenario: str, microphone: str) -> dict[str, Any]:
+        program, key = str(INTEROP / "browser" / "run.mjs"), ephemeral_key(server)
+        told = run_client(self._node, program, self._chromium, PAGE, url, key, scenario, microphone)
+        chromium = told["version"].partition(".")[0]
+        what = "tool" if scenario == "websocket" else scenario
+        self._row(f"{SDK} in Chromium {chromium}, {transport}", package_version(SDK), what)
+        assert told["errors"] == [] and not [line for line in told["console"] if line.startswith(("error", "thrown"))]
         return told
 
 
@@ -85,6 +92,11 @@ def test_interruption_in_chromium(browser: Browser, desk_server: str) -> None:
 def test_the_pages_own_interrupt_in_chromium(browser: Browser, desk_server: str) -> None:
     told = browser.talk(desk_server, "interrupt", "story", 3.0)
     assert told["kinds"].count("server:output_audio_buffer.cleared") == 1
+
+
+def test_the_other_way_from_a_browser(browser: Browser, desk_server: str) -> None:
+    told = browser.over_websocket(desk_server)
+    assert told["cities"] == ["Oslo"] and told["audioBytes"] > 24000
 
 
 def test_spoken_turn_on_real_models(browser: Browser, real_server: str, tmp_path: Path) -> None:
