@@ -25,6 +25,8 @@ from antiphon.server.outbox import Message, Outbox
 from antiphon.server.peer import Peer
 
 MIN_RATE_HZ, MAX_RATE_HZ = 8000, 48000
+MAX_UNSENT = 5000
+"""Messages that may wait to be sent; past that the client's are not read, which would only make more of them."""
 
 
 class _ClientMessage(BaseModel):
@@ -152,6 +154,7 @@ class StreamConnection:
         message = first
         while True:
             if message is None:
+                await self._outbox.few(MAX_UNSENT)
                 message = await self._peer.receive()
             if message is None:  # gone: nobody will hear what is still to be said
                 return

@@ -17,9 +17,9 @@ from antiphon.engines.errors import EngineFailed
 from antiphon.engines.testing import Heard, Reply, ScriptedTTS, run_virtual
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config import Config, engine_block
-from antiphon.server.outbox import Outbox
+from antiphon.server.outbox import Outbox, SlowClient
 from antiphon.server.peer import Peer
-from antiphon.server.stream import MESSAGES, StreamConnection
+from antiphon.server.stream import MAX_UNSENT, MESSAGES, StreamConnection
 
 RATE_HZ = 16000
 TONE = (0.3 * np.sin(2 * np.pi * 220 / RATE_HZ * np.arange(RATE_HZ)) * 32767).astype("<i2")
@@ -377,3 +377,26 @@ def test_the_messages_of_the_page_are_understood() -> None:
     assert {json.loads(message)["type"] for message in messages} == {"settings", "played", "commit", "cancel", "end"}
     for message in messages:
         MESSAGES.validate_json(message)
+
+
+def test_a_client_that_complains_and_takes_nothing_is_not_read_for_ever() -> None:
+    """Each bad message is answered with an error: they must not pile up for one who does not take them."""
+    read = 0
+
+    async def main() -> None:
+        async def receive() -> str:
+            nonlocal read
+            read += 1
+            if read % 100 == 0:
+                await asyncio.sleep(0.001)
+            return "nonsense"
+
+        async def send(message: bytes | str) -> None:
+            await asyncio.Event().wait()
+
+        async with Assembly(config()) as assembly:
+            with pytest.raises(SlowClient):
+                await StreamConnection(assembly.session, Peer(receive, send), rate_hz=RATE_HZ).run()
+
+    run_virtual(main())
+    assert MAX_UNSENT <= read <= MAX_UNSENT + 10
