@@ -8,18 +8,20 @@ name was pointed at this machine, "DNS rebinding", is no other site to the brows
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from antiphon.engines.net import is_loopback
 from antiphon.pipeline.config.model import ServerConfig
-from antiphon.server.access.addresses import host_of, is_loopback
 from antiphon.server.rest.errors import error_response
 from antiphon.server.service import Service
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
 EXPOSED = (
     "Location",
     "Retry-After",
@@ -54,6 +56,12 @@ class Door:
             message = f"pages of {origin[:200]} may not connect; allow them with server.allowed_origins"
             return await error_response(403, "origin", message)(scope, receive, send)
         await self._app(scope, receive, send)
+
+
+def host_of(header: str) -> str | None:
+    """The name in a `Host` header, in lower case and without the port; None: it is none."""
+    match = _HOST.fullmatch(header)
+    return match[1].lower() if match else None
 
 
 def _is_ours(header: str, settings: ServerConfig) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from antiphon.engines.net import is_loopback
 from antiphon.pipeline.config.model import ServerConfig
 from antiphon.pipeline.errors import ConfigError
-from antiphon.server.access.addresses import is_loopback
 from antiphon.server.access.key_file import keys_path
 from antiphon.server.access.keyring import Keyring
 from antiphon.server.access.tls import Tls

@@ -16,10 +16,10 @@ from served import config
 from starlette.datastructures import Headers
 from websockets.asyncio.client import connect
 
+from antiphon.engines.net import is_loopback
 from antiphon.pipeline.config.model import ServerConfig
 from antiphon.pipeline.errors import ConfigError
-from antiphon.server.access.addresses import host_of, is_loopback
-from antiphon.server.access.door import foreign_origin
+from antiphon.server.access.door import foreign_origin, host_of
 
 DESK = "https://desk.example"
 EVIL = "https://evil.example"
