@@ -33,6 +33,9 @@ LIVE_KEYS = frozenset(
 )  # fmt: skip
 """Keys of `server` that are asked for when they are needed. The others are read once, at the start."""
 
+_UNTIDY_S = 300.0
+_LOOK_S = 1.0
+
 
 class CannotReload(Exception):
     """Raised where there is nothing to read a configuration from, or no time for it."""
@@ -65,6 +68,7 @@ class Reloading:
         self._one_at_a_time = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
         self._signalled: set[asyncio.Task[None]] = set()
+        self._tidying: asyncio.Task[None] | None = None
         self._listens = False
 
     @property
@@ -92,13 +96,16 @@ class Reloading:
                 await generation.load()
             except AntiphonError as error:
                 service.metrics.count("antiphon_reloads_total", outcome="refused")
-                about = {"error": type(error).__name__, "reason": str(error)}
-                logger.error("the configuration was not reloaded: the old one stays", extra=about)
+                why = {"error": type(error).__name__, "reason": str(error)}
+                logger.error("the configuration was not reloaded: the old one stays", extra=why)
                 raise
             except Exception as error:
                 service.metrics.count("antiphon_reloads_total", outcome="refused")
                 logger.exception("the configuration was not reloaded: the old one stays")
                 raise CannotReload(f"{type(error).__name__}; the server's log says more") from error
+            if service.draining:
+                await generation.leave()
+                raise CannotReload("the server is shutting down")
             before = service.config
             self._leave(service.replace(generation, capacity))
             for tell in self.on_taken:
@@ -127,10 +134,12 @@ class Reloading:
 
     async def close(self) -> None:
         """Free the engines of all configurations of before, used or not."""
-        for task in [*self._signalled, *self._leaving]:
-            task.cancel()
-        if tasks := [*self._signalled, *self._leaving]:
-            await asyncio.wait(tasks)
+        for _ in range(2):  # what leaves may begin to tidy
+            tasks = [*self._signalled, *self._leaving, *([self._tidying] if self._tidying is not None else [])]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
 
     # ------------------------------------------------------------------------------ inside
 
@@ -166,13 +175,22 @@ class Reloading:
                 await generation.leave()
             except Exception:
                 logger.exception("engines of a configuration of before were not freed in order")
-        del generation
-        # Leaving has thawed what stays, for the collector to look at each time. What is garbage now must go before it
-        # is frozen again. This takes a tenth of a second or two, once in a reload.
+        logger.warning("the engines of the configuration before were freed")
+        if self._tidying is None or self._tidying.done():
+            self._tidying = asyncio.create_task(self._tidy(), name="tidy")
+
+    async def _tidy(self) -> None:
+        """Let the garbage of engines go, and freeze again what stays, for the collector to look at no more.
+
+        That holds up the event loop for a tenth of a second or two: it waits until nobody talks, but not for ever.
+        """
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + _UNTIDY_S
+        while self._service.live and loop.time() < until_s:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)
         gc.collect()
         gc.freeze()
         return_free_memory()
-        logger.warning("the engines of the configuration before were freed")
 
     def _for_the_next_start(self, before: Config, after: Config) -> tuple[str, ...]:
         old, new = before.server, after.server

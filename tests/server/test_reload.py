@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import signal
@@ -67,6 +66,7 @@ def test_running_conversations_keep_their_engines_and_new_ones_get_the_new() -> 
             await new.ask()
             assert new.texts("agent") == ["The new one."] * 2
             await new.hang_up()
+            await asyncio.sleep(2.0)
             assert old_host() is None, "the old engines are still held"
 
     run_virtual(main())
