@@ -179,6 +179,18 @@ class Answering:
                 self._remembering.corrected(run, reply, emit)
             self._tell_usage(run, emit)
 
+    @property
+    def judges(self) -> bool:
+        """Whether a policy wants to see what users say before anybody else does."""
+        return bool(self._guarding.policy.transcript)
+
+    async def judged(self, text: str, turn: int) -> str:
+        """What the policy lets the conversation know of words that a client brought; "" where nothing."""
+        run = Run(turn, 0)
+        run.committed.set()
+        await self._consulting.judge_words(run, Transcript(text), self._consulting.guard(run, self.emitter(run), None))
+        return run.said or ""
+
     async def aside(
         self, run: Run, source: AsyncIterator[str | WorkflowEvent], *, transport: Transport, emit: Emit
     ) -> None:

@@ -15,7 +15,7 @@ from antiphon.pipeline.ahead import Ahead
 from antiphon.pipeline.answering import Answering
 from antiphon.pipeline.barge_in import BargeIn
 from antiphon.pipeline.errors import SessionClosed
-from antiphon.pipeline.events import UsageEvent
+from antiphon.pipeline.events import ToolResultEvent, UsageEvent
 from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.line import Line
 from antiphon.pipeline.listening import Hearing, transcribe
@@ -130,6 +130,19 @@ class Requests:
         finally:
             if usage := usage_of([meter]):
                 self._teller.tell(UsageEvent, turn=turn, revision=0, usage=usage)
+
+    @property
+    def judges(self) -> bool:
+        """Whether a policy wants to see what users say before anybody else does."""
+        return self._answering.judges
+
+    async def judged(self, text: str) -> str:
+        """What the policy lets the conversation know of words of the user's; "" where nothing."""
+        return await self._answering.judged(text, self._intake.machine.turn) if self.judges else text
+
+    def tool_done(self, turn: int, call_id: str, name: str, output: str) -> None:
+        """A tool of the client's has given its result: whoever watches the session, and its record, know of it."""
+        self._teller.tell(ToolResultEvent, turn=turn, revision=0, call_id=call_id, name=name, output=output)
 
     def prepare(self) -> None:
         """Somebody is about to speak: let the workflow get ready."""

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from antiphon.engines import protocols
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.protocols import Transcript, TTSOptions
 from antiphon.pipeline.conversation import Conversation, Item, new_id
 from antiphon.pipeline.errors import SessionClosed, StageError
-from antiphon.pipeline.events import TextDeltaEvent
 from antiphon.pipeline.session import Session
-from antiphon.pipeline.workflow import WorkflowEvent
-from antiphon.server.realtime.audio import Silent
+from antiphon.server.realtime.answers import Answers
+from antiphon.server.realtime.asides import Asides
 from antiphon.server.realtime.audio import from_wire as samples_of
 from antiphon.server.realtime.buffer import InputBuffer
 from antiphon.server.realtime.items import Entry, ItemBook
 from antiphon.server.realtime.narrator import Narrator
 from antiphon.server.realtime.protocol import (
     AudioFormat,
-    Failure,
     ItemCreate,
     ItemDelete,
     ItemReference,
@@ -36,13 +33,10 @@ from antiphon.server.realtime.protocol import (
     ServerEvent,
     SessionConfig,
     Shape,
-    Usage,
     from_wire,
     response_config,
     server_events,
 )
-from antiphon.server.realtime.responses import Response
-from antiphon.server.realtime.workflow import RealtimeWorkflow
 
 logger = logging.getLogger(__name__)
 
@@ -58,32 +52,29 @@ class Commands:
     def __init__(
         self,
         session: Session,
-        workflow: RealtimeWorkflow,
         narrator: Narrator,
+        answers: Answers,
         book: ItemBook,
         conversation: Conversation,
         emit: Emit,
         *,
-        conversation_id: str,
         config: Callable[[], SessionConfig],
         voice_of: Callable[[str, float], TTSOptions],
-        max_asides: int,
-        sends_audio: bool,
+        asides: Asides,
     ) -> None:
         self._session = session
-        self._workflow = workflow
         self._narrator = narrator
+        self._answers = answers
         self._book = book
         self._conversation = conversation
         self._emit = emit
-        self._conversation_id = conversation_id
         self._config = config
         self._voice_of = voice_of
-        self._max_asides = max_asides
-        self._sends_audio = sends_audio
         self._hearing: dict[str, asyncio.Task[Transcript]] = {}
         """Spoken items of the client's whose words are not known yet."""
-        self._asides: dict[str, tuple[Response, asyncio.Task[None]]] = {}
+        self._working: set[asyncio.Task[None]] = set()
+        """Typed items that the policy looks at."""
+        self._asides = asides
 
     # ------------------------------------------------------------------------ items
 
@@ -93,9 +84,16 @@ class Commands:
         if item.kind == "function_call_output":
             item = replace(item, name=self._called(item.call_id))
         audio = _samples(given.audio, form) if given.audio else None
-        self._book.insert(Entry(item, given.shape), event.previous_item_id)
+        by_user = item.kind == "message" and item.role == "user"
+        judged = by_user and self._session.requests.judges
+        self._book.insert(Entry(item, given.shape), event.previous_item_id, known=not judged)
         if audio is not None:
             self.transcribe(item.id, AudioFrame(audio, form.rate_hz))
+        elif judged:
+            self._work(self._remember(item.id, item.text))
+        if item.kind == "function_call_output":
+            turn = next((one.turn for one in self._conversation if one.call_id == item.call_id), 0)
+            self._session.requests.tool_done(turn, item.call_id, item.name, item.text)
 
     def retrieve_item(self, event: ItemRetrieve) -> None:
         self._emit(server_events.item_retrieved(self._book.get(event.item_id).wire()))
@@ -116,7 +114,7 @@ class Commands:
         heard_ms = min(event.audio_end_ms, entry.audio_ms) if entry.audio_ms else event.audio_end_ms
         self._emit(server_events.item_truncated(event.item_id, event.content_index, event.audio_end_ms))
         if entry.turn and entry.shape.spoken and not self._book.was_taken_back(event.item_id):
-            self._narrator.cut(entry.turn, heard_ms / 1000)
+            self._answers.cut(entry.turn, heard_ms / 1000)
 
     def _called(self, call_id: str) -> str:
         """The name of the tool that a call id belongs to; "" where the call is not known."""
@@ -161,11 +159,27 @@ class Commands:
                 self._emit(server_events.transcription_failed(item_id, error.message, error.code))
             logger.info("an item could not be transcribed", extra={"session": self._session.id, "code": error.code})
             raise
-        self._book.update(item_id, text=heard.text, transcript_known=True)
-        self._book.remember(item_id)
+        text = await self._session.requests.judged(heard.text)
+        self._book.update(item_id, text=text, transcript_known=True)
+        self._book.remember(item_id, text)
         if item_id in self._book:
-            self._narrator.tell_transcript(item_id, heard.text, audio.duration_s)
+            self._narrator.tell_transcript(item_id, text, audio.duration_s)
         return heard
+
+    async def _remember(self, item_id: str, text: str) -> None:
+        """Let prompts have the words of an item, as far as the policy lets them."""
+        self._book.remember(item_id, await self._session.requests.judged(text))
+
+    def _work(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    async def _settled(self, words: Awaitable[Transcript] | str) -> Transcript:
+        """The words that are to be answered, once those before them are known, too."""
+        if before := [*self._hearing.values(), *self._working]:
+            await asyncio.wait(before)
+        return Transcript(words) if isinstance(words, str) else await words
 
     # ------------------------------------------------------------------------ responses
 
@@ -175,8 +189,9 @@ class Commands:
             raise ProtocolError("A transcription session gives no responses.", code="invalid_request_error")
         config = response_config(session_config, event.response)
         if config.out_of_band:
-            return self._answer_aside(config)
-        if (active := self._narrator.active) is not None or self._narrator.awaited:
+            given = self._conversation if config.input is None else self._given(config.input)
+            return self._asides.answer(config, given, self._voice_of(config.voice, session_config.speed))
+        if (active := self._answers.active) is not None or self._narrator.awaited:
             which = f" ({active.id})" if active is not None else ""
             raise ProtocolError(
                 f"Conversation already has an active response{which}. Wait until it is done, or cancel it, before "
@@ -187,7 +202,7 @@ class Commands:
 
     def time_out(self, seconds: float) -> None:
         """The user has said nothing for so long: the assistant speaks again."""
-        if self._narrator.active is not None or self._narrator.awaited:
+        if self._answers.active is not None or self._narrator.awaited:
             return
         item_id, end_ms = new_id(), round(1000 * self._session.audio_s)
         start_ms = max(0, end_ms - round(1000 * seconds))
@@ -204,17 +219,14 @@ class Commands:
             turn = self._session.requests.respond(words, user_id=user_id, muted=config.modality == "text", voice=voice)
         except SessionClosed as error:
             raise ProtocolError("The session is about to end.", code="session_closed", type="server_error") from error
-        response = self._narrator.make(config, turn)
+        response = self._answers.make(config)
         response.inputs = inputs
-        self._narrator.begin(turn, response)
+        self._answers.begin(turn, response)
 
     def cancel_response(self, event: ResponseCancel) -> None:
-        if event.response_id in self._asides:
-            response, task = self._asides[event.response_id]
-            response.reason = "client_cancelled"
-            task.cancel()
+        if self._asides.cancel(event.response_id):
             return
-        active = self._narrator.active
+        active = self._answers.active
         if active is None or event.response_id not in (None, active.id):
             raise ProtocolError(
                 "Cancellation failed: no active response found.", code="response_cancel_not_active", param="response_id"
@@ -225,7 +237,7 @@ class Commands:
 
     def clear_output(self) -> None:
         """Stop what is being played."""
-        if (active := self._narrator.active) is not None:
+        if (active := self._answers.active) is not None:
             active.reason = "client_cancelled"
             active.finish("cancelled")
         self._session.cancel()
@@ -236,9 +248,12 @@ class Commands:
         entry = self._book.find(last_id) if last_id is not None else None
         if entry is None or entry.item.kind != "message" or entry.item.role != "user":
             return None, ""
-        if (hearing := self._hearing.get(entry.item.id)) is not None:
-            return asyncio.shield(hearing), entry.item.id
-        return (entry.item.text, entry.item.id) if entry.item.text.strip() else (None, "")
+        hearing = self._hearing.get(entry.item.id)
+        if hearing is None and not entry.item.text.strip():
+            return None, ""
+        if not (self._hearing or self._working):
+            return entry.item.text, entry.item.id
+        return self._settled(asyncio.shield(hearing) if hearing is not None else entry.item.text), entry.item.id
 
     def _given(self, items: Sequence[Any]) -> Conversation:
         """The items that a response reads in place of the conversation."""
@@ -253,76 +268,11 @@ class Commands:
             given.put(found)
         return given
 
-    # ------------------------------------------------------------------------ answers beside the conversation
-
-    def _answer_aside(self, config: ResponseConfig) -> None:
-        if len(self._asides) >= self._max_asides:
-            raise ProtocolError(
-                f"{len(self._asides)} responses beside the conversation are being made, and more are not allowed.",
-                code="too_many_responses",
-            )
-        given = self._conversation if config.input is None else self._given(config.input)
-        speaks = config.modality == "audio" and self._sends_audio
-        voice = self._voice_of(config.voice, self._config().speed)
-        response = Response(self._emit, config, conversation_id=self._conversation_id, book=None, sends_audio=speaks)
-        usage = _Counted()
-        source = usage.counting(
-            self._workflow.beside(
-                config,
-                given.messages(),
-                f"{self._session.id}-aside",
-                on_call=response.call,
-                on_limit=lambda: setattr(response, "limited", True),
-            )
-        )
-
-        def tell(kind: type, **fields: Any) -> None:
-            if kind is TextDeltaEvent:
-                response.text(fields["text"])
-
-        transport = Silent(response.audio, asyncio.get_running_loop().time)
-        try:
-            task = self._session.requests.aside(source, transport, tell, muted=not speaks, voice=voice)
-        except SessionClosed as error:
-            raise ProtocolError("The session is about to end.", code="session_closed", type="server_error") from error
-        self._asides[response.id] = (response, task)
-        response.create()
-        task.add_done_callback(lambda done: self._aside_ended(response, done, usage.total))
-
-    def _aside_ended(self, response: Response, task: asyncio.Task[None], usage: Usage) -> None:
-        self._asides.pop(response.id, None)
-        if task.cancelled():
-            response.finish("cancelled", usage)
-        elif (error := task.exception()) is not None:
-            code = error.code if isinstance(error, StageError) else type(error).__name__
-            response.failure = Failure(str(error), code)
-            response.finish("failed", usage)
-        else:
-            response.finish("completed", usage)
-
     def close(self) -> None:
         """The session is over."""
-        for task in self._hearing.values():
+        for task in (*self._hearing.values(), *self._working):
             task.cancel()
-        for _, aside in tuple(self._asides.values()):
-            aside.cancel()
-
-
-class _Counted:
-    """What a model told that an answer has used."""
-
-    def __init__(self) -> None:
-        self.total = Usage()
-
-    async def counting(self, source: AsyncIterator[str | WorkflowEvent]) -> AsyncIterator[str | WorkflowEvent]:
-        async for piece in source:
-            if isinstance(piece, protocols.Usage):
-                self.total = Usage(
-                    self.total.input_tokens + piece.input_tokens,
-                    self.total.output_tokens + piece.output_tokens,
-                    self.total.cached_tokens + piece.cached_tokens,
-                )
-            yield piece
+        self._asides.close()
 
 
 def _samples(audio: bytes, form: AudioFormat) -> Any:

@@ -19,6 +19,8 @@ from antiphon.pipeline.session_settings import IdleSettings, SessionSettings
 from antiphon.pipeline.transports.base import Transport
 from antiphon.server.access.principal import Principal
 from antiphon.server.realtime import tuning
+from antiphon.server.realtime.answers import Answers
+from antiphon.server.realtime.asides import Asides
 from antiphon.server.realtime.audio import EventTransport, from_wire
 from antiphon.server.realtime.beginning import check_names, first_config, service_voice
 from antiphon.server.realtime.buffer import InputBuffer
@@ -113,16 +115,17 @@ class RealtimeConnection:
         self._keys = keys
         self._config = first_config(service, id=self.id, kind=kind, model=model, settings=(principal.session, settings))
         self._book = ItemBook(self._conversation, self._emit, max_items=keys.max_items, max_chars=keys.max_text_chars)
-        self._narrator = Narrator(
+        self._answers = Answers(
             self._emit,
             self._book,
             conversation_id=self._conversation_id,
             config=lambda: self._config,
             sends_audio=self._sends_audio,
         )
-        self._client = None if transport is not None else EventTransport(_Sink(room), self._narrator.audio)
+        self._narrator = Narrator(self._emit, self._book, self._answers, config=lambda: self._config)
+        self._client = None if transport is not None else EventTransport(_Sink(room), self._answers.audio)
         self._transport: Transport = transport if transport is not None else self._client  # type: ignore[assignment]
-        self._narrator.heard_s = self._transport.heard_s
+        self._answers.heard_s = self._transport.heard_s
         if transport is not None:
             transport.listener = self._narrator  # type: ignore[attr-defined]
         self._buffer = InputBuffer(max_s=keys.max_buffer_s)
@@ -161,7 +164,7 @@ class RealtimeConnection:
             await asyncio.wait({talking, idling})
             assert self._commands is not None
             self._commands.close()
-            self._narrator.close()
+            self._answers.close()
 
     def close(self) -> None:
         """End the conversation: what is being said is said to its end. One that has not begun does not begin."""
@@ -249,7 +252,7 @@ class RealtimeConnection:
     # ------------------------------------------------------------------------ settings
 
     def _update(self, event: SessionUpdate) -> None:
-        config = self._config.merged(event.session, audio_sent=self._narrator.spoke)
+        config = self._config.merged(event.session, audio_sent=self._answers.spoke)
         check_names(self._service, config)
         was_manual = self._config.turn_detection is None
         self._config = config
@@ -337,21 +340,28 @@ class RealtimeConnection:
             adjust=self._adjust,
         )
         assert self._workflow is not None
-        self._session = self._narrator.session = session
-        self._commands = Commands(
+        self._session = self._narrator.session = self._answers.session = session
+        asides = Asides(
             session,
             self._workflow,
-            self._narrator,
-            self._book,
             self._conversation,
             self._emit,
             conversation_id=self._conversation_id,
-            config=lambda: self._config,
-            voice_of=self._voice_of,
-            max_asides=self._keys.max_asides,
+            most=self._keys.max_asides,
             sends_audio=self._sends_audio,
         )
-        self._idle = IdleTimeout(self._idle_after_s, session, self._narrator, self._commands)
+        self._commands = Commands(
+            session,
+            self._narrator,
+            self._answers,
+            self._book,
+            self._conversation,
+            self._emit,
+            config=lambda: self._config,
+            voice_of=self._voice_of,
+            asides=asides,
+        )
+        self._idle = IdleTimeout(self._idle_after_s, session, self._answers, self._commands)
         self._apply()
         return session
 
@@ -363,9 +373,9 @@ class RealtimeConnection:
             arguments["workflow"],
             assembly.llm,
             is_chat=assembly.config.workflow.kind == "chat",
-            config_of=self._narrator.config_of,
-            items_of=self._narrator.inputs_of,
-            on_limit=self._narrator.limited,
+            config_of=self._answers.config_of,
+            items_of=self._answers.inputs_of,
+            on_limit=self._answers.limited,
         )
         arguments["front"] = self._narrator
         arguments["session_id"] = self.id

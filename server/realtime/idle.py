@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable
 
 from antiphon.pipeline.session import Session
+from antiphon.server.realtime.answers import Answers
 from antiphon.server.realtime.commands import Commands
-from antiphon.server.realtime.narrator import Narrator
 
 LOOK_S = 0.1
 """So often it is looked whether anything goes on."""
@@ -17,13 +17,13 @@ LOOK_S = 0.1
 class IdleTimeout:
     """One per connection. Armed by an answer; the time counts from when that was heard to its end."""
 
-    def __init__(self, after_s: Callable[[], float], session: Session, narrator: Narrator, commands: Commands) -> None:
+    def __init__(self, after_s: Callable[[], float], session: Session, answers: Answers, commands: Commands) -> None:
         """
         :param after_s: the limit, as it is now; inf: none.
         """
         self._after_s = after_s
         self._session = session
-        self._narrator = narrator
+        self._answers = answers
         self._commands = commands
         self._stirred = asyncio.Event()
 
@@ -43,7 +43,7 @@ class IdleTimeout:
             await asyncio.sleep(LOOK_S)
             if self._session.busy:
                 answered, quiet_from_s = True, math.inf
-            elif answered and self._narrator.spoke:
+            elif answered and self._answers.spoke:
                 quiet_from_s = min(quiet_from_s, loop.time())
                 if loop.time() >= quiet_from_s + self._after_s():
                     answered = False

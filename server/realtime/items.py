@@ -92,10 +92,11 @@ class ItemBook:
                 code="conversation_too_long",
             )
 
-    def insert(self, entry: Entry, previous: str | None) -> None:
+    def insert(self, entry: Entry, previous: str | None, *, known: bool = True) -> None:
         """An item of the client's. Tells of it.
 
         :param previous: behind this one; "root": at the front; None: at the end.
+        :param known: False: prompts know nothing of its words yet (:meth:`remember`).
         :raises ProtocolError: its id is taken, `previous` is unknown, or there are too many.
         """
         if entry.item.id in self._entries or entry.item.id in self._conversation:
@@ -113,7 +114,8 @@ class ItemBook:
         self._entries[entry.item.id] = entry
         for item_id in order[place:]:
             self._entries.move_to_end(item_id)
-        self._put_behind(entry.item, order[:place], last=place == len(order))
+        item = entry.item if known else replace(entry.item, text="")
+        self._put_behind(item, order[:place], last=place == len(order))
         self._tell_added(entry, before)
         self._tell_done(entry, before)
 
@@ -146,10 +148,10 @@ class ItemBook:
         if "text" in changes:
             entry.item = replace(entry.item, text=changes["text"])
 
-    def remember(self, item_id: str) -> None:
-        """Prompts read this item as the client knows it."""
+    def remember(self, item_id: str, text: str) -> None:
+        """Prompts read these words of an item."""
         if (entry := self._entries.get(item_id)) is not None and item_id in self._conversation:
-            self._conversation.put(entry.item)
+            self._conversation.put(replace(entry.item, text=text))
 
     def delete(self, item_id: str, *, remembered: bool = False) -> None:
         """Tells of it.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from antiphon.engines import protocols
-from antiphon.engines.audio import AudioFrame
 from antiphon.engines.protocols import ToolCall
-from antiphon.pipeline.conversation import Conversation, Item, new_id
+from antiphon.pipeline.conversation import Item, new_id
 from antiphon.pipeline.events import (
     Committed,
     Dropped,
@@ -24,26 +22,16 @@ from antiphon.pipeline.events import (
     TurnEnded,
 )
 from antiphon.pipeline.session import Session
+from antiphon.server.realtime.answers import Answers
 from antiphon.server.realtime.items import Entry, ItemBook
 from antiphon.server.realtime.protocol import (
     Failure,
     ProtocolError,
-    ResponseConfig,
     ServerEvent,
     Shape,
-    Status,
-    Usage,
-    response_config,
     server_events,
 )
 from antiphon.server.realtime.protocol.session import SessionConfig
-from antiphon.server.realtime.responses import Response
-
-REMEMBERED = 32
-"""Responses of late whose sound may still be under way."""
-
-_STATUS: dict[str, Status] = {"failed": "failed", "interrupted": "cancelled", "cancelled": "cancelled"}
-"""By the status of a turn; the others are complete."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,93 +63,26 @@ class Narrator:
         self,
         emit: Callable[[ServerEvent], None],
         book: ItemBook,
+        answers: Answers,
         *,
-        conversation_id: str,
         config: Callable[[], SessionConfig],
-        sends_audio: bool,
     ) -> None:
-        """
-        :param config: what is effective now.
-        :param sends_audio: audio goes out in events; False: the transport plays it, and says when.
-        """
+        """:param config: what is effective now."""
         self._emit = emit
         self._book = book
-        self._conversation_id = conversation_id
+        self._answers = answers
         self._config = config
-        self._sends_audio = sends_audio
         self.session: Session | None = None
-        self.heard_s: Callable[[int], float] = lambda mark: 0.0
-        """The transport's word on how much of an answer was heard, in seconds."""
-        self.spoke = False
-        """Something was said by the assistant."""
         self._spoken: dict[int, _Spoken] = {}
-        self._responses: dict[int, Response] = {}
-        """Those whose turns are not over; one that is done may still be being heard."""
-        self._failures: dict[int, Failure] = {}
-        self._heard: dict[int, str] = {}
-        """By turn that was interrupted: what was heard of it."""
-        self._cuts: dict[int, float] = {}
-        """By turn that is not over: how much of its sound the client says was heard, in seconds."""
-        self._ids: OrderedDict[int, str] = OrderedDict()
-        """Responses of late, by turn."""
         self._untold: list[tuple[_Spoken, Callable[[], None]]] = []
         """What is told once it is known that the user means to interrupt."""
-
-    # ------------------------------------------------------------------------ what is under way
-
-    @property
-    def active(self) -> Response | None:
-        """The response of the conversation that is being made."""
-        return next((response for response in self._responses.values() if not response.done), None)
 
     @property
     def awaited(self) -> bool:
         """Whether what the user has just said will be answered."""
         assert self.session is not None
-        waiting = (spoken for turn, spoken in self._spoken.items() if turn not in self._responses)
+        waiting = (spoken for turn, spoken in self._spoken.items() if self._answers.find(turn) is None)
         return self.session.live.answers and any(spoken.committed and not spoken.void for spoken in waiting)
-
-    def config_of(self, turn: int) -> ResponseConfig:
-        """What is effective for the answer to a turn."""
-        response = self._responses.get(turn)
-        return response.config if response is not None else response_config(self._config())
-
-    def inputs_of(self, turn: int) -> Conversation | None:
-        """What is read in place of the conversation for the answer to a turn; None: nothing."""
-        response = self._responses.get(turn)
-        return None if response is None else response.inputs
-
-    def begin(self, turn: int, response: Response) -> None:
-        """An answer that the client has asked for."""
-        response.turn = turn
-        self._responses[turn] = response
-        self._created(response)
-
-    def cut(self, turn: int, seconds: float) -> None:
-        """The client says how much of an answer's sound was heard."""
-        assert self.session is not None
-        response = self._responses.get(turn)
-        if response is None:
-            self.session.played(turn, seconds)
-            return
-        self._cuts[turn] = seconds
-        if response.done:  # complete, and being heard: no longer
-            self.session.requests.stop(turn)
-
-    def limited(self, turn: int) -> None:
-        """The model was not done when it had written all it may."""
-        if turn in self._responses:
-            self._responses[turn].limited = True
-
-    def audio(self, mark: int, frame: AudioFrame) -> None:
-        """Sound of an answer is handed over."""
-        self._response_to(mark).audio(frame)
-        self.spoke = True
-
-    def close(self) -> None:
-        """The session is over: what was begun ends."""
-        for response in self._responses.values():
-            response.finish("cancelled")
 
     # ------------------------------------------------------------------------ the session's front
 
@@ -170,26 +91,19 @@ class Narrator:
         return spoken.item_id if spoken is not None and spoken.item_id in self._book else None
 
     def answer_item(self, turn: int) -> str | None:
-        message = self._responses[turn].message_id if turn in self._responses else None
-        return message if message in self._book else None
+        return self._answers.message_of(turn)
 
     def call_item(self, turn: int, call_id: str) -> str | None:
-        response = self._responses.get(turn)
-        return None if response is not None and call_id in response.calls else new_id()
+        return self._answers.call_item(turn, call_id)
 
     def called(self, turn: int, call: ToolCall) -> None:
-        response = self._response_to(turn)
-        if any(tool.name == call.name for tool in response.config.tools):  # else the server has done it itself
-            response.call(call)
+        self._answers.call(turn, call)
 
     def line(self, turn: int, text: str) -> None:
-        self._response_to(turn).text(text)
+        self._answers.to(turn).text(text)
 
     def complete(self, turn: int, usage: protocols.Usage) -> None:
-        if (response := self._responses.get(turn)) is not None:
-            response.finish("completed", _wire_usage(usage))
-            if not turn:  # no event tells of the end of what answers no turn
-                del self._responses[turn]
+        self._answers.complete(turn, usage)
 
     def stopping(self, turn: int) -> None:
         self._tell_untold()
@@ -205,16 +119,16 @@ class Narrator:
 
     def playing(self, mark: int) -> None:
         """The first of an answer's sound goes out."""
-        self.spoke = True
-        self._emit(server_events.output_audio_started(self._id_of(mark)))
+        self._answers.spoke = True
+        self._emit(server_events.output_audio_started(self._answers.id_of(mark)))
 
     def played(self, mark: int) -> None:
         """All of it was heard."""
-        self._emit(server_events.output_audio_stopped(self._id_of(mark)))
+        self._emit(server_events.output_audio_stopped(self._answers.id_of(mark)))
 
     def cleared(self, mark: int) -> None:
         """The rest of it was thrown away."""
-        self._emit(server_events.output_audio_cleared(self._id_of(mark)))
+        self._emit(server_events.output_audio_cleared(self._answers.id_of(mark)))
 
     # ------------------------------------------------------------------------ the session's events
 
@@ -243,9 +157,9 @@ class Narrator:
             case TranscriptEvent(role="user") if spoken is not None:
                 self._guessed(spoken, event.text)
             case TextDeltaEvent():
-                self._response_to(event.turn).text(event.text)
+                self._answers.to(event.turn).text(event.text)
             case Interrupted():
-                self._interrupted(event)
+                self._answers.interrupted(event)
             case ErrorEvent():
                 self._failed(event, spoken)
             case TurnEnded():
@@ -286,8 +200,8 @@ class Narrator:
         assert self.session is not None
         spoken.heard = True
         self._transcribed(spoken, text)
-        if self.session.live.answers and self.active is None:
-            self._response_to(turn)  # else it begins with its first words: one at a time
+        if self.session.live.answers and self._answers.active is None:
+            self._answers.to(turn)  # else it begins with its first words: one at a time
 
     def _guessed(self, spoken: _Spoken, text: str) -> None:
         """Words of a turn that goes on: those that were heard twice alike are told. Deltas cannot be taken back."""
@@ -328,99 +242,27 @@ class Narrator:
     def _take_back(self, turn: int, spoken: _Spoken) -> None:
         """The user went on just after the end: that was none, and what was told of it is void."""
         self._untold = [(one, tell) for one, tell in self._untold if one is not spoken]
-        response = self._responses.pop(turn, None)
-        if response is not None:
-            response.finish("cancelled")
-            if response.message_id in self._book:
-                self._book.delete(response.message_id or "", remembered=True)
+        self._answers.take_back(turn)
         if spoken.item_id in self._book:
             self._book.delete(spoken.item_id, remembered=True)
-
-    # ------------------------------------------------------------------------ answers
-
-    def _response_to(self, turn: int) -> Response:
-        response = self._responses.get(turn)
-        if response is None:
-            config = response_config(self._config())
-            response = self.make(config, turn)
-            self._responses[turn] = response
-            self._created(response)
-        return response
-
-    def make(self, config: ResponseConfig, turn: int = 0) -> Response:
-        """A response of the conversation."""
-        return Response(
-            self._emit,
-            config,
-            conversation_id=self._conversation_id,
-            book=self._book,
-            turn=turn,
-            sends_audio=self._sends_audio,
-        )
-
-    def _created(self, response: Response) -> None:
-        self._ids[response.turn] = response.id
-        while len(self._ids) > REMEMBERED:
-            self._ids.popitem(last=False)
-        response.create()
-
-    def _id_of(self, mark: int) -> str:
-        return self._ids[mark] if mark in self._ids else self._response_to(mark).id
-
-    def _interrupted(self, event: Interrupted) -> None:
-        if event.acknowledged:
-            entry = next((one for one in self._book.of_turn(event.turn) if one.shape.spoken), None)
-            if entry is not None:
-                self._book.update(entry.item.id, text=event.heard)
-            return
-        self._heard[event.turn] = event.heard
-        if not event.turn:
-            self._settle(event.turn, "cancelled", Usage())
 
     def _failed(self, event: ErrorEvent, spoken: _Spoken | None) -> None:
         if spoken is not None and event.stage == "stt":
             spoken.heard = True
             if spoken.item_id in self._book and self._config().transcription is not None:
                 self._emit(server_events.transcription_failed(spoken.item_id, event.message, event.code))
-        if event.fatal or not (spoken is not None or event.turn in self._responses):
+        if event.fatal or not (spoken is not None or self._answers.find(event.turn) is not None):
             problem = ProtocolError(event.message, code=event.code, type="server_error")
             self._emit(server_events.error(problem))
             return
-        self._failures[event.turn] = Failure(event.message, event.code)
-        if event.turn in self._responses:
-            self._responses[event.turn].failure = self._failures[event.turn]
+        self._answers.fails(event.turn, Failure(event.message, event.code))
 
     def _ended(self, event: TurnEnded, spoken: _Spoken | None) -> None:
-        assert self.session is not None
         self._spoken.pop(event.turn, None)
         self._untold = [(one, tell) for one, tell in self._untold if one is not spoken]
         if spoken is not None and spoken.committed and not spoken.heard and spoken.item_id in self._book:
             self._transcribed(spoken, "")
-        failure = self._failures.pop(event.turn, None)
-        if failure is not None and (self.session.live.answers or event.turn in self._responses):
-            self._response_to(event.turn).failure = failure
-        usage = Usage(event.input_tokens, event.output_tokens, event.cached_tokens)
-        self._settle(event.turn, _STATUS.get(event.status, "completed"), usage)
-
-    def _settle(self, turn: int, status: Status, usage: Usage) -> None:
-        """Nothing more comes of an answer."""
-        assert self.session is not None
-        response, heard = self._responses.pop(turn, None), self._heard.pop(turn, None)
-        cut_s = self._cuts.pop(turn, None)
-        if response is None:
-            return
-        response.finish(status, usage)
-        message = response.message_id
-        if heard is not None and message is not None and message in self._book and response.config.modality == "audio":
-            self._book.update(message, text=heard, status="incomplete")
-            if not self._sends_audio:
-                self._emit(server_events.item_truncated(message, 0, round(1000 * self.heard_s(turn))))
-        if cut_s is not None:
-            self.session.played(turn, cut_s)
-
-
-def _wire_usage(usage: protocols.Usage) -> Usage:
-    return Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+        self._answers.ended(event)
 
 
 def common_words(one: str, other: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -121,7 +121,7 @@ class RealtimeWorkflow:
     async def beside(
         self,
         config: ResponseConfig,
-        history: Sequence[Message],
+        read: Callable[[], Awaitable[Sequence[Message]]],
         session: str,
         *,
         on_call: Callable[[ToolCall], None],
@@ -129,11 +129,13 @@ class RealtimeWorkflow:
     ) -> AsyncIterator[str | WorkflowEvent]:
         """An answer that is no part of the conversation. Only the language model gives those.
 
+        :param read: gives what is answered.
         :param session: a key of its own for the LLM's cache: it must not push the conversation out.
         """
         if self._llm is None:
             raise WorkflowError("the configured workflow has no language model for answers beside the conversation")
-        stream = self._llm.stream(self._prompt(config, history, ""), self._tools(config), _options(config), session)
+        prompt = self._prompt(config, await read(), "")
+        stream = self._llm.stream(prompt, self._tools(config), _options(config), session)
         async with aclosing(stream) as events:  # type: ignore[type-var]
             async for event in events:
                 match event:

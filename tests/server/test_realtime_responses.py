@@ -12,6 +12,7 @@ from realtime_client import TONE, RealtimeClient, config, talk_to, words_of
 
 from antiphon.engines.protocols import ToolCall
 from antiphon.engines.testing import Heard, Reply
+from antiphon.pipeline.config.model import PolicyConfig
 
 CLOCK = {
     "type": "function",
@@ -403,3 +404,22 @@ def test_heard_says_what_was_recorded() -> None:
     given = config(stt=heard)
     talk_to(talk, given)
     assert prompt_of(given)[-1] == ("user", "first\nsecond")
+
+
+def test_the_policy_sees_what_a_client_writes_before_the_model_does() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        client.write("My card is 4111 1111 1111 1111.")
+        client.write("Is it good?")
+        client.respond(output_modalities=["text"])
+        await client.wait_for("response.done")
+        content = [{"type": "input_text", "text": "Beside: 4111 1111 1111 1111."}]
+        ask = [{"type": "message", "role": "user", "content": content}]
+        client.respond(conversation="none", input=ask, output_modalities=["text"])
+        await client.wait_for("response.done", 2)
+
+    keys = PolicyConfig.model_validate({"transcript": ["pii"]})
+    given = config(sections={"policy": keys})
+    client = talk_to(talk, given)
+    assert client.problems == [] and client.statuses == ["completed", "completed"]
+    told = str([call.messages for call in llm_of(given).calls])
+    assert "4111" not in told and "Is it good?" in told and "Beside:" in told

@@ -1,0 +1,221 @@
+"""The answers of a conversation as its client sees them: a response for each, by the turn that it answers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from antiphon.engines import protocols
+from antiphon.engines.audio import AudioFrame
+from antiphon.engines.protocols import ToolCall
+from antiphon.pipeline.conversation import Conversation, new_id
+from antiphon.pipeline.events import Interrupted, TurnEnded
+from antiphon.pipeline.session import Session
+from antiphon.server.realtime.items import ItemBook
+from antiphon.server.realtime.protocol import (
+    Failure,
+    ResponseConfig,
+    ServerEvent,
+    SessionConfig,
+    Status,
+    Usage,
+    response_config,
+    server_events,
+)
+from antiphon.server.realtime.responses import Response
+
+REMEMBERED = 32
+"""Responses of late whose sound may still be under way."""
+
+_STATUS: dict[str, Status] = {"failed": "failed", "interrupted": "cancelled", "cancelled": "cancelled"}
+"""By the status of a turn; the others are complete."""
+
+
+class Answers:
+    """One per connection. At most one response is being made at a time; one that is done may still be being heard."""
+
+    def __init__(
+        self,
+        emit: Callable[[ServerEvent], None],
+        book: ItemBook,
+        *,
+        conversation_id: str,
+        config: Callable[[], SessionConfig],
+        sends_audio: bool,
+    ) -> None:
+        """
+        :param config: what is effective now.
+        :param sends_audio: audio goes out in events; False: the transport plays it, and says when.
+        """
+        self._emit = emit
+        self._book = book
+        self._conversation_id = conversation_id
+        self._config = config
+        self._sends_audio = sends_audio
+        self.session: Session | None = None
+        self.heard_s: Callable[[int], float] = lambda mark: 0.0
+        """The transport's word on how much of an answer was heard, in seconds."""
+        self.spoke = False
+        """Something was said by the assistant."""
+        self._responses: dict[int, Response] = {}
+        """Those whose turns are not over."""
+        self._failures: dict[int, Failure] = {}
+        self._heard: dict[int, str] = {}
+        """By turn that was interrupted: what was heard of it."""
+        self._cuts: dict[int, float] = {}
+        """By turn that is not over: how much of its sound the client says was heard, in seconds."""
+        self._ids: OrderedDict[int, str] = OrderedDict()
+        """Responses of late, by turn."""
+
+    # ------------------------------------------------------------------------ what is under way
+
+    @property
+    def active(self) -> Response | None:
+        """The response that is being made."""
+        return next((response for response in self._responses.values() if not response.done), None)
+
+    def find(self, turn: int) -> Response | None:
+        """The response to a turn that is not over."""
+        return self._responses.get(turn)
+
+    def config_of(self, turn: int) -> ResponseConfig:
+        """What is effective for the answer to a turn."""
+        response = self._responses.get(turn)
+        return response.config if response is not None else response_config(self._config())
+
+    def inputs_of(self, turn: int) -> Conversation | None:
+        """What is read in place of the conversation for the answer to a turn; None: nothing."""
+        response = self._responses.get(turn)
+        return None if response is None else response.inputs
+
+    def message_of(self, turn: int) -> str | None:
+        """The item that an answer's words are in, if it is there."""
+        response = self._responses.get(turn)
+        return response.message_id if response is not None and response.message_id in self._book else None
+
+    def id_of(self, mark: int) -> str:
+        """The id of the response whose sound has this mark."""
+        return self._ids[mark] if mark in self._ids else self.to(mark).id
+
+    # ------------------------------------------------------------------------ answers come
+
+    def make(self, config: ResponseConfig) -> Response:
+        """A response that the client asks for: :meth:`begin` it."""
+        return Response(
+            self._emit,
+            config,
+            conversation_id=self._conversation_id,
+            book=self._book,
+            sends_audio=self._sends_audio,
+        )
+
+    def begin(self, turn: int, response: Response) -> None:
+        """From now on this is the answer to a turn."""
+        response.turn = turn
+        self._responses[turn] = response
+        self._ids[turn] = response.id
+        while len(self._ids) > REMEMBERED:
+            self._ids.popitem(last=False)
+        response.create()
+
+    def to(self, turn: int) -> Response:
+        """The response to a turn, which begins if there is none."""
+        if turn not in self._responses:
+            self.begin(turn, self.make(response_config(self._config())))
+        return self._responses[turn]
+
+    def audio(self, mark: int, frame: AudioFrame) -> None:
+        """Sound of an answer is handed over."""
+        self.to(mark).audio(frame)
+        self.spoke = True
+
+    def call(self, turn: int, call: ToolCall) -> None:
+        """A tool is called; those of the client are told of."""
+        response = self.to(turn)
+        if any(tool.name == call.name for tool in response.config.tools):  # else the server has done it itself
+            response.call(call)
+
+    def call_item(self, turn: int, call_id: str) -> str | None:
+        """Under which id a call is kept; None: it was told of, and is there."""
+        response = self._responses.get(turn)
+        return None if response is not None and call_id in response.calls else new_id()
+
+    def limited(self, turn: int) -> None:
+        """The model was not done when it had written all it may."""
+        if turn in self._responses:
+            self._responses[turn].limited = True
+
+    # ------------------------------------------------------------------------ and end
+
+    def complete(self, turn: int, usage: protocols.Usage) -> None:
+        """All of an answer was made; it may not have been heard yet."""
+        if (response := self._responses.get(turn)) is not None:
+            response.finish("completed", Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens))
+            if not turn:  # no event tells of the end of what answers no turn
+                del self._responses[turn]
+
+    def cut(self, turn: int, seconds: float) -> None:
+        """The client says how much of an answer's sound was heard."""
+        assert self.session is not None
+        response = self._responses.get(turn)
+        if response is None:
+            self.session.played(turn, seconds)
+            return
+        self._cuts[turn] = seconds
+        if response.done:  # complete, and being heard: no longer
+            self.session.requests.stop(turn)
+
+    def interrupted(self, event: Interrupted) -> None:
+        """What was heard of an answer is known, or known better."""
+        if event.acknowledged:
+            entry = next((one for one in self._book.of_turn(event.turn) if one.shape.spoken), None)
+            if entry is not None:
+                self._book.update(entry.item.id, text=event.heard)
+            return
+        self._heard[event.turn] = event.heard
+        if not event.turn:
+            self._settle(event.turn, "cancelled", Usage())
+
+    def fails(self, turn: int, failure: Failure) -> None:
+        """An answer cannot be given, or not to its end; an apology may come."""
+        self._failures[turn] = failure
+        if turn in self._responses:
+            self._responses[turn].failure = failure
+
+    def ended(self, event: TurnEnded) -> None:
+        """A turn is over."""
+        assert self.session is not None
+        failure = self._failures.pop(event.turn, None)
+        if failure is not None and (self.session.live.answers or event.turn in self._responses):
+            self.to(event.turn).failure = failure
+        usage = Usage(event.input_tokens, event.output_tokens, event.cached_tokens)
+        self._settle(event.turn, _STATUS.get(event.status, "completed"), usage)
+
+    def take_back(self, turn: int) -> None:
+        """It was no end of a turn: its answer never was."""
+        response = self._responses.pop(turn, None)
+        if response is None:
+            return
+        response.finish("cancelled")
+        if response.message_id is not None and response.message_id in self._book:
+            self._book.delete(response.message_id, remembered=True)
+
+    def close(self) -> None:
+        """The session is over: what was begun ends."""
+        for response in self._responses.values():
+            response.finish("cancelled")
+
+    def _settle(self, turn: int, status: Status, usage: Usage) -> None:
+        """Nothing more comes of an answer."""
+        assert self.session is not None
+        message, heard, cut_s = self.message_of(turn), self._heard.pop(turn, None), self._cuts.pop(turn, None)
+        response = self._responses.pop(turn, None)
+        if response is None:
+            return
+        response.finish(status, usage)
+        if heard is not None and message is not None and response.config.modality == "audio":
+            self._book.update(message, text=heard, status="incomplete")
+            if not self._sends_audio:
+                self._emit(server_events.item_truncated(message, 0, round(1000 * self.heard_s(turn))))
+        if cut_s is not None:
+            self.session.played(turn, cut_s)
