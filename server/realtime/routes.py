@@ -88,6 +88,7 @@ async def client_secrets(request: Request, service: Ready, wanted: ClientSecretR
     except ProtocolError as error:
         raise _bad_settings(error) from None
     made = keys.make(principal, life_s=life_s, session=session)
+    service.access.note(request, "ephemeral_key_made", life_s=life_s)
     told = {"value": made.value, "expires_at": made.expires_at, "session": config.to_wire()}
     return JSONResponse(told, headers={"Cache-Control": "no-store"})
 
@@ -132,6 +133,7 @@ async def begin(request: Request, service: Ready, model: str | None = None) -> R
         raise ApiError(503, "no_port", str(error)) from error
     except Unavailable as error:
         raise ApiError(501, "webrtc_unavailable", str(error)) from error
+    service.access.note(request, "call_begun", call=call_id)
     return Response(answer, 201, media_type=SDP, headers={"Location": f"/v1/realtime/calls/{call_id}"})
 
 
@@ -139,6 +141,7 @@ async def begin(request: Request, service: Ready, model: str | None = None) -> R
 async def hangup(request: Request, service: AnyService, call_id: str) -> Response:
     """Ends it at once."""
     _find(request, call_id, principal_of(request, "realtime")).hang_up()
+    service.access.note(request, "call_hung_up", call=call_id)
     return Response(status_code=200)
 
 

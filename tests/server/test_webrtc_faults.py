@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import random
+import re
 import signal
+import socket
+import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +26,11 @@ from webrtc_caller import Caller
 
 from antiphon.engines.testing import Reply
 from antiphon.server.realtime import calls as calls_module
+from antiphon.server.realtime.webrtc import channels
 from antiphon.server.realtime.webrtc.faults import BadOffer
+from antiphon.server.realtime.webrtc.line import MAX_PARTIAL_BYTES, Line
 from antiphon.server.realtime.webrtc.offer import MAX_OFFER_BYTES, checked_offer
+from antiphon.server.realtime.webrtc.transport import WebRtcTransport
 
 
 async def an_offer() -> str:
@@ -169,6 +178,48 @@ def test_a_caller_who_vanishes_is_missed(monkeypatch: pytest.MonkeyPatch) -> Non
     on_the_phone(talk)
 
 
+def test_packets_of_strangers_change_nothing() -> None:
+    async def talk(phone: Phone) -> None:
+        async with Caller() as caller:
+            await phone.dial(caller)
+            await caller.event("session.created")
+            port = int(re.findall(r"127\.0\.0\.1 (\d+) typ host", caller.peer.remoteDescription.sdp)[0])
+            chance = random.Random(1)
+            with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as stranger:
+                for n in range(600):
+                    first = bytes([(0, 20, 128, 144, 255)[n % 5]])  # STUN, DTLS, RTP, RTP with an extension, nothing
+                    stranger.sendto(first + chance.randbytes(chance.randrange(0, 1300)), ("127.0.0.1", port))
+                    if n % 50 == 0:
+                        await asyncio.sleep(0.01)
+            caller.voice.say(tone(0.6))
+            await caller.event("output_audio_buffer.stopped")
+            assert caller.loud_s() > 0.5
+
+    on_the_phone(talk)
+
+
+def test_calls_that_come_and_go_leave_no_sockets_and_no_threads() -> None:
+    async def talk(phone: Phone) -> None:
+        async def one() -> None:
+            async with Caller() as caller:
+                await phone.dial(caller)
+                await caller.event("session.created")
+            await phone.idle()
+
+        def there() -> tuple[int, int]:
+            return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+        for _ in range(2):
+            await one()
+        before = there()
+        for _ in range(8):
+            await one()
+        after = there()
+        assert after[0] <= before[0] + 1 and after[1] <= before[1] + 1, (before, after)
+
+    on_the_phone(talk)
+
+
 def test_a_caller_who_never_comes_is_not_waited_for() -> None:
     async def talk(phone: Phone) -> None:
         answer = await phone.ask(OFFER)
@@ -237,22 +288,79 @@ def test_rubbish_on_the_data_channel_ends_nothing() -> None:
     on_the_phone(talk)
 
 
-def test_a_flood_of_events_ends_the_call_and_no_other() -> None:
+def test_a_flood_of_events_ends_the_call_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def is_slow(self: Any, message: str, reply: Any = None) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(channels, "MAX_UNREAD", 20)
+    monkeypatch.setattr("antiphon.server.realtime.connection.RealtimeConnection.receive", is_slow)
+
     async def talk(phone: Phone) -> None:
         async with Caller() as caller, Caller() as other:
             await phone.dial(caller)
             await phone.dial(other)
             await caller.event("session.created")
-            await other.event("session.created")
-            flood = json.dumps({"type": "session.update", "session": {"instructions": "x" * 60_000}})
-            for _ in range(2000):
-                if caller.channels["oai-events"].readyState == "open":
-                    caller.channels["oai-events"].send(flood)
-            await caller.until(lambda: caller.peer.connectionState == "closed", timeout_s=30)
+            for _ in range(40):
+                caller.send(type="response.cancel")
+            await caller.until(lambda: caller.peer.connectionState == "closed")
             other.voice.say(tone(0.6))
             await other.event("output_audio_buffer.stopped")
 
     on_the_phone(talk)
+
+
+class Channel:
+    """A data channel that is open, and takes nothing."""
+
+    readyState = "open"
+
+    def __init__(self, longest: int = 5000) -> None:
+        self.bufferedAmount = 0
+        self.sent: list[str] = []
+        self._longest = longest
+
+    def send(self, text: str) -> None:
+        if len(text) > self._longest:
+            raise ValueError("too long")
+        self.bufferedAmount += len(text)
+        self.sent.append(text)
+
+
+def test_events_wait_for_the_channel_but_not_without_end() -> None:
+    outgoing, channel = channels.Outgoing(), Channel()
+    for n in range(channels.MAX_EARLY + 10):
+        outgoing.put({"type": "x", "n": n})
+    outgoing.begin(channel)  # type: ignore[arg-type]
+    outgoing.put({"type": "x", "n": -1})
+    numbers = [json.loads(text)["n"] for text in channel.sent]
+    assert numbers == [*range(10, channels.MAX_EARLY + 10), -1]
+
+
+def test_a_caller_who_takes_nothing_is_noticed() -> None:
+    outgoing, channel = channels.Outgoing(), Channel()
+    outgoing.begin(channel)  # type: ignore[arg-type]
+    while not outgoing.overflowed:
+        outgoing.put({"type": "x", "text": "x" * 4000})
+    assert channels.MAX_UNSENT_BYTES < channel.bufferedAmount < channels.MAX_UNSENT_BYTES + 5000
+    channel.readyState = "closed"
+    outgoing.put({"type": "x"})  # nobody is there any more
+
+
+def test_parts_of_messages_that_never_end_are_noticed() -> None:
+    async def main() -> tuple[int, bool, bool]:
+        peer = RTCPeerConnection()
+        peer.createDataChannel("oai-events")
+        assert peer.sctp is not None
+        line = Line(WebRtcTransport(), lambda channel: None)
+        line._peer = peer
+        before, peer.sctp._advertised_rwnd = peer.sctp._advertised_rwnd, -2 * MAX_PARTIAL_BYTES
+        flooded = line.flooded
+        peer.sctp._advertised_rwnd = 0
+        found = before, flooded, line.flooded
+        await peer.close()
+        return found
+
+    assert asyncio.run(main()) == (1 << 20, True, False)
 
 
 def test_an_event_that_is_too_long_for_the_channel_is_told_of() -> None:
