@@ -30,6 +30,8 @@ Resolver = Callable[[str], Principal | None]
 
 RATES = "antiphon.rates"
 """Under which key of an ASGI scope the headers are that tell a client what it has left."""
+SHOWN = "antiphon.key"
+"""Under which key of an ASGI scope the id of a key stands that was shown, good or not: for the audit log."""
 NOBODY = Principal("", frozenset())
 """Who shows no key where none is asked for, while other routes ask for one."""
 CALLER = Principal("", frozenset({"realtime"}))
@@ -147,6 +149,7 @@ class Access:
         key = None if ephemeral is not None else self.keyring.find(token)
         if key is None:
             raise Denied(401, "invalid_api_key", "this is no key of this server, or its time is over")
+        connection.scope[SHOWN] = key.id
         return _principal(key)
 
     # ------------------------------------------------------------------------------------------ how much
@@ -178,10 +181,11 @@ class Access:
     def note(self, connection: HTTPConnection, event: str, **fields: Value) -> None:
         """Write down what somebody did by a request: who, from where, and `fields`."""
         principal: Principal | None = connection.scope.get(PRINCIPAL)
+        key_id = principal.key_id if principal is not None else connection.scope.get(SHOWN)
         client = connection.scope.get("client")
         self.audit.write(
             event,
-            key=principal.key_id if principal is not None else None,
+            key=key_id,
             address=client[0] if client else None,
             request=request_id.get(),
             **fields,

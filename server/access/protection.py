@@ -24,9 +24,10 @@ def check_address(settings: ServerConfig) -> None:
             hint=f"{create}; or use 127.0.0.1",
         )
     for name in ("allowed_hosts", "allowed_origins"):
-        if "*" in getattr(settings, name) and not keyring.keyed:
+        anybody = {"*", "null"} & set(getattr(settings, name))  # any page can make itself a frame of origin "null"
+        if anybody and not keyring.keyed:
             raise ConfigError(
-                "without keys, '*' would let any web page use the server that is open in a browser here",
+                f"without keys, '{min(anybody)}' would let any web page use the server that is open in a browser here",
                 key=f"server.{name}",
                 hint=f"name them one by one; or {create}",
             )

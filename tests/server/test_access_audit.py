@@ -66,6 +66,7 @@ def test_who_did_what(tmp_path: Path) -> None:
         (key_id, "WEBSOCKET", "realtime", 101),
     ]
     assert all(one["address"] == "127.0.0.1" and one["request"].startswith("req_") for one in requests)
+    assert requests[-1]["key"] == key_id, "who uses a revoked key is on record"
     *flood, last = [one["status"] for one in requests[4:]]
     assert flood == sorted(flood) and set(flood) == {200, 429} and last == 401
     begun, ended = (one for one in lines if one["event"].startswith("session_"))

@@ -322,9 +322,11 @@ def test_keys_of_the_environment_will_do(monkeypatch: pytest.MonkeyPatch) -> Non
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("key", ["allowed_hosts", "allowed_origins"])
-def test_any_page_may_come_only_where_there_are_keys(key: str, keys: Keys) -> None:
-    settings = config({key: ("*",), "keys_file": keys.path}).server
+@pytest.mark.parametrize(
+    ("key", "value"), [("allowed_hosts", "*"), ("allowed_origins", "*"), ("allowed_origins", "null")]
+)
+def test_any_page_may_come_only_where_there_are_keys(key: str, value: str, keys: Keys) -> None:
+    settings = config({key: (value,), "keys_file": keys.path}).server
     with pytest.raises(ConfigError, match="would let any web page use the server") as caught:
         listen(settings)
     assert caught.value.key == f"server.{key}"
