@@ -23,7 +23,7 @@ from antiphon.server.observing.http import Observed
 from antiphon.server.peer import Peer
 from antiphon.server.realtime import routes
 from antiphon.server.realtime.socket import realtime
-from antiphon.server.rest import audio, chat, errors, models
+from antiphon.server.rest import audio, chat, errors, models, openapi
 from antiphon.server.service import Service
 from antiphon.server.sockets import converse
 from antiphon.server.stream import MAX_RATE_HZ, MIN_RATE_HZ, StreamConnection
@@ -60,6 +60,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_api_websocket_route("/v1/stream", _stream)
     app.add_api_websocket_route("/v1/realtime", realtime)
     routes.install(app, service)
+    openapi.describe(app)
     return app
 
 

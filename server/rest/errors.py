@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from antiphon.engines.errors import (
     AntiphonError,
@@ -83,6 +84,20 @@ def as_api_error(error: AntiphonError) -> ApiError:
     return ApiError(500, "engine_failed", error.message)
 
 
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+
+def _methods(request: Request) -> str:
+    """All that may be done at a path: several routes may share it, each with its own."""
+    routes = request.app.routes
+    found = (
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    )
+    return ", ".join(found)
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the application in that form."""
 
@@ -117,7 +132,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid_request")
         message = f"{request.method} {request.url.path}: {error.detail}"
-        return error_response(error.status_code, code, message, headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = _methods(request)
+        return error_response(error.status_code, code, message, headers=headers)
 
     async def unknown(request: Request, error: Exception) -> Response:
         return error_response(404, "model_not_found", f"the model {error}", param="model")

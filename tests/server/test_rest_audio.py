@@ -484,6 +484,14 @@ def test_wrong_paths_methods_and_bodies_have_the_same_form() -> None:
     ]
 
 
+def test_what_may_be_done_at_a_path_is_told_whole() -> None:
+    async def use(client: httpx2.AsyncClient) -> list[str]:
+        paths = ("/v1/sessions/x", "/v1/audio/speech", "/v1/models")
+        return [(await client.options(path)).headers["allow"] for path in paths]
+
+    assert with_http(use) == ["DELETE, PATCH", "POST", "GET"]
+
+
 def test_a_body_of_unannounced_length_is_bounded_too() -> None:
     async def use(client: httpx2.AsyncClient) -> int:
         async def endless() -> Any:

@@ -25,9 +25,10 @@ SETTINGS = """
 # What a schema cannot say (a tool that is chosen must be among the tools; some letter must be pronounceable) is a 400.
 positive_data_acceptance.expected-statuses = ["2xx", 400]
 
+# Nor which models, conversations and calls there are, and what may be done with them just now.
 [[operations]]
-include-path = "/v1/models/{model}"
-checks.positive_data_acceptance.expected-statuses = ["2xx", 404]
+include-path-regex = "[{]|admin|calls"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 404, 409, 415, 501, 503]
 """
 
 HOOKS = """
@@ -44,12 +45,11 @@ schemathesis.openapi.format("binary", st.just(recording.getvalue()))
 """Uploads are recordings: no schema says what those are."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     options = [
         "--max-examples", str(EXAMPLES), "--seed", "5", "--generation-deterministic", "--no-color", "--workers", "1",
         "--phases", "examples,coverage,fuzzing", "--mode", "all", "--request-timeout", "10",
-        "--include-path-regex", "^/(v1/(audio|chat|models)|healthz|readyz)",
     ]  # fmt: skip
     (tmp_path / "schemathesis.toml").write_text(SETTINGS)
     (tmp_path / "antiphon_hooks.py").write_text(HOOKS)
