@@ -21,7 +21,7 @@ from antiphon.server.access.principal import Principal
 from antiphon.server.realtime import tuning
 from antiphon.server.realtime.answers import Answers
 from antiphon.server.realtime.asides import Asides
-from antiphon.server.realtime.audio import EventTransport, from_wire
+from antiphon.server.realtime.audio import EventTransport
 from antiphon.server.realtime.beginning import check_names, first_config, service_voice
 from antiphon.server.realtime.buffer import InputBuffer
 from antiphon.server.realtime.commands import Commands
@@ -49,13 +49,12 @@ from antiphon.server.realtime.protocol import (
     server_events,
 )
 from antiphon.server.realtime.protocol.session import Kind
+from antiphon.server.realtime.user_sound import UserSound
 from antiphon.server.realtime.workflow import RealtimeWorkflow
 from antiphon.server.service import Service
 
 logger = logging.getLogger(__name__)
 
-LATE_S = 0.2
-"""The sound of a call comes so much later than an event that was sent with it."""
 Send = Callable[[ServerEvent], None]
 """Takes an event; never waits."""
 
@@ -226,11 +225,11 @@ class RealtimeConnection:
         commands = self._commands
         match event:
             case InputAudioAppend():
-                await self._append(event)
+                await self._input.append(event)
             case InputAudioCommit():
-                self._commit(event.event_id)
+                self._input.commit(event.event_id)
             case InputAudioClear():
-                self._clear()
+                self._input.clear()
             case SessionUpdate():
                 self._update(event)
             case ItemCreate():
@@ -258,7 +257,7 @@ class RealtimeConnection:
         self._config = config
         self._apply()
         if was_manual != (config.turn_detection is None):
-            self._drop_input()
+            self._input.drop()
         self._emit(server_events.session_updated(config))
 
     def _apply(self) -> None:
@@ -273,59 +272,6 @@ class RealtimeConnection:
         if name == service_voice(self._service):
             name = "default"
         return tuning.voice_of(name, speed, self._service.engines, self._service.settings.aliases.voices)
-
-    # ------------------------------------------------------------------------ the user's audio
-
-    async def _append(self, event: InputAudioAppend) -> None:
-        form = self._config.input_format
-        data = event.decoded()
-        try:
-            samples = from_wire(data, form)
-        except ValueError:
-            raise ProtocolError(
-                f"{len(data)} bytes are no PCM16: an odd number.", code="invalid_audio", param="audio"
-            ) from None
-        if not len(samples):
-            return
-        if self._config.turn_detection is None:
-            assert self._session is not None
-            if not self._buffer:
-                self._session.requests.prepare()
-            self._buffer.add(samples, form.rate_hz)
-        elif self._client is not None:
-            await self._client.push(samples, form.rate_hz)
-        else:
-            raise ProtocolError("The audio of this session comes by the call, not in events.", code="invalid_event")
-
-    def _commit(self, event_id: str | None) -> None:
-        assert self._commands is not None
-        if self._config.turn_detection is None:
-            self._buffer.check()
-            # Events overtake the sound of a call: the last of what was said is still on its way.
-            self._commands.commit_audio(self._buffer, after_s=0.0 if self._client is not None else LATE_S)
-        elif self._client is not None:
-            self._client.when_heard(lambda: self._commit_turn(event_id))
-        else:
-            self._commit_turn(event_id)
-
-    def _commit_turn(self, event_id: str | None) -> None:
-        """End the turn that the user speaks now."""
-        assert self._session is not None
-        if self._session.listening:
-            self._session.commit()
-        else:
-            self._emit(server_events.error(self._buffer.nothing().about(event_id)))
-
-    def _clear(self) -> None:
-        self._drop_input()
-        self._emit(server_events.input_cleared())
-
-    def _drop_input(self) -> None:
-        assert self._session is not None
-        self._buffer.clear()
-        if self._client is not None:
-            self._client.forget_unheard()
-        self._session.clear()
 
     # ------------------------------------------------------------------------ inside
 
@@ -360,6 +306,9 @@ class RealtimeConnection:
             config=lambda: self._config,
             voice_of=self._voice_of,
             asides=asides,
+        )
+        self._input = UserSound(
+            self._buffer, self._client, session, self._commands, self._emit, config=lambda: self._config
         )
         self._idle = IdleTimeout(self._idle_after_s, session, self._answers, self._commands)
         self._apply()
