@@ -57,6 +57,11 @@ class WyomingKeys(OpenPort):
         gt=0,
     )
     max_audio_s: float = option(300.0, "The longest recording of one request to `asr`.", unit="s", gt=0, le=7200)
+    echo_cancelled: bool = option(
+        False,
+        "Satellites that stream all the time (`restart_on_end`, or a run that begins with `wake`) do not hear what "
+        "they play: the user may speak into a reply. False: while a reply is heard, they are not listened to.",
+    )
     satellites: tuple[Annotated[str, Field(min_length=1)], ...] = option(
         (),
         "Voice satellites (`wyoming-satellite` and its like) to connect to and serve, as Home Assistant would.",

@@ -14,7 +14,6 @@ import uuid
 from functools import partial
 
 from antiphon.engines.audio import Samples
-from antiphon.engines.live_resampler import LiveResampler
 from antiphon.pipeline.config import Config
 from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.session import Session
@@ -39,8 +38,6 @@ from antiphon.server.telephony.keypad import Keypad
 logger = logging.getLogger(__name__)
 
 FRAME_MS = 20.0
-HEARD_HZ = 16000
-"""What the session is given, resampled without delay."""
 _PATIENCE_S = 10.0
 """A line that has taken nothing for so long is gone."""
 _MAX_COMPLAINTS = 50
@@ -111,7 +108,7 @@ class AudioSocketCall:
         service = self._service
         service.admit()
         rate_hz = RATES_HZ[self._kind]
-        transport = PacedTransport(self._play, input_hz=HEARD_HZ, output_hz=rate_hz, frame_ms=FRAME_MS, continuous=True)
+        transport = PacedTransport(self._play, input_hz=rate_hz, output_hz=rate_hz, frame_ms=FRAME_MS, continuous=True)
         async with service.conversation(self):  # before the first await: the next call must see it counted
             self._session = session = service.session(transport, protocol="audiosocket", principal=ANYONE)
             logger.info("a call has begun", extra={"front": "audiosocket", "session": session.id, "call": str(call)})
@@ -134,14 +131,13 @@ class AudioSocketCall:
 
     async def _read(self, first: Packet, transport: PacedTransport, keypad: Keypad) -> None:
         """Until the caller hangs up: nobody will hear then what is still to be said."""
-        ear = LiveResampler(RATES_HZ[self._kind], HEARD_HZ)
         packet: Packet | None = first
         while packet is not None:
             if packet.kind == self._kind:
                 if len(packet.payload) % 2:
                     self._complain("audio of an odd number of bytes")
                 elif packet.payload:
-                    await transport.push(ear.push(from_pcm16(packet.payload)))
+                    await transport.push(from_pcm16(packet.payload))
             elif packet.kind == DTMF:
                 if not keypad.press(packet.payload.decode("latin-1")):
                     self._complain("a key that is on no keypad")

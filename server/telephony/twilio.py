@@ -34,8 +34,6 @@ from antiphon.server.telephony.marks import MarkClock
 logger = logging.getLogger(__name__)
 
 RATE_HZ = g711.RATE_HZ
-HEARD_HZ = 16000
-"""What the session is given, resampled without delay."""
 _PIECE_BYTES = RATE_HZ // 5
 """A mark behind every 200 ms: so closely is it known what was played."""
 _START_S = 10.0
@@ -121,8 +119,7 @@ class TwilioConnection:
         self._peer = peer
         self._settings = settings
         self._outbox = Outbox(self._send)
-        self._transport = ClientTransport(self, rate_hz=HEARD_HZ)
-        self._ear = LiveResampler(RATE_HZ, HEARD_HZ)
+        self._transport = ClientTransport(self, rate_hz=RATE_HZ)
         self._marks = MarkClock()
         self._marks_moved = asyncio.Event()
         self._resampler: LiveResampler | None = None
@@ -220,7 +217,7 @@ class TwilioConnection:
         except (binascii.Error, ValueError):
             return self._complain("a media payload that is no base64")
         if data:
-            await self._transport.push(self._ear.push(g711.decode(data, "mulaw")))
+            await self._transport.push(g711.decode(data, "mulaw"))
 
     def _returned(self, name: str) -> None:
         if not self._marks.returned(name, asyncio.get_running_loop().time()):

@@ -224,7 +224,7 @@ class WyomingConnection:
     @property
     def _in_conversation(self) -> bool:
         """Audio belongs to a conversation, not to a recording that was asked for."""
-        return self._conversing.begun and self._transcribe is None and self._audio_answers is None
+        return self._conversing.asked_for and self._transcribe is None and self._audio_answers is None
 
     def _new_recording(self) -> Recording:
         self._offers("asr")
@@ -357,11 +357,10 @@ class WyomingConnection:
             raise BadEvent(f"run-pipeline: {error}") from None
         begin, end = run.start_stage, run.end_stage
         self._speaks_answers, self._audio_answers = False, None
-        if begin is PipelineStage.WAKE and self._service.config.wake_word.model is None:
-            raise NotOffered("this server listens for no wake word (wake_word.model)")
         if begin in (PipelineStage.WAKE, PipelineStage.ASR) and end is PipelineStage.TTS:
             self._offers("pipeline")
-            await self._conversing.start(goes_on=run.restart_on_end)
+            # Who leaves the wake word to the server streams all the time.
+            await self._conversing.start(goes_on=run.restart_on_end or begin is PipelineStage.WAKE)
         elif begin is PipelineStage.ASR and end in (PipelineStage.ASR, PipelineStage.HANDLE):
             self._offers("asr" if end is PipelineStage.ASR else "handle")
             self._audio_answers = end.value

@@ -30,6 +30,8 @@ INPUT_HZ = 16000
 _LEAD_S = 0.3
 """So much of a reply is under way to the satellite before it is heard there."""
 _FRAME_MS = 60.0
+_TAIL_S = 0.5
+"""So long after a reply its last sound may still come back from a satellite that hears itself."""
 
 
 class Conversing:
@@ -44,8 +46,12 @@ class Conversing:
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._telling: asyncio.Queue[WyomingEvent] = asyncio.Queue()
+        self.asked_for = False
+        """There was a session, or is: audio is meant for it."""
         self._goes_on = False
         """The next turn begins by itself when this one is over."""
+        self._always = False
+        """It was asked to go on, whatever becomes of a session."""
         self._listening = False
         self._speech = False
         """Somebody has spoken since it is listened."""
@@ -54,7 +60,7 @@ class Conversing:
 
     @property
     def begun(self) -> bool:
-        """There is a session."""
+        """There is a session now."""
         return self._task is not None and not self._task.done()
 
     @property
@@ -68,6 +74,7 @@ class Conversing:
         :param goes_on: and for the one after it, and so on.
         :raises Refused: there can be no further conversation now.
         """
+        self.asked_for = True
         if not self.begun:
             self._transport = self._new_transport()
             ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -75,11 +82,14 @@ class Conversing:
             await asyncio.wait({ready, self._task}, return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
                 ready.result()
-        self._goes_on = goes_on
+        self._goes_on = self._always = goes_on
         self._listening, self._speech = True, False
 
     async def hear(self, samples: Samples, rate_hz: int) -> None:
         """Audio of the satellite; it goes nowhere while no turn is listened for."""
+        if self._always and not self.begun:
+            self._always = False  # it is told once if there can be none
+            await self.start(goes_on=True)  # the conversation was over; who streams all the time begins another
         if not self._listening:
             return
         if self._resampler is None or self._resampler.from_hz != rate_hz:
@@ -180,7 +190,7 @@ class Conversing:
                 self._telling.put_nowait(VoiceStopped(timestamp=round(at_s * 1000)).event())
             case Committed(turn=turn):
                 self._answering.add(turn)
-                self._listening = self._goes_on
+                self._listening = self._goes_on and self._service.settings.wyoming.echo_cancelled
             case TranscriptEvent(role="user", final=True):
                 self._telling.put_nowait(Transcript(text=event.text, language=event.language).event())
             case TranscriptEvent(role="assistant", final=True):
@@ -193,7 +203,13 @@ class Conversing:
 
         self._answering.discard(event.turn)
         self._speech = False
+        if self._goes_on and not self._listening:
+            asyncio.get_running_loop().call_later(_TAIL_S, self._listen_again)
         if event.status == "failed":
             self._telling.put_nowait(Error(text="the turn failed", code="failed").event())
         elif event.status in ("no_speech", "dismissed") and not self._goes_on:
             self._telling.put_nowait(Error(text="nothing was understood", code="stt-no-text-recognized").event())
+
+    def _listen_again(self) -> None:
+        if self._goes_on and not self._answering:
+            self._listening = True

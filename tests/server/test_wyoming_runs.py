@@ -93,7 +93,7 @@ def test_a_run_in_which_nobody_speaks_says_so() -> None:
 
 
 def test_who_goes_on_listening_can_be_spoken_into() -> None:
-    given = wyoming_config(llm=[Reply.of(LONG)])
+    given = wyoming_config({"echo_cancelled": True}, llm=[Reply.of(LONG)])
 
     async def main() -> Any:
         events: list[Event] = []
@@ -122,6 +122,56 @@ def test_who_goes_on_listening_can_be_spoken_into() -> None:
     first = events[: next(at for at, event in enumerate(events) if event.type == "audio-stop")]
     assert len(sound(first)) / 2 / 24000 < 2.5, "and not after its thirteen seconds"
     assert texts(events, "synthesize")[0] != LONG.strip() and LONG.startswith(texts(events, "synthesize")[0][:20])
+
+
+def test_a_satellite_that_hears_itself_is_not_listened_to_while_it_plays_and_again_after() -> None:
+    async def main() -> Any:
+        events: list[Event] = []
+        async with wyoming_server() as (address, _):
+            async with client(address) as one:
+
+                async def read() -> None:
+                    while (event := await one.read_event()) is not None:
+                        events.append(event)
+
+                reading = asyncio.create_task(read())
+                await one.write_event(RunPipeline(PipelineStage.WAKE, TTS).event())  # it leaves the wake word to us
+                await speak_live(one, 0.6)
+                await one.write_event(AudioStop().event())
+                while "audio-start" not in kinds(events):
+                    await speak_live(one, 0.02, loud=False)
+                while "synthesize" not in kinds(events):
+                    await speak_live(one, 0.1)  # its own echo
+                await speak_live(one, 0.8, loud=False)
+                await speak_live(one, 0.6)
+                async with asyncio.timeout(10):
+                    while kinds(events).count("transcript") < 2:
+                        await speak_live(one, 0.1, loud=False)
+                reading.cancel()
+                await asyncio.wait({reading})
+        return events
+
+    events = asyncio.run(main())
+    order = kinds(events)
+    first_reply = order[order.index("audio-start") : order.index("audio-stop")]
+    assert "voice-started" not in first_reply
+    assert texts(events, "transcript") == ["what time is it"] * 2
+
+
+def test_who_streams_all_the_time_gets_another_conversation_when_one_is_over() -> None:
+    session = {"on_error": "", "idle_after_s": 0.3, "idle_prompts": (), "idle_goodbye": ""}
+
+    async def talk(address: Any, service: Any) -> Any:
+        async with client(address) as one:
+            await one.write_event(RunPipeline(ASR, TTS, restart_on_end=True).event())
+            async with asyncio.timeout(10):
+                for there in (1, 0, 1):
+                    while service.sessions != there:
+                        await speak_live(one, 0.02 if there else 0.0, loud=False)
+                        await asyncio.sleep(0.01)
+        return True
+
+    assert run(talk, wyoming_config(session=session))
 
 
 def test_no_room_for_another_conversation_is_told() -> None:

@@ -326,7 +326,7 @@ def test_intents_are_none_of_ours() -> None:
         (Event("transcript", {"text": "  "}), "1 to 20000"),
         (Event("run-pipeline", {"start_stage": "tts", "end_stage": "asr"}), "run-pipeline"),
         (Event("run-pipeline", {}), "run-pipeline"),
-        (Event("run-pipeline", {"start_stage": "wake", "end_stage": "tts"}), "wake word"),
+        (Event("run-pipeline", {"start_stage": "wake", "end_stage": "wake"}), "from wake to wake is not made"),
     ],
 )  # fmt: skip
 def test_a_bad_event_is_told_and_the_next_one_is_good(event: Event, told: str) -> None:
