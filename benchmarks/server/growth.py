@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from antiphon.benchmarks.server.process import ServerProcess, Usage
 
 _PIECE = bytes(640)
 """20 ms of silence at 16 kHz."""
+_APPEND = json.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(960)).decode()})
+"""The same at 24 kHz, as an event of OpenAI's protocol."""
+_Front = Literal["stream", "realtime"]
+_PATHS: dict[_Front, str] = {"stream": "/v1/stream?sample_rate=16000", "realtime": "/v1/realtime?model=default"}
 _AT_ONCE = 8
 _SETTLE_S = 3.0
 
@@ -73,7 +79,7 @@ async def measure_idle(server: ServerProcess, sessions: int, *, seconds: float =
 
 
 async def measure_cycles(server: ServerProcess, cycles: int) -> Cycles:
-    """Connect, send a tenth of a second, and go: every third without a word. A few at a time."""
+    """Connect to one front and the other, send a tenth of a second, and go, every third without a word."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     first = max(1, cycles // 10)
@@ -90,9 +96,10 @@ async def _come_and_go(server: ServerProcess, count: int) -> None:
 
     async def one_after_another() -> None:
         for number in numbers:
-            async with _connected(server) as socket:
+            front: _Front = "stream" if number % 2 else "realtime"
+            async with _connected(server, front) as socket:
                 for _ in range(5):
-                    await socket.send(_PIECE)
+                    await socket.send(_PIECE if front == "stream" else _APPEND)
                 if number % 3 == 0:
                     socket.transport.abort()
 
@@ -102,10 +109,10 @@ async def _come_and_go(server: ServerProcess, count: int) -> None:
 
 
 @asynccontextmanager
-async def _connected(server: ServerProcess) -> AsyncIterator[Any]:
+async def _connected(server: ServerProcess, front: _Front = "stream") -> AsyncIterator[Any]:
     from websockets.asyncio.client import connect
 
-    url = server.url.replace("http", "ws", 1) + "/v1/stream?sample_rate=16000"
+    url = server.url.replace("http", "ws", 1) + _PATHS[front]
     socket = await connect(url, compression=None, proxy=None, ping_interval=None)
     reading = asyncio.create_task(_drop_all(socket))
     try:

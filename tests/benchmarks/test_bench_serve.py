@@ -42,7 +42,8 @@ def test_idle_conversations_and_those_that_come_and_go(scripted: Path) -> None:
             cycles = await measure_cycles(server, 30)
             assert cycles.block()["grew"]["tasks"] == 0 and cycles.block()["grew"]["fds"] == 0
             figures = await server.figures()
-            assert figures['antiphon_sessions_total{protocol="stream"}'] >= 3
+            assert figures['antiphon_sessions_total{protocol="stream"}'] >= 3 + 10
+            assert figures['antiphon_sessions_total{protocol="realtime"}'] >= 10
             assert figures['antiphon_sessions_open{protocol="stream"}'] == 0
 
     asyncio.run(main())

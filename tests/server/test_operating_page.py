@@ -97,7 +97,8 @@ def test_the_queries_ask_for_what_there_is() -> None:
 
 
 def test_every_key_of_the_page_is_one() -> None:
-    server = set(parse_config("extends: local.yaml\n").server.model_dump())
-    for key in re.findall(r"`server\.(\w+)`", PAGE):
-        assert key in server
+    config = parse_config("extends: local.yaml\n")
+    for section, key in re.findall(r"`(server|session|speculation)\.(\w+)[`:]", PAGE):
+        assert key in getattr(config, section).model_dump(), f"{section}.{key}"
+    server = set(config.server.model_dump())
     assert {"capacity", "capacity_from", "capacity_p95_ms", "when_full", "max_wait_s"} <= server
