@@ -484,6 +484,39 @@ def test_wrong_paths_methods_and_bodies_have_the_same_form() -> None:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_the_sync_client_works_over_all_of_it() -> None:
+    given = config().model_copy(
+        update={"stt": (engine_block("stt", "scripted_config:given", GivenOptions(engine=Translator())),)}
+    )
+
+    def use(address: str) -> list[Any]:
+        with openai.OpenAI(base_url=f"http://{address}/v1", api_key="any", max_retries=0) as client:
+            spoken = client.audio.speech.create(
+                model="tts-1", voice="alloy", input="It is noon.", response_format="wav"
+            )
+            file = ("a.wav", spoken.read())
+            with client.audio.speech.with_streaming_response.create(
+                model="tts-1", voice="alloy", input="It is noon.", response_format="pcm"
+            ) as answer:
+                assert sum(len(piece) for piece in answer.iter_bytes()) > 1000
+            events = list(client.audio.transcriptions.create(model="whisper-1", file=file, stream=True))
+            chunks = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "?"}], stream=True)
+            return [
+                client.audio.transcriptions.create(model="whisper-1", file=file).text,
+                events[-1].text,
+                client.audio.translations.create(model="whisper-1", file=file).text,
+                "".join(chunk.choices[0].delta.content or "" for chunk in chunks),
+                "antiphon-agent" in [model.id for model in client.models.list()],
+            ]
+
+    async def main() -> list[Any]:
+        async with serving(given) as (address, _):
+            return await asyncio.to_thread(use, address)
+
+    assert asyncio.run(main()) == ["Es ist Mittag.", "Es ist Mittag.", "It is noon.", "It is noon.", True]
+
+
 def test_what_may_be_done_at_a_path_is_told_whole() -> None:
     async def use(client: httpx2.AsyncClient) -> list[str]:
         paths = ("/v1/sessions/x", "/v1/audio/speech", "/v1/models")
