@@ -36,14 +36,14 @@ async function steps(page, one) {
 /** Spoken turns, a tool, an interruption and an approval, all by the microphone. */
 export async function conversation({ open, check, shoot }) {
   const page = await open();
-  await shoot(page, 'start');
+  await page.evaluate(() => {
+    window.loudest = [0, 0];
+    const meters = [...document.querySelectorAll('.voice .meter')];
+    const look = () => meters.forEach((one, index) => (window.loudest[index] = Math.max(window.loudest[index], Number(one.getAttribute('aria-valuenow')))));
+    meters.forEach((one) => new MutationObserver(look).observe(one, { attributes: true }));
+  });
   await begin(page);
   await turn(page, 'What time is it?').locator('.heard', { hasText: 'It is noon.' }).waitFor(LONG);
-  const levels = new Set();
-  for (let at = 0; at < 20; at += 1) {
-    levels.add(await page.getByRole('meter', { name: 'Your level' }).getAttribute('aria-valuenow'));
-    await pause(100);
-  }
   const weather = turn(page, 'What is the weather in Oslo?').first();
   await weather.locator('.call', { hasText: 'was called' }).waitFor(LONG);
   const story = turn(page, 'Tell me a long story.').first();
@@ -67,10 +67,11 @@ export async function conversation({ open, check, shoot }) {
   const all = await turns(page);
   const captions = await page.locator('#live p').allTextContents();
   const alerts = await page.locator('#alert p').allTextContents();
+  const loudest = await page.evaluate(() => window.loudest);
   await page.getByRole('button', { name: 'End', exact: true }).click();
   await page.getByRole('heading', { name: 'The conversation is over' }).waitFor();
   await check(page, 'talk, over');
-  return { turns: all, waterfall, live, captions, alerts, levels: [...levels].map(Number) };
+  return { turns: all, waterfall, live, captions, alerts, loudest };
 }
 
 /** What was kept of it: found by words, read, and heard again; what was decided; how the server is. */
@@ -102,14 +103,12 @@ export async function afterwards({ open, check, shoot }) {
   await page.getByRole('heading', { name: 'Nothing was found' }).waitFor();
   await check(page, 'conversations, nothing found');
   await go(page, 'Approvals');
-  const decided = page.locator('.approval', { hasText: 'Granted by console' }).first();
+  const decided = page.locator('.cards .approval', { hasText: 'Granted by console' }).first();
   await decided.waitFor(LONG);
   await check(page, 'approvals');
   await go(page, 'Server');
   await page.locator('.engine').nth(4).waitFor(LONG);
   await page.getByText('conversations', { exact: true }).waitFor(LONG);
-  await pause(300);
-  await shoot(page, 'server');
   await check(page, 'server');
   return { hits, marks, playing, seconds, file, engines: await page.locator('.engine h3').allTextContents(), figures: await page.locator('.tiles dt').allTextContents() };
 }
@@ -175,7 +174,7 @@ export async function keyboard({ open, check }) {
 /** Push to talk: what is said while the key is held is a turn, and nothing else is. */
 export async function push({ open, check }) {
   const page = await open();
-  await page.getByText('Push to talk', { exact: true }).click();
+  await page.getByRole('radio', { name: 'Push to talk' }).check();
   await begin(page);
   await listening(page);
   await pause(2600); // a question goes by unheard
@@ -201,7 +200,6 @@ export async function phone({ open, check, shoot }) {
     const page = await open({ phone: true, dark });
     const name = dark ? 'dark' : 'light';
     await check(page, `phone, ${name}, start`);
-    if (!dark) await shoot(page, 'phone-start');
     await begin(page, 'Type instead');
     await listening(page);
     for (const said of ['What is the weather in Oslo?', 'Tell me a long story.']) {
@@ -211,7 +209,7 @@ export async function phone({ open, check, shoot }) {
     }
     await pause(1000);
     await page.getByRole('button', { name: 'Stop the reply' }).click();
-    await page.locator('.unheard').waitFor(LONG);
+    await turn(page, 'Tell me a long story.').locator('.unheard').waitFor(LONG);
     await page.evaluate(() => document.activeElement.blur());
     await page.getByRole('textbox').fill('Delete my account.');
     await page.getByRole('button', { name: 'Send' }).click();
@@ -233,7 +231,15 @@ export async function phone({ open, check, shoot }) {
     await page.locator('.detail .turn').first().waitFor(LONG);
     await pause(500);
     await check(page, `phone, ${name}, a conversation`);
-    if (!dark) await shoot(page, 'phone-conversation');
+    for (const tab of ['Conversations', 'Approvals', 'Server', 'Talk']) {
+      await page.setViewportSize({ width: 320, height: 600 });
+      await go(page, tab);
+      await pause(300);
+      await check(page, `320 px, ${name}, ${tab}`);
+    }
+    await page.setViewportSize({ width: 360, height: 740 });
+    await go(page, 'Conversations');
+    await page.locator('.sessions a').first().click();
     await page.getByRole('link', { name: 'All conversations' }).click();
     await page.locator('.sessions a').first().waitFor();
     await page.context().close();
@@ -301,14 +307,20 @@ export async function keys({ open, check }) {
   return { local: kept[0], session: kept[1], url: page.url() };
 }
 
-/** One spoken turn on real engines. */
-export async function real({ open, shoot }) {
+/** One spoken turn on real engines, and how they stand. */
+export async function real({ open, check, shoot }) {
   const page = await open();
   await begin(page);
   await page.locator('.turn .line.them .heard').first().waitFor({ timeout: 60_000 });
   await page.locator('.talk .turn .fall').first().waitFor(LONG);
   await page.locator('.phase', { hasText: 'Listening' }).waitFor({ timeout: 60_000 });
   const waterfall = await steps(page, page.locator('.talk .turn').first());
-  await shoot(page, 'real');
-  return { turns: await turns(page), waterfall };
+  await shoot(page, 'waterfall');
+  const all = await turns(page);
+  await go(page, 'Server');
+  await page.getByText('conversations', { exact: true }).waitFor(LONG);
+  await pause(300);
+  await shoot(page, 'server');
+  await check(page, 'server, real engines');
+  return { turns: all, waterfall };
 }

@@ -122,7 +122,7 @@ async def transcripts(
 
 
 @router.get("/v1/transcripts/{session}")
-async def transcript(service: Ready, principal: Reader, session: SessionName) -> dict[str, Any]:
+async def transcript(request: Request, service: Ready, principal: Reader, session: SessionName) -> dict[str, Any]:
     """A whole conversation."""
     store = _store(service)
 
@@ -130,12 +130,18 @@ async def transcript(service: Ready, principal: Reader, session: SessionName) ->
         info, turns = store.session(session), store.turns(session)
         return views.conversation(info, turns, store.records(session), store.usage(session))
 
-    return await _in_thread(read)
+    talk = await _in_thread(read)
+    service.access.note(request, "transcript_read", session=session)
+    return talk
 
 
 @router.get("/v1/transcripts/{session}/export")
 async def export(
-    service: Ready, principal: Reader, session: SessionName, kind: Literal["md", "vtt", "jsonl"] = "md"
+    request: Request,
+    service: Ready,
+    principal: Reader,
+    session: SessionName,
+    kind: Literal["md", "vtt", "jsonl"] = "md",
 ) -> Response:
     """A conversation as a file."""
     store = _store(service)
@@ -150,6 +156,7 @@ async def export(
         return to_jsonl(info, store.records(session))
 
     text = await _in_thread(write)
+    service.access.note(request, "transcript_read", session=session)
     media_type = {"md": "text/markdown", "vtt": "text/vtt", "jsonl": "application/jsonl"}[kind]
     name = "".join(c for c in session if c.isalnum() or c in "_-")[:80] or "conversation"
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}.{kind}"', "Cache-Control": "no-store"}
@@ -157,9 +164,12 @@ async def export(
 
 
 @router.post("/v1/transcripts/{session}/ticket")
-async def ticket(service: Ready, principal: Reader, memory: Remembered, session: SessionName) -> dict[str, Any]:
+async def ticket(
+    request: Request, service: Ready, principal: Reader, memory: Remembered, session: SessionName
+) -> dict[str, Any]:
     """An address at which the recording can be heard for a quarter of an hour, without a key."""
     playback = await _playback(service, memory, session)
+    service.access.note(request, "transcript_read", session=session)
     name = memory.tickets.give(session)
     return {"url": f"/console/audio/{name}", "duration_s": round(playback.duration_s, 3)}
 
@@ -231,7 +241,9 @@ async def approvals(service: Ready, principal: Decider, which: Literal["pending"
 
 
 @router.post("/v1/approvals/{approval_id}")
-async def decide(service: Ready, principal: Decider, approval_id: SessionName, choice: Choice) -> dict[str, Any]:
+async def decide(
+    request: Request, service: Ready, principal: Decider, approval_id: SessionName, choice: Choice
+) -> dict[str, Any]:
     """Grant or refuse. The first decision counts."""
     desk = service.assembly.desk
     if not await asyncio.to_thread(desk.path.exists):
@@ -240,7 +252,9 @@ async def decide(service: Ready, principal: Decider, approval_id: SessionName, c
     async with _deciding():
         if (await desk.get(approval_id)).decides == "voice":
             raise ApiError(409, "voice_only", f"'{approval_id}' waits for the caller's spoken answer")
-        return (await desk.decide(approval_id, choice.granted, by=by, note=choice.note)).to_dict()
+        decided = await desk.decide(approval_id, choice.granted, by=by, note=choice.note)
+    service.access.note(request, "approval_decided", approval=approval_id, granted=choice.granted)
+    return decided.to_dict()
 
 
 @asynccontextmanager

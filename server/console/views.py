@@ -43,7 +43,7 @@ def server_state(service: Service, principal: Principal) -> dict[str, Any]:
 def _refused(service: Service) -> dict[str, Any] | None:
     """Why no conversation would be taken now."""
     try:
-        service.admit()
+        service.check()
     except Refused as why:
         return {"code": why.code, "message": why.message, "retry_after_s": why.retry_after_s}
     return None

@@ -57,7 +57,7 @@ def test_spoken_turns_a_tool_an_interruption_and_an_approval(console_desk: str, 
     time, weather, story, again, account = found["turns"]
     assert (time["user"], time["heard"], time["unheard"]) == ("What time is it?", "It is noon.", None)
     assert "Oslo" in weather["calls"][0] and "clear" in weather["calls"][0]
-    assert story["heard"] and story["unheard"] and (story["heard"] + story["unheard"]).rstrip() == STORY.rstrip()
+    assert story["heard"] and story["unheard"] and STORY.startswith(story["heard"] + story["unheard"])
     assert "cut in" in story["cut"]
     assert (again["user"], again["heard"]) == ("What time is it?", "It is noon.")
     assert "Granted by console" in account["approvals"][0] and "The account is gone." in account["calls"][0]
@@ -68,7 +68,7 @@ def test_spoken_turns_a_tool_an_interruption_and_an_approval(console_desk: str, 
     assert found["live"] >= 3, "the waterfall is drawn while the answer is under way"
     assert "You: What time is it?" in found["captions"] and "Antiphon: It is noon." in found["captions"]
     assert any("Delete the caller's account" in text for text in found["alerts"])
-    assert max(found["levels"]) > 30
+    assert min(found["loudest"]) > 50, "both meters move"
 
 
 def test_afterwards_it_is_found_read_and_heard_again(console_desk: str, use: Use) -> None:

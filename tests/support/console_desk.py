@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from interop_desk import Llm, Stt, Tts, Vad, write_recording
@@ -12,7 +11,7 @@ __all__ = ["Llm", "Stt", "Tts", "Vad", "delete_account", "get_weather", "write_c
 
 def get_weather(city: str) -> str:
     """What the weather is like in a city."""
-    return json.dumps({"city": city, "sky": "clear", "degrees": 21})
+    return f"The sky over {city} is clear, and it has 21 degrees."
 
 
 def delete_account() -> str:
@@ -39,13 +38,13 @@ session: {on_error: "Sorry."}
 """
 
 
-def write_config(folder: Path, *, server: str = "") -> Path:
+def write_config(folder: Path, *, max_sessions: int = 4) -> Path:
     """The configuration of a server whose record and questions are kept in `folder`."""
     path = folder / "console.yaml"
     kept = f"""\
 transcript: {{store: sqlite, path: "{folder / "transcripts.db"}", record_audio: true, keep: 30d}}
 approvals: {{store: "{folder / "approvals.db"}", poll_ms: 50}}
-server: {{max_sessions: 4{server}}}
+server: {{max_sessions: {max_sessions}, capacity: "off"}}
 """
     path.write_text(CONFIG + kept, "utf-8")
     return path

@@ -195,13 +195,13 @@ export class ConversationsPage {
 
   _follow(at) {
     const turns = this._talk.turns_shown.filter((turn) => turn.from_s !== null);
-    const now = turns.findLast((turn) => turn.from_s <= at + 0.05);
+    const now = turns.findLast((turn) => turn.from_s <= at + 0.2);
     for (const view of this._turns.children) view.classList.toggle("playing", Boolean(now) && view.id === `past-${this._talk.turns_shown.indexOf(now)}`);
   }
 
   _play(at) {
     if (!this._player) return;
-    this._player.currentTime = Math.max(0, at - 0.15);
+    this._player.currentTime = at;
     this._player.play().catch((error) => toast(error.message, { bad: true }));
   }
 

@@ -79,7 +79,11 @@ export class TalkPage {
       this._say(this._field.value.trim());
     });
     this._field.addEventListener("focus", () => document.body.classList.add("typing"));
-    this._field.addEventListener("blur", () => document.body.classList.remove("typing"));
+    this._field.addEventListener("blur", () => {
+      // Not at once: what the finger is on would move away under it.
+      setTimeout(() => document.body.classList.toggle("typing", document.activeElement === this._field), 350);
+    });
+    this._form.lastChild.addEventListener("pointerdown", (down) => down.preventDefault());
     this._eventsPanel.addEventListener("toggle", () => this._showLog());
     addEventListener("scroll", () => this._scrolled(), { passive: true });
     this._listDevices();
@@ -357,7 +361,7 @@ export class TalkPage {
     const mode = h("button", { type: "button", class: "button plain shrink", "aria-pressed": String(call.pushToTalk), title: "Push to talk", "data-keep": "mode", on: { click: () => this._mode(!call.pushToTalk) } }, icon("talk"), h("span", {}, call.pushToTalk ? "Push to talk" : "Hands-free"));
     fill(
       this._controls,
-      call.hasMicrophone ? [call.pushToTalk ? this._key() : mute, mode] : button("Use the microphone", { icon: "mic", class: "plain", press: () => call.use(this._deviceId), "data-keep": "use" }),
+      call.hasMicrophone ? [call.pushToTalk ? this._key() : mute, mode] : button("Use a microphone", { icon: "mic", class: "plain", press: () => call.use(this._deviceId), "data-keep": "use" }),
       this._stop,
       call.hasMicrophone && this._devices.length > 1 && this._deviceChoice("call"),
       end,

@@ -27,7 +27,7 @@ export function turnView(turn, how) {
     { class: `turn is-${turn.status}`, id: turn.id, "aria-label": heading },
     how.at,
     userLine(turn),
-    turn.calls.map(callView),
+    turn.calls.map((call) => callView(call, turn.approvals.some((one) => one.state === "pending"))),
     turn.approvals.map((one) => approvalCard(one, { inline: true })),
     turn.checks.map(checkView),
     turn.fillers?.length > 0 && h("p", { class: "note" }, icon("talk"), h("span", {}, `Meanwhile it said: ${turn.fillers.join(" ")}`)),
@@ -71,13 +71,13 @@ function pieceView({ text, kind }) {
   return h("span", { class: kind }, text);
 }
 
-export function callView(call) {
+function callView(call, waits) {
   const nothing = h("em", { class: "soft" }, "nothing");
   const given = call.arguments && call.arguments !== "{}" ? pretty(call.arguments) : nothing;
   return h(
     "details",
     { class: "call", open: call.output === null || call.arguments.length + call.output.length < 200 },
-    h("summary", {}, icon("tool"), h("span", {}, h("b", {}, call.name), call.output === null ? " is running" : " was called"), h("span", { class: "chevron", "aria-hidden": "true" }, icon("down"))),
+    h("summary", {}, icon("tool"), h("span", {}, h("b", {}, call.name), call.output !== null ? " was called" : call.doubt ? " was called: in doubt" : waits ? " waits for a yes" : " is running"), h("span", { class: "chevron", "aria-hidden": "true" }, icon("down"))),
     h("dl", { class: "io" }, h("dt", {}, "with"), h("dd", {}, given), h("dt", {}, "gave"), h("dd", {}, call.output === null ? h("em", {}, call.doubt ?? "not yet") : call.output ? pretty(call.output) : nothing.cloneNode(true))),
   );
 }
@@ -158,6 +158,7 @@ export function fallTable(steps, waiting = null, turn = null) {
     "table",
     { class: "falls" },
     h("caption", { class: "unseen" }, "From the end of what was said to the first sound of the answer"),
+    h("colgroup", {}, h("col", { class: "name" }), h("col"), h("col", { class: "value" })),
     h("tbody", {}, rows),
     h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, "in all"), h("td", {}), h("td", { class: "num" }, ms(whole))), spent && h("tr", {}, h("td", { class: "soft", colspan: "3" }, spent))),
   );
