@@ -51,7 +51,7 @@ class Caller:
             await self.session.send_audio(piece.tobytes())
             await asyncio.sleep(max(0.0, began_s + number * 0.02 - asyncio.get_running_loop().time()))
 
-    async def next(self, kind: str, within_s: float = 15.0) -> Any:
+    async def next(self, kind: str, within_s: float = 40.0) -> Any:
         """The next event of a kind; those before it are passed over."""
         async with asyncio.timeout(within_s), self._new:
             while True:
@@ -61,7 +61,7 @@ class Caller:
                         return self.events[self._seen - 1]
                 await self._new.wait()
 
-    async def until(self, what: Callable[[], bool], within_s: float = 15.0) -> None:
+    async def until(self, what: Callable[[], bool], within_s: float = 40.0) -> None:
         async with asyncio.timeout(within_s), self._new:
             await self._new.wait_for(what)
 

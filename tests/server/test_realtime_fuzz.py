@@ -23,7 +23,7 @@ MB = 1 << 20
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     path = tmp_path_factory.mktemp("fuzz") / "desk.yaml"
-    path.write_text(f"{CONFIG}server: {{capacity: 'off'}}\n", "utf-8")  # else a busy machine takes fewer
+    path.write_text(f"{CONFIG}server: {{capacity: 'off', max_message_kb: 1024}}\n", "utf-8")
     with served_process(path) as found:
         yield found
 
@@ -37,7 +37,7 @@ async def ask(socket: ClientConnection, text: str = "What time is it?") -> str:
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
     response = {"conversation": "none", "output_modalities": ["text"], "input": [item], "metadata": {"asked": "now"}}
     await socket.send(json.dumps({"type": "response.create", "response": response}))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async for message in socket:
             event = json.loads(message)
             validate(event)
@@ -73,7 +73,7 @@ def attack(server: Server, do: Callable[[ClientConnection], Awaitable[None]], *,
             await do(socket)
         grown_mb = (process.memory_info().rss - before) / MB
         count = neighbour.answers
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while neighbour.answers < count + 2:
                 await asyncio.wait({innocent}, timeout=0.05)
                 assert not innocent.done() or innocent.result()
@@ -88,7 +88,7 @@ async def errors_until_answer(socket: ClientConnection) -> list[dict[str, Any]]:
     """The errors that have come by the time at which a right request is answered: the session has lived on."""
     await socket.send(json.dumps({"type": "conversation.item.retrieve", "item_id": "no", "event_id": "the end"}))
     found = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async for message in socket:
             event = json.loads(message)
             validate(event)
