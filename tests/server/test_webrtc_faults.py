@@ -23,7 +23,9 @@ from webrtc_caller import Caller
 
 from antiphon.engines.testing import Reply
 from antiphon.server.realtime.webrtc import channels
+from antiphon.server.realtime.webrtc.hearing import Hearing
 from antiphon.server.realtime.webrtc.line import MAX_PARTIAL_BYTES, Line
+from antiphon.server.realtime.webrtc.playout import Playout
 from antiphon.server.realtime.webrtc.transport import WebRtcTransport
 
 
@@ -274,6 +276,31 @@ def test_a_conversation_that_breaks_ends_its_call(monkeypatch: pytest.MonkeyPatc
         async with Caller() as caller:
             await phone.dial(caller)
             await caller.until(lambda: caller.peer.connectionState == "closed")
+
+    on_the_phone(talk)
+
+
+def test_what_breaks_at_one_packet_ends_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(1)
+
+    def breaks_sometimes(made: Any) -> Any:
+        def call(self: Any, given: Any) -> Any:
+            if chance.random() < 0.05:
+                raise RuntimeError("broken for the test")
+            return made(self, given)
+
+        return call
+
+    monkeypatch.setattr(Hearing, "take", breaks_sometimes(Hearing.take))
+    monkeypatch.setattr(Playout, "take", breaks_sometimes(Playout.take))
+
+    async def talk(phone: Phone) -> None:
+        async with Caller() as caller:
+            await phone.dial(caller)
+            caller.voice.say(tone(0.6))
+            await caller.event("output_audio_buffer.stopped")
+            assert caller.loud_s() > 0.5
+            await asyncio.sleep(1)
 
     on_the_phone(talk)
 

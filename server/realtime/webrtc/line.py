@@ -105,10 +105,16 @@ class _Tap:
 
     def __init__(self, hearing: Hearing) -> None:
         self._hearing = hearing
+        self._broken = False
 
     def add(self, packet: RtpPacket) -> tuple[bool, None]:
         payload: bytes = packet._data  # type: ignore[attr-defined]
-        self._hearing.take(Packet(packet.sequence_number, packet.timestamp, payload))
+        try:
+            self._hearing.take(Packet(packet.sequence_number, packet.timestamp, payload))
+        except Exception:  # the library would take no further packet of any kind
+            if not self._broken:
+                logger.exception("a packet of a call could not be heard")
+            self._broken = True
         return False, None
 
 

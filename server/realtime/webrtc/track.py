@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from typing import Any
 
@@ -11,6 +12,8 @@ from av.packet import Packet
 from antiphon.server.realtime.webrtc.clock import Beat
 from antiphon.server.realtime.webrtc.opus import FRAME_S, FRAME_SAMPLES, RATE_HZ, OpusEncoder
 from antiphon.server.realtime.webrtc.playout import Playout
+
+logger = logging.getLogger(__name__)
 
 
 class SpokenTrack(MediaStreamTrack):
@@ -32,8 +35,15 @@ class SpokenTrack(MediaStreamTrack):
         if self.readyState != "live":
             raise MediaStreamError
         due_s, left_out = await self._beat.wait()
-        packet: Packet[Any] = Packet(self._encoder.encode(self._playout.take(due_s)))
+        packet: Packet[Any] = Packet(self._encode(due_s))
         packet.pts = (self._frame + left_out) * FRAME_SAMPLES
         packet.time_base = Fraction(1, RATE_HZ)
         self._frame += left_out + 1
         return packet
+
+    def _encode(self, due_s: float) -> bytes:
+        try:
+            return self._encoder.encode(self._playout.take(due_s))
+        except Exception:  # the library would neither send nor close any more
+            logger.exception("a packet of a call could not be made")
+            return self._encoder.encode(None)
