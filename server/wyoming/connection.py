@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _WAITING_EVENTS = 8
 """Events that may wait while another is worked on; past that the connection is not read on."""
+_LAST_S = 0.5
+_READ_BYTES = 1 << 16
 _LONGEST_NAP_S = 3600.0
 _LOOK_S = 0.05
 """So often it is looked whether a connection that is to be closed has finished."""
@@ -101,7 +103,7 @@ class WyomingConnection:
             for task in done:
                 task.result()
         except WireBroken as error:
-            await self._sender.error(str(error), "bad-event")
+            await self._say_last(str(error))
         except (ClientGone, OSError):
             logger.info("a client has gone in the middle", extra={"front": "wyoming"})
         finally:
@@ -113,6 +115,16 @@ class WyomingConnection:
     def close(self) -> None:
         """No more is taken in; :meth:`run` returns once what is under way is done."""
         self._closing.set()
+
+    async def _say_last(self, why: str) -> None:
+        """An error, and no more. What still comes is taken in for a moment: who closes with bytes unread takes back
+        what was said last."""
+        with contextlib.suppress(ClientGone, OSError, TimeoutError):
+            await self._sender.error(why, "bad-event")
+            self._sender.end()
+            async with asyncio.timeout(_LAST_S):
+                while await self._reader.read(_READ_BYTES):
+                    pass
 
     # ------------------------------------------------------------------------ the three tasks
 

@@ -43,6 +43,11 @@ class Sender:
         except (OSError, TimeoutError) as error:
             raise ClientGone("the client takes nothing more") from error
 
+    def end(self) -> None:
+        """Nothing more will be sent."""
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+
     async def error(self, text: str, code: str) -> None:
         from wyoming.error import Error
 
