@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from interop_clients import free_port
 from interop_desk import CONFIG, QUESTIONS
 from served_process import served_process
 
 PAGE = (Path(__file__).parents[2] / "docs" / "clients.md").read_text("utf-8")
 SHOWN = "127.0.0.1:8080"
 WEATHER = QUESTIONS[400]
+WYOMING_PORT = free_port()
 
 
 def blocks(language: str) -> list[str]:
@@ -27,14 +29,16 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
-PROGRAMS = [block for block in blocks("py") if "livekit" not in block and "pipecat" not in block]
-"""The two that are left out need environments of their own: tests/interop runs them."""
+FOREIGN = ("livekit", "pipecat")
+"""They need environments of their own: tests/interop runs them."""
+PROGRAMS = [block for block in blocks("py") if not any(name in block for name in FOREIGN)]
+WYOMING = "127.0.0.1:10400"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path = tmp_path_factory.mktemp("desk") / "desk.yaml"
-    path.write_text(f"{CONFIG}server: {{capacity: 'off'}}\n", "utf-8")
+    path.write_text(f"{CONFIG}server: {{capacity: 'off', wyoming: {{port: {WYOMING_PORT}}}}}\n", "utf-8")
     with served_process(path) as found:
         yield found.address
 
@@ -60,7 +64,7 @@ def shell(command: str, server: str, folder: Path) -> str:
 def program(code: str, server: str, folder: Path) -> list[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
     done = subprocess.run(
-        [sys.executable, "-c", code.replace(SHOWN, server)],
+        [sys.executable, "-c", code.replace(SHOWN, server).replace(WYOMING, f"127.0.0.1:{WYOMING_PORT}")],
         cwd=folder, capture_output=True, text=True, timeout=90, check=False, env=environ,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -124,7 +128,12 @@ def test_openai_on_real_models(tmp_path: Path) -> None:
     assert abs(samples).max() > 0.05
 
 
+def test_wyoming(server: str, folder: Path) -> None:
+    hears, speaks, answers = program(PROGRAMS[3], server, folder)
+    assert all(line.partition(": ")[2] for line in (hears, speaks, answers)), (hears, speaks, answers)
+
+
 def test_no_program_is_forgotten() -> None:
-    assert len(PROGRAMS) == 3 and len(blocks("py")) == 5 and len(blocks("js")) == 2
+    assert len(PROGRAMS) == 4 and len(blocks("py")) == 6 and len(blocks("js")) == 2
     for code in blocks("py"):
         ast.parse(code)

@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[2]
 INTEROP = ROOT / "interop"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
-PAGE = f"http://localhost:{_free_port()}"
+PAGE = f"http://localhost:{free_port()}"
 """Where the browser's page comes from: another origin than the server's, as in life."""
 
 
