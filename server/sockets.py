@@ -151,13 +151,17 @@ def peer_of(websocket: WebSocket, stall_s: float) -> Peer:
         return data if data is not None else text
 
     async def send(message: Message) -> None:
+        if websocket.application_state is not WebSocketState.CONNECTED:
+            return  # it was found gone before
         try:
             if isinstance(message, str):
                 await websocket.send_text(message)
             else:
                 await websocket.send_bytes(message)
-        except (WebSocketDisconnect, RuntimeError):
+        except WebSocketDisconnect:
+            return  # the client has gone: the reader says so
+        except RuntimeError:
             if websocket.client_state is WebSocketState.CONNECTED:
-                raise  # else the reader says so
+                raise
 
     return Peer(receive, send)

@@ -234,6 +234,25 @@ def test_a_conversation_whose_client_takes_nothing_gives_its_place_back() -> Non
     asyncio.run(main())
 
 
+def test_who_is_gone_while_nothing_of_theirs_is_read_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Long answers wait, so the client is not read on; then it resets the connection."""
+    update = {"type": "session.update", "session": {"type": "realtime", "instructions": "x" * 190_000}}
+    message = json.dumps(update).encode()
+    masked = b"\x81\xff" + len(message).to_bytes(8, "big") + bytes(4) + message
+
+    async def main() -> None:
+        async with keyed(settings={"slow_client_s": 60}) as server:
+            async with raw(server, receive_bytes=2048) as (reader, writer):
+                await upgraded(reader, writer, "/v1/realtime")
+                reader._transport.pause_reading()
+                writer.write(masked * 60)
+                await asyncio.sleep(1.0)
+            await until(lambda: server.service.sessions == 0)
+
+    asyncio.run(main())
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
+
+
 def test_pings_that_are_answered_to_nobody_do_not_pile_up() -> None:
     async def main() -> None:
         async with keyed(settings={"slow_client_s": 60}) as server:

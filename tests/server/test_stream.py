@@ -400,3 +400,33 @@ def test_a_client_that_complains_and_takes_nothing_is_not_read_for_ever() -> Non
 
     run_virtual(main())
     assert MAX_UNSENT <= read <= MAX_UNSENT + 10
+
+
+def test_long_messages_for_one_who_takes_nothing_do_not_pile_up_either() -> None:
+    async def main() -> None:
+        taking = asyncio.Event()
+
+        async def send(message: bytes | str) -> None:
+            await taking.wait()
+
+        outbox = Outbox(send)
+        sending = asyncio.create_task(outbox.run())
+        await outbox.few(500)
+        put = 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(10):
+                while True:
+                    await outbox.few(500)
+                    outbox.put("x" * 1_000_000)
+                    put += 1
+                    await asyncio.sleep(0.01)
+        assert put == 6, "one is being sent, five wait"
+        outbox.put_audio(bytes(1000))
+        outbox.drop_audio()
+        taking.set()
+        await outbox.few(0)
+        assert outbox._chars == 0
+        outbox.close()
+        await sending
+
+    run_virtual(main())
