@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from agents import GuardrailFunctionOutput, OutputGuardrail, function_tool
 from agents.realtime import RealtimeAgent, RealtimeRunner, RealtimeSession, RealtimeSessionEvent, realtime_handoff
+from agents.voice import (
+    OpenAIVoiceModelProvider,
+    StreamedAudioInput,
+    VoicePipeline,
+    VoicePipelineConfig,
+    VoiceWorkflowBase,
+)
 from interop_desk import QUESTIONS, REFUNDS, desk, silence, tone
 from realtime_schema import validate_all
 from served import serving
@@ -258,3 +265,48 @@ def test_an_update_in_the_middle_of_a_session() -> None:
         await caller.until(lambda: len(caller.said()) == 1)
 
     assert talk(desk_agent(), do).said() == ["It is noon."]
+
+
+class Repeat(VoiceWorkflowBase):
+    """A workflow that says what it heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def run(self, transcription: str) -> AsyncIterator[str]:
+        self.heard.append(transcription)
+        yield transcription
+
+
+def test_agents_voice_with_streamed_audio_has_its_turns_heard_here() -> None:
+    """Its speech-to-text is a transcription session of ours, its speech comes by REST."""
+
+    async def main() -> tuple[list[str], list[str], int]:
+        async with serving(desk()) as (address, _):
+            provider = OpenAIVoiceModelProvider(base_url=f"http://{address}/v1", api_key="any")
+            workflow, audio = Repeat(), StreamedAudioInput()
+            config = VoicePipelineConfig(model_provider=provider, tracing_disabled=True)
+            result = await VoicePipeline(workflow=workflow, config=config).run(audio)
+
+            async def speak() -> None:
+                for part in (tone("time"), silence(1.5), tone("weather"), silence(2.0)):
+                    for at in range(0, len(part), CHUNK):
+                        await audio.add_audio(part[at : at + CHUNK])
+                        await asyncio.sleep(0.02)
+                await audio.add_audio(None)
+
+            speaking = asyncio.create_task(speak())
+            kinds, samples = [], 0
+            async with asyncio.timeout(60):
+                async for event in result.stream():
+                    if event.type == "voice_stream_event_audio":
+                        samples += len(event.data)
+                    else:
+                        kinds.append(event.event)
+            await speaking
+            return workflow.heard, kinds, samples
+
+    heard, kinds, samples = asyncio.run(main())
+    assert heard == [QUESTIONS[300], QUESTIONS[400]]
+    assert kinds.count("turn_ended") == 2
+    assert samples / 24000 == pytest.approx(sum(map(len, heard)) * 0.06, rel=0.1)
