@@ -276,12 +276,42 @@ export async function states({ open, check, base }) {
   await listening(other);
   await other.getByRole('button', { name: 'End', exact: true }).click();
 
+  await page.reload();
+  await page.evaluate(() => {
+    const Real = RTCPeerConnection;
+    window.RTCPeerConnection = function (...options) {
+      return (window.connection = new Real(...options));
+    };
+    const getUserMedia = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => (window.stream = await getUserMedia(wanted));
+  });
+  await begin(page);
+  await listening(page);
+  await page.evaluate(() => window.stream.getAudioTracks()[0].dispatchEvent(new Event('ended')));
+  await page.getByRole('button', { name: 'Use a microphone' }).click();
+  await page.getByRole('button', { name: 'Mute' }).waitFor(LONG);
+  found.gone = await page.locator('.toast').innerText();
+  await page.getByRole('textbox').fill('What time is it?');
+  await page.keyboard.press('Enter');
+  await page.locator('.heard', { hasText: 'It is noon.' }).waitFor(LONG);
+  await page.evaluate(() => {
+    Object.defineProperty(window.connection, 'connectionState', { get: () => 'failed' });
+    window.connection.dispatchEvent(new Event('connectionstatechange'));
+  });
+  await page.getByRole('heading', { name: 'The connection broke' }).waitFor();
+  found.kept = (await turns(page)).map((one) => one.heard);
+  await check(page, 'lost');
+  await begin(page, 'Try again');
+  await listening(page);
+  found.again = (await turns(page)).length;
+  await page.getByRole('button', { name: 'End', exact: true }).click();
+
   await page.route(`${base}/v1/**`, (route) => route.abort());
   await page.getByRole('button', { name: 'Look now' }).waitFor({ timeout: 20_000 });
   found.away = await heading(page);
   await check(page, 'away');
-  await page.unroute(`${base}/v1/**`);
   await page.getByRole('button', { name: 'Look now' }).click();
+  await page.unroute(`${base}/v1/**`);
   await page.locator('.pill', { hasText: 'Ready' }).waitFor(LONG);
   return found;
 }

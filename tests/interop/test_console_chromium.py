@@ -109,6 +109,8 @@ def test_no_microphone_no_room_no_server(tmp_path: Path, use: Use) -> None:
     assert "Allow it in the address bar" in found["denied"]
     assert found["typed"] == "Type below what you want to say."
     assert found["full"] == "All lines are taken" and "Try again in" in found["wait"]
+    assert "The microphone is gone" in found["gone"]
+    assert (found["kept"], found["again"]) == (["It is noon."], 0), "what was said stays until one begins again"
     assert found["away"] == "The server cannot be reached"
 
 

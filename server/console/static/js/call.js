@@ -104,6 +104,7 @@ export class Call extends EventTarget {
     const track = this._stream?.getAudioTracks()[0] ?? microphone.silence(this._context);
     this._sender = connection.addTransceiver(track, { direction: "sendrecv" }).sender;
     this._gate();
+    this._watchMicrophone();
     connection.addEventListener("track", ({ track: theirs }) => {
       const stream = new MediaStream([theirs]);
       this.player.srcObject = stream;
@@ -229,6 +230,20 @@ export class Call extends EventTarget {
     this.dispatchEvent(new Event("microphone"));
   }
 
+  /** A microphone that is pulled out leaves silence; the conversation goes on. */
+  _watchMicrophone() {
+    const stream = this._stream;
+    stream?.getAudioTracks()[0].addEventListener("ended", () => {
+      if (this._stream !== stream || !this._context) return;
+      this._stream = null;
+      this.hasMicrophone = this.pressed = false;
+      this._sender?.replaceTrack(microphone.silence(this._context));
+      this.mine.listen(null);
+      this.problem = new microphone.MicrophoneError("none", "The microphone is gone. Type, or use another one.");
+      this.dispatchEvent(new Event("microphone"));
+    });
+  }
+
   /** The microphone is heard unless it is muted, or waits for the key. */
   _gate() {
     const heard = !this.muted && (!this.pushToTalk || this.pressed);
@@ -279,7 +294,9 @@ export class Call extends EventTarget {
       await this._sender.replaceTrack(stream.getAudioTracks()[0]);
       this.mine.listen(stream);
       this.hasMicrophone = true;
+      this.problem = null;
       this._gate();
+      this._watchMicrophone();
     } else stream?.getTracks().forEach((track) => track.stop());
     this.dispatchEvent(new Event("microphone"));
   }

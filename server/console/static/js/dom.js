@@ -57,8 +57,8 @@ export function announce(text, { now = false } = {}) {
   while (box.children.length > 20) box.firstChild.remove();
 }
 
-/** A message that goes away by itself; errors stay until they are closed. */
-export function toast(text, { bad = false, seconds = 6 } = {}) {
+/** A message that goes away by itself, bad news later than good. */
+export function toast(text, { bad = false } = {}) {
   const box = document.getElementById("toasts");
   const gone = () => note.remove();
   const note = h("div", { class: bad ? "toast bad" : "toast" }, h("p", {}, text), button("Close", { icon: "cross", class: "bare small", press: gone }));
@@ -66,8 +66,11 @@ export function toast(text, { bad = false, seconds = 6 } = {}) {
   box.append(note);
   while (box.children.length > 4) box.firstChild.remove();
   announce(text, { now: bad });
-  if (!bad) setTimeout(gone, seconds * 1000);
+  setTimeout(gone, bad ? 20_000 : 6000);
 }
+
+/** Take all messages away: something new begins. */
+export const clearToasts = () => document.getElementById("toasts").replaceChildren();
 
 export const remember = {
   get(name, otherwise = null) {

@@ -15,6 +15,7 @@ const STAGES = {
 const WORDS = {
   ready: ["good", "Ready", "Conversations are taken."],
   full: ["warn", "Full", "No further conversation is taken until one ends."],
+  busy: ["warn", "Busy", "The machine carries no more conversations just now."],
   loading: ["warn", "Loading", "The engines are being loaded."],
   draining: ["bad", "Shutting down", "No more conversations are taken."],
   away: ["bad", "Not reached", "The server does not answer."],

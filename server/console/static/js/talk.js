@@ -1,7 +1,7 @@
 // The talk page: the score, what is said, the turn's waterfall, and the controls.
 
 import { approvalCard } from "./approval-card.js";
-import { announce, button, count, fill, h, icon, ms, remember, span, toast } from "./dom.js";
+import { announce, button, clearToasts, count, fill, h, icon, ms, remember, span, toast } from "./dom.js";
 import * as microphone from "./microphone.js";
 import { Score } from "./score.js";
 import { fallTable, turnView } from "./turn-view.js";
@@ -67,7 +67,10 @@ export class TalkPage {
   _wire() {
     const { call, conversation, state, questions } = this._app;
     call.addEventListener("state", () => this._callChanged());
-    call.addEventListener("microphone", () => this._showControls());
+    call.addEventListener("microphone", () => {
+      this._showControls();
+      if (call.live && call.problem) toast(call.problem.message, { bad: true });
+    });
     call.addEventListener("blocked", () => toast("The browser does not play sound yet: press a key or click once.", { bad: true }));
     call.addEventListener("pipeline", ({ detail }) => this._take(detail));
     call.addEventListener("realtime", ({ detail }) => this._notice(detail));
@@ -112,6 +115,7 @@ export class TalkPage {
   begin({ silent = false } = {}) {
     const { call, conversation } = this._app;
     if (call.active) return;
+    clearToasts();
     conversation.clear();
     this._views.clear();
     this._opened.clear();
@@ -490,13 +494,14 @@ function words(call, state) {
   if (call.state === "lost") return ["The connection broke", "What was said so far is kept below. Begin again, and a new conversation starts.", true];
   if (call.state === "failed") return failure(call.error);
   if (state.word === "full") return ["All lines are taken", `${count(value.sessions, "conversation")} under way, and no more than ${value.max_sessions} are allowed. Try again in a moment.`, true];
+  if (state.word === "busy") return ["All lines are taken", "The machine carries no more conversations just now. Try again in a moment.", true];
   if (call.state === "ended") return ["The conversation is over", "It stays below until you begin another one."];
   return ["Talk to it", "Speak as you would to a person: it hears when you have finished, and you may talk over it."];
 }
 
 function failure(error) {
   const wait = error.retryAfterS ? ` Try again in ${count(Math.ceil(error.retryAfterS), "second")}.` : "";
-  if (error.status === 503) return [error.code === "full" ? "All lines are taken" : "Not now", `${sentence(error.message)}${wait}`, true];
+  if (error.status === 503) return [["full", "busy"].includes(error.code) ? "All lines are taken" : "Not now", `${sentence(error.message)}${wait}`, true];
   if (error.status === 401 || error.status === 403) return ["The key is not for this", sentence(error.message), true];
   if (error.status === 404 || error.status === 501) return ["No calls over WebRTC here", sentence(error.message), true];
   return ["That did not work", `${sentence(error.message)}${wait}`, true];
