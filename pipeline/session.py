@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from antiphon.engines.audio import AudioFrame
@@ -30,7 +30,6 @@ from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.detecting import Detecting
 from antiphon.pipeline.errors import TooManyErrors
 from antiphon.pipeline.events import (
-    ApprovalEvent,
     AudioStarted,
     ErrorEvent,
     Event,
@@ -41,8 +40,9 @@ from antiphon.pipeline.events import (
 )
 from antiphon.pipeline.front import Front
 from antiphon.pipeline.gate import Gate, SpeechClosed, SpeechOpened, VADBroken
-from antiphon.pipeline.guarding import Guarding, Unfinished
+from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.idle import IdleWatcher
+from antiphon.pipeline.initiative import Initiative
 from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.interruption import Verdict
 from antiphon.pipeline.line import Line
@@ -54,7 +54,7 @@ from antiphon.pipeline.session_settings import Engines, Place, SessionSettings, 
 from antiphon.pipeline.telling import Teller
 from antiphon.pipeline.transports.base import Transport
 from antiphon.pipeline.upkeep import Housekeeping
-from antiphon.pipeline.workflow import Workflow, WorkflowEvent, pieces
+from antiphon.pipeline.workflow import Workflow
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +169,14 @@ class Session:
             teller=self._teller,
             feed=self._feed,
         )
+        self._initiative = Initiative(
+            answering=self._answering,
+            line=self._line,
+            workflow=workflow,
+            greeting=self.settings.greeting,
+            greets=transport.capabilities.greets,
+            unfinished=self._guarding.unfinished,
+        )
         self.requests = self._make_requests()
         """What a client may ask for besides speaking."""
         self.live = LiveSettings(
@@ -259,7 +267,7 @@ class Session:
                 watchers.append(group.create_task(self._idle.watch()))
             try:
                 if self._place is None:
-                    self._greet()
+                    self._initiative.greet()
                 else:
                     watchers.append(group.create_task(self._wait_for(self._place)))
                 self._ahead.prepare("")
@@ -307,7 +315,7 @@ class Session:
         :param interruptible: the user's voice stops it.
         """
         if self._running:
-            self._start_saying(_once(text), interruptible=interruptible)
+            self._initiative.say(text, interruptible=interruptible)
 
     def ask(self, text: str) -> int:
         """Answer something that the user has typed, after what is being said. Returns the number of its turn.
@@ -398,7 +406,7 @@ class Session:
         except VADBroken as error:
             self.end_reason = self.end_reason or "vad_failed"
             self._tell_end("vad", error)
-            self._start_line(self.settings.errors_goodbye)
+            self._initiative.line(self.settings.errors_goodbye)
             await self._finish()
             raise
         self._intake.finish()
@@ -485,39 +493,18 @@ class Session:
             case turns.CommitTurn():
                 self._attempts.commit(action)
 
-    def _start_saying(self, source: AsyncIterator[str | WorkflowEvent], *, interruptible: bool = True) -> None:
-        """Say something that answers no turn."""
-        run = Run(0, 0, interruptible=interruptible)
-        run.committed.set()
-        run.task = self._line.join(run, self._answering.say(run, source))
-
-    def _go_on_with(self, unfinished: Unfinished) -> None:
-        """Answer what an earlier session has left open, before anything that is said now."""
-        run = Run(0, 0)
-        run.committed.set()
-        run.task = self._line.join(run, self._answering.go_on(run, unfinished))
-
     def _pass_on(self, run: Run) -> None:
         self._barge_in.may_be_corrected(run)
         self._line.pass_on(run)
 
     # ------------------------------------------------------------------------ the beginning
 
-    def _greet(self) -> None:
-        """Say what the conversation begins with."""
-        if self.settings.greeting and self._transport.capabilities.greets:
-            self._start_saying(_once(self.settings.greeting))
-        elif self._transport.capabilities.greets and (on_start := getattr(self._workflow, "on_start", None)):
-            self._start_saying(pieces(on_start, may_be_silent=True))
-        if self._guarding.unfinished is not None:
-            self._go_on_with(self._guarding.unfinished)
-
     async def _wait_for(self, place: Place) -> None:
-        self._start_line(place.notice)
+        self._initiative.line(place.notice)
         await place.free.wait()
         self._place, self._muted = None, False
-        self._start_line(place.free_notice)
-        self._greet()
+        self._initiative.line(place.free_notice)
+        self._initiative.greet()
 
     # ------------------------------------------------------------------------ what answers need (Owner)
 
@@ -551,24 +538,9 @@ class Session:
         fields = {"stage": stage, "code": type(error).__name__, "message": str(error), "fatal": True}
         self._teller.tell(ErrorEvent, turn=self._intake.machine.turn, revision=0, **fields)
 
-    def _start_line(self, line: str) -> None:
-        """Say one of the session's own lines."""
-        run = Run(0, 0, interruptible=False)
-        run.committed.set()
-        run.task = self._line.join(run, self._answering.say_line(run, line))
-
     def tell_approval(self, approval: Approval) -> None:
         """A question was asked, or settled."""
-        fields = {
-            "approval_id": approval.id,
-            "state": approval.state,
-            "question": approval.question,
-            "tool": approval.tool,
-            "call_id": approval.call_id,
-            "arguments": approval.arguments,
-            "by": approval.decided_by or "",
-        }
-        self._teller.tell(ApprovalEvent, turn=approval.turn, revision=0, **fields)
+        self._teller.approval(approval)
 
     def warn(self, code: str, message: str) -> None:
         """Tell whoever watches the session of something that ends no turn."""
@@ -586,7 +558,3 @@ class Session:
     def _seal_what_cannot_be_taken_back(self, event: Event) -> None:
         if isinstance(event, AudioStarted) and not self._transport.capabilities.clears:
             self.seal(event.turn)
-
-
-async def _once(text: str) -> AsyncIterator[str]:
-    yield text

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from antiphon.pipeline.events import Event, EventSink
+from antiphon.pipeline.events import ApprovalEvent, Event, EventSink
+from antiphon.pipeline.policy import Approval
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,21 @@ class Teller:
                 sink(event)
             except Exception:
                 logger.exception("an event sink failed", extra={"event_type": event.type})
+
+    def approval(self, approval: Approval) -> None:
+        """Tell of a question that was asked, or settled."""
+        self.tell(
+            ApprovalEvent,
+            turn=approval.turn,
+            revision=0,
+            approval_id=approval.id,
+            state=approval.state,
+            question=approval.question,
+            tool=approval.tool,
+            call_id=approval.call_id,
+            arguments=approval.arguments,
+            by=approval.decided_by or "",
+        )
 
     def tell(self, kind: type[Event], *, turn: int, revision: int, **fields: Any) -> None:
         """Make one and send it."""

@@ -21,7 +21,7 @@ from antiphon.engines.protocols import Transcript
 from antiphon.pipeline.answering import Answering, Outlook
 from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.errors import ApprovalError, SessionClosed, StageError, WorkflowError
-from antiphon.pipeline.events import ApprovalEvent, Committed, Event, EventSink, TurnEnded, WarningEvent
+from antiphon.pipeline.events import Committed, Event, EventSink, TurnEnded, WarningEvent
 from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.listening import Hearing
 from antiphon.pipeline.patience import end_tasks
@@ -247,16 +247,7 @@ class TextSession:
 
     def tell_approval(self, approval: Approval) -> None:
         """A question was asked, or settled."""
-        fields = {
-            "approval_id": approval.id,
-            "state": approval.state,
-            "question": approval.question,
-            "tool": approval.tool,
-            "call_id": approval.call_id,
-            "arguments": approval.arguments,
-            "by": approval.decided_by or "",
-        }
-        self._teller.tell(ApprovalEvent, turn=approval.turn, revision=0, **fields)
+        self._teller.approval(approval)
 
     def warn(self, code: str, message: str) -> None:
         """Tell whoever watches of something that ends no turn."""

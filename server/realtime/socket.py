@@ -53,7 +53,8 @@ class RealtimeSocket:
         self._peer = peer
         self._line = _Line(peer)
         make = partial(RealtimeConnection, service, principal, send=self._line.send, room=self._line)
-        kind: Kind = "transcription" if intent == "transcription" else "realtime"
+        bound = (principal.session or {}).get("type")
+        kind: Kind = "transcription" if "transcription" in (intent, bound) else "realtime"
         self._problem: ProtocolError | None = None
         self._connection: RealtimeConnection | None = None
         try:

@@ -14,6 +14,7 @@ from antiphon.engines.errors import EngineFailed
 from antiphon.engines.testing import Heard, Reply
 from antiphon.pipeline.config import SpeculationConfig
 from antiphon.server import g711
+from antiphon.server.access.principal import SCOPES, Principal
 
 
 def test_a_spoken_turn_is_told_in_the_order_that_clients_wait_for() -> None:
@@ -220,6 +221,15 @@ def test_a_transcription_session_answers_nothing() -> None:
     assert [event["transcript"] for event in heard] == ["what time is it"] * 2
     assert heard[0]["usage"]["type"] == "duration" and heard[0]["usage"]["seconds"] == pytest.approx(1.0, abs=0.1)
     assert not client.of("response.created") and client.audio == b""
+
+
+def test_a_key_for_transcription_makes_a_transcription_session() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        created = await client.wait_for("session.created")
+        assert created["session"]["type"] == "transcription"
+
+    bound = {"type": "transcription", "audio": {"input": {"transcription": {"language": "de"}}}}
+    talk_to(talk, principal=Principal("ek", SCOPES, bound))
 
 
 def test_a_silent_user_is_spoken_to_again() -> None:
