@@ -59,15 +59,14 @@ class AudioSocketCall:
         self._kind = 0
         """Of the audio, both ways: what the caller's first audio is."""
         self._complaints = 0
-        self._closing = False
+        self._closing = asyncio.Event()
 
     async def run(self) -> None:
         """Hold the call until the caller hangs up, or the conversation is over; then hang up."""
         try:
-            call = await self._identified()
-            first = await self._first_audio()
-            if first is not None and not self._closing:
-                await self._converse(call, first)
+            begun = await self._begun()
+            if begun is not None:
+                await self._converse(*begun)
         except BadCall as error:
             logger.warning("a connection was no call", extra={"front": "audiosocket", "reason": str(error)})
             await self._write(Packet(ERROR))
@@ -80,13 +79,26 @@ class AudioSocketCall:
 
     def close(self) -> None:
         """End the call: what is being said is said to its end. One that has not begun does not begin."""
-        self._closing = True
+        self._closing.set()
         if self._session is not None:
             self._session.end()
-        elif not self._reader.at_eof():
-            self._reader.feed_eof()
 
     # ------------------------------------------------------------------------ the beginning
+
+    async def _begun(self) -> tuple[uuid.UUID, Packet] | None:
+        """The call's id and its first audio; None: there is to be no call."""
+        closing = asyncio.create_task(self._closing.wait())
+        beginning = asyncio.create_task(self._begin())
+        try:
+            await asyncio.wait({closing, beginning}, return_when=asyncio.FIRST_COMPLETED)
+            return beginning.result() if beginning.done() and not self._closing.is_set() else None
+        finally:
+            await end_tasks([closing, beginning])
+
+    async def _begin(self) -> tuple[uuid.UUID, Packet] | None:
+        call = await self._identified()
+        first = await self._first_audio()
+        return None if first is None else (call, first)
 
     async def _identified(self) -> uuid.UUID:
         packet = await self._packet()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_WAITING_EVENTS = 8
+_WAITING_EVENTS = 4
 """Events that may wait while another is worked on; past that the connection is not read on."""
 _LAST_S = 0.5
 _READ_BYTES = 1 << 16
@@ -56,8 +56,7 @@ class WyomingConnection:
         :param idle_s: a connection that is idle for so long is closed; None: as configured.
         """
         self._service = service
-        self._settings = service.settings.wyoming
-        self._idle_s = self._settings.idle_s if idle_s is None else idle_s
+        self._idle_s = service.settings.wyoming.idle_s if idle_s is None else idle_s
         self._reader = reader
         self._sender = Sender(writer)
         self._talks = talks
@@ -240,7 +239,7 @@ class WyomingConnection:
 
     def _new_recording(self) -> Recording:
         self._offers("asr")
-        return Recording(self._service.engines.stt.rate_hz, self._settings.max_audio_s)
+        return Recording(self._service.engines.stt.rate_hz, self._service.settings.wyoming.max_audio_s)
 
     async def _end_audio(self, event: Event) -> None:
         if self._in_conversation:

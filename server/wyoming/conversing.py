@@ -87,7 +87,7 @@ class Conversing:
 
     async def hear(self, samples: Samples, rate_hz: int) -> None:
         """Audio of the satellite; it goes nowhere while no turn is listened for."""
-        if self._always and not self.begun:
+        if self._always and not self.begun and not self._service.draining:
             self._always = False  # it is told once if there can be none
             await self.start(goes_on=True)  # the conversation was over; who streams all the time begins another
         if not self._listening:

@@ -155,7 +155,7 @@ def test_keys_are_events_and_a_number_is_a_turn() -> None:
         caller.send(0x03, b"?")
         await caller.speak(0.8, loud=False)
 
-    caller, events = call(talk, audiosocket_config(stt=(), llm=lambda asked: Reply.of(asked.messages[-1].content)))
+    _, events = call(talk, audiosocket_config(stt=(), llm=lambda asked: Reply.of(asked.messages[-1].content)))
     assert [event.key for event in events if isinstance(event, KeyPressed)] == ["4", "2", "#"]
     assert texts(events, "user") == ["42"] and texts(events, "assistant") == ["42"]
 
@@ -259,6 +259,22 @@ def test_calls_for_which_there_is_no_room_are_hung_up() -> None:
             talking.cancel()
 
     asyncio.run(main())
+
+
+def test_a_call_that_has_not_begun_when_the_server_ends_does_not_begin() -> None:
+    async def main() -> list[int]:
+        async with answering(audiosocket_config(stt=(), llm=(), repeat=False)) as (fronts, service, _):
+            async with calling(fronts) as caller:
+                await asyncio.sleep(0.2)
+                draining = asyncio.create_task(fronts.drain(5.0))
+                await caller.speak(0.2, loud=False)  # too late
+                async with asyncio.timeout(3):
+                    await caller.reading
+                    await draining
+                assert service.sessions == 0
+                return caller.kinds()
+
+    assert asyncio.run(main()) == [0x00]
 
 
 def test_it_is_off_by_default_and_open_only_on_demand() -> None:
