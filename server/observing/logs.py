@@ -17,6 +17,7 @@ from antiphon.engines.errors import AntiphonError
 from antiphon.server.observing.context import request_id, session_id
 
 _OWN = "antiphon"
+_AUDIT = "antiphon.audit"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LONGEST = 500
 """Characters of a field."""
@@ -53,7 +54,8 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {"time": when, "level": record.levelname.lower(), "logger": record.name, "message": message_of(record)}
-        return json.dumps({**line, **fields_of(record)}, ensure_ascii=False, default=str)
+        audited = _audited(record)
+        return json.dumps({**line, **fields_of(record), **audited}, ensure_ascii=False, default=str)
 
 
 class TextFormatter(logging.Formatter):
@@ -66,6 +68,17 @@ class TextFormatter(logging.Formatter):
         shown = "".join(f" {name}={_shown(value)}" for name, value in fields.items())
         line = f"{when} {record.levelname} {record.name}: {message_of(record)}{shown}"
         return "\n".join([line, *(f"    {frame}" for frame in frames)])
+
+
+def _audited(record: logging.LogRecord) -> dict[str, Any]:
+    """A line of the audit log is JSON itself: its fields, with the event for the message."""
+    if record.name != _AUDIT:
+        return {}
+    try:
+        fields = json.loads(record.getMessage())
+        return {"message": fields.pop("event"), **fields}
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {}
 
 
 def message_of(record: logging.LogRecord) -> str:
