@@ -175,6 +175,29 @@ def test_who_speaks_into_a_reply_stops_it_and_history_keeps_what_was_heard() -> 
     )
 
 
+def test_a_cough_only_pauses_the_reply_and_all_of_it_is_heard() -> None:
+    words = "It is noon now, and sunny, and warm, and all is well here."
+
+    async def talk(phone: Phone) -> None:
+        async with Caller(("oai-events", "antiphon")) as caller:
+            await phone.dial(caller)
+            caller.voice.say(tone(0.6))
+            await caller.event("output_audio_buffer.started")
+            await asyncio.sleep(0.8)
+            caller.voice.say(tone(0.2))
+            await caller.event("output_audio_buffer.stopped")
+            await asyncio.sleep(0.2)
+            kinds = [one["event"]["type"] for one in caller.messages["antiphon"]]
+            in_order(kinds, "audio_started", "playback_paused", "playback_resumed")
+            assert caller.loud_s() == pytest.approx(len(words) * 0.06, abs=0.1)
+        assert "output_audio_buffer.cleared" not in caller.types()
+        assert "conversation.item.truncated" not in caller.types()
+        validate_all(caller.events)
+
+    given = config(llm=[Reply.of(words)], repeat=False, stt=[Heard("what time is it"), Heard("")])
+    on_the_phone(talk, given)
+
+
 def test_the_interruption_of_the_javascript_client() -> None:
     """`session.interrupt()` sends these two."""
 
