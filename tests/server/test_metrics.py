@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+import openai
 import pytest
 from hypothesis import given as example
 from hypothesis import strategies as st
@@ -110,6 +111,26 @@ def test_the_page_is_answered_and_requests_are_counted_by_route() -> None:
     assert re.search(r'route="/v1/models/\{[^"]*",status="404"\} 2.0', page)
     assert 'route="unknown",status="404"} 1.0' in page
     assert "nowhere" not in page and "process_resident_memory_bytes" in page
+
+
+def test_what_requests_use_is_booked_to_their_key() -> None:
+    async def main() -> dict[str, float]:
+        async with serving(config()) as (address, service):
+            async with openai.AsyncOpenAI(base_url=f"http://{address}/v1", api_key="any", max_retries=0) as client:
+                wanted: Any = {"model": "any", "voice": "any", "input": "It is noon.", "response_format": "wav"}
+                voice = (await client.audio.speech.create(**wanted)).read()
+                await client.audio.transcriptions.create(model="any", file=("a.wav", voice))
+                async for _ in await client.chat.completions.create(
+                    model="any", messages=[{"role": "user", "content": "Hello"}], stream=True
+                ):
+                    pass
+            return figures(service)
+
+    seen = asyncio.run(main())
+    used = {name: value for name, value in seen.items() if name.startswith("antiphon_usage_total")}
+    assert used["antiphon_usage_total{key=anyone,stage=tts,unit=characters}"] == len("It is noon.")
+    assert used["antiphon_usage_total{key=anyone,stage=stt,unit=audio_s}"] == pytest.approx(0.66, abs=0.1)
+    assert any("stage=llm" in name and value > 0 for name, value in used.items())
 
 
 def fetch(url: str) -> str:
