@@ -249,7 +249,7 @@ def test_the_extras_are_those_that_are_documented() -> None:
     extras = PROJECT["optional-dependencies"]
     assert set(extras) == {
         "local", "local-core", "piper", "cloud", "mic", "echo", "wake", "agents", "policy", "memory", "postgres",
-        "server", "bench", "dev", "wyoming",
+        "server", "bench", "dev", "wyoming", "webrtc", "telemetry",
     }  # fmt: skip
     assert requirements("local") == requirements("local-core") | requirements("piper")
     assert {"faster-whisper", "llama-cpp-python", "onnxruntime", "webrtcvad-wheels"} <= requirements("local-core")
