@@ -15,7 +15,6 @@ from functools import partial
 
 from antiphon.engines.audio import Samples
 from antiphon.pipeline.config import Config
-from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.session import Session
 from antiphon.server.access.principal import ANYONE
 from antiphon.server.client_audio import from_pcm16, pcm16
@@ -34,6 +33,7 @@ from antiphon.server.telephony.audiosocket_wire import (
     parse_header,
 )
 from antiphon.server.telephony.keypad import Keypad
+from antiphon.server.together import end_all, first_over
 
 logger = logging.getLogger(__name__)
 
@@ -90,10 +90,10 @@ class AudioSocketCall:
         closing = asyncio.create_task(self._closing.wait())
         beginning = asyncio.create_task(self._begin())
         try:
-            await asyncio.wait({closing, beginning}, return_when=asyncio.FIRST_COMPLETED)
+            await first_over((beginning, closing))
             return beginning.result() if beginning.done() and not self._closing.is_set() else None
         finally:
-            await end_tasks([closing, beginning])
+            await end_all((closing, beginning))
 
     async def _begin(self) -> tuple[uuid.UUID, Packet] | None:
         call = await self._identified()
@@ -128,16 +128,14 @@ class AudioSocketCall:
             talking = asyncio.create_task(session.run(), name=f"session-{session.id}")
             playing = asyncio.create_task(transport.run(), name=f"play-{session.id}")
             reading = asyncio.create_task(self._read(first, transport, keypad), name=f"read-{session.id}")
-            tasks = {talking, playing, reading}
+            tasks = (talking, playing, reading)
             try:
                 async with asyncio.timeout(service.settings.max_session_s):
-                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()  # raises what went wrong
+                    await first_over(tasks)
             finally:
                 keypad.close()
                 transport.close()
-                await end_tasks(tasks)
+                await end_all(tasks)
 
     # ------------------------------------------------------------------------ both ways
 

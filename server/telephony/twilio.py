@@ -22,7 +22,6 @@ from antiphon.engines.audio import AudioFrame
 from antiphon.engines.live_resampler import LiveResampler
 from antiphon.pipeline.config.model import SessionConfig
 from antiphon.pipeline.events import Event, Interrupted
-from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.session import Session
 from antiphon.server import g711
 from antiphon.server.client_audio import ClientTransport
@@ -30,6 +29,7 @@ from antiphon.server.outbox import Message, Outbox
 from antiphon.server.peer import Peer
 from antiphon.server.telephony.keypad import Keypad
 from antiphon.server.telephony.marks import MarkClock
+from antiphon.server.together import end_all, first_over
 
 logger = logging.getLogger(__name__)
 
@@ -144,16 +144,15 @@ class TwilioConnection:
         sending = asyncio.create_task(self._outbox.run(), name=f"send-{session.id}")
         talking = asyncio.create_task(session.run(), name=f"session-{session.id}")
         reading = asyncio.create_task(self._read(), name=f"read-{session.id}")
+        tasks = (sending, talking, reading)
         try:
-            done, _ = await asyncio.wait({sending, talking, reading}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # raises what went wrong
+            done = await first_over(tasks)
             if talking in done and reading not in done:
                 await self._played_out({sending, reading})
         finally:
             self._keypad.close()
             self._outbox.close()
-            await end_tasks([reading, talking, sending])
+            await end_all(tasks)
 
     def close(self) -> None:
         """End the call: what is being said is said to its end. One that has not begun does not begin."""
@@ -174,7 +173,7 @@ class TwilioConnection:
             raise BadStream(f"no 'start' within {_START_S:g} s") from None
         finally:
             begun = starting.done() and not self._closing.is_set()
-            await end_tasks([closing, starting])
+            await end_all((closing, starting))
         return begun and starting.result()
 
     async def _start(self) -> bool:
@@ -306,4 +305,4 @@ class TwilioConnection:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_MARK_S):
                 await asyncio.wait({waiting, *others}, return_when=asyncio.FIRST_COMPLETED)
-        await end_tasks([waiting])
+        await end_all((waiting,))

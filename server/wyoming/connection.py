@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from antiphon.engines.errors import AntiphonError, EngineOverloaded, EngineTimeout, StaleRequest
 from antiphon.engines.wyoming_wire import BadEvent, WireBroken, read_event
-from antiphon.pipeline.patience import end_tasks
 from antiphon.server.service import Refused, Service
+from antiphon.server.together import end_all, first_over
 from antiphon.server.wyoming.conversing import Conversing
 from antiphon.server.wyoming.describing import describe, offered
 from antiphon.server.wyoming.hearing import Recording, TooLong, samples_of, stt_options, transcribe
@@ -96,11 +96,9 @@ class WyomingConnection:
         reading = asyncio.create_task(self._read(), name="wyoming-read")
         working = asyncio.create_task(self._work(), name="wyoming-work")
         watching = asyncio.create_task(self._watch(), name="wyoming-watch")
-        tasks = {reading, working, watching}
+        tasks = (reading, working, watching)
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await first_over(tasks)
         except WireBroken as error:
             await self._say_last(str(error))
         except (ClientGone, OSError):
@@ -108,7 +106,7 @@ class WyomingConnection:
         finally:
             if self._spoken is not None:
                 await self._spoken.cancel()
-            await end_tasks(tasks)
+            await end_all(tasks)
             await self._conversing.leave()
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from antiphon.pipeline.session import Session
 from antiphon.server.access.principal import ANYONE
 from antiphon.server.paced_audio import PacedTransport
 from antiphon.server.service import Refused, Service
+from antiphon.server.together import end_all, first_over
 from antiphon.server.wyoming.sending import AudioOut, ClientGone, Sender
 
 if TYPE_CHECKING:
@@ -148,19 +149,16 @@ class Conversing:
 
     async def _hold(self, session: Session) -> None:
         talking = asyncio.create_task(session.run(), name=f"session-{session.id}")
-        helpers = {
-            asyncio.create_task(self._transport.run(), name=f"play-{session.id}"),
-            asyncio.create_task(self._send_events(), name=f"send-{session.id}"),
-        }
+        playing = asyncio.create_task(self._transport.run(), name=f"play-{session.id}")
+        sending = asyncio.create_task(self._send_events(), name=f"send-{session.id}")
+        tasks = (talking, playing, sending)
         try:
-            done, _ = await asyncio.wait({talking, *helpers}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # raises what went wrong
+            await first_over(tasks)
             while not self._telling.empty():
                 await self._sender.send(self._telling.get_nowait())
         finally:
             self._transport.close()
-            await end_tasks([talking, *helpers])
+            await end_all(tasks)
 
     def _new_transport(self) -> PacedTransport:
         rate_hz = self._service.config.audio.output_hz

@@ -9,12 +9,12 @@ from typing import Any
 from antiphon.engines.host import Priority, Ticket, current_ticket
 from antiphon.engines.protocols import TTSOptions
 from antiphon.engines.wyoming_wire import BadEvent
-from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.text import make_speakable, make_splitter
 from antiphon.server.access.principal import ANYONE
 from antiphon.server.names import UnknownName, resolve
 from antiphon.server.rest.pace import paced
 from antiphon.server.service import Service
+from antiphon.server.together import end_all
 from antiphon.server.wyoming.sending import AudioOut, Sender
 
 MAX_TEXT_CHARS = 20_000
@@ -83,7 +83,7 @@ class SpokenText:
         return self._out.sent_s
 
     async def cancel(self) -> None:
-        await end_tasks([self._task])
+        await end_all((self._task,))
 
     async def _put(self, piece: str | None) -> None:
         putting = asyncio.ensure_future(self._pieces.put(piece))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from typing import Any
 
@@ -228,6 +229,25 @@ def test_a_client_that_leaves_in_the_middle_is_not_spoken_to_any_longer() -> Non
         return call.outcome
 
     assert run(talk, given) == "cancelled"
+
+
+def test_clients_that_leave_at_any_moment_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    async def talk(address: Any, service: Any) -> None:
+        for number in range(40):
+            async with client(address) as one:
+                await one.write_event(Synthesize(text="It is noon, I think.").event())
+                if number % 4:
+                    await until(one, "audio-chunk")
+                if number % 2:
+                    one._writer.transport.abort()
+        async with client(address) as one:
+            await one.write_event(Describe().event())
+            assert (await one.read_event()).type == "info"
+
+    with caplog.at_level("WARNING"):
+        run(talk)
+        gc.collect()
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_a_voice_that_means_nothing_here_is_told() -> None:
