@@ -12,7 +12,12 @@ Names are imported when they are first used: `import antiphon` needs no engine p
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime reports its use to its vendor, over the network and with a persistent id, from its first import on,
+# unless this is set by then. Nothing here phones home.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from antiphon.adapters.openai_agents import (

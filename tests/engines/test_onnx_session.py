@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,23 @@ def doubling(tmp_path: Path) -> Path:
     path = tmp_path / "doubling.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
+
+
+@pytest.mark.parametrize("first", ["import antiphon", "import antiphon.engines.onnx_session"])
+def test_the_runtime_keeps_no_telemetry(doubling: Path, tmp_path: Path, first: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    program = (
+        f"{first}\n"
+        "import onnxruntime\n"
+        "from antiphon.engines.onnx_session import make_session\n"
+        f"session = make_session({str(doubling)!r}, threads=1, stage='turn', engine='probe')\n"
+        "import numpy; session.run(None, {'x': numpy.ones(1, numpy.float32)})\n"
+    )
+    places = {name: str(home) for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "TMPDIR")}
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"} | places
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=home, timeout=60)
+    assert [path for path in home.rglob("*") if path.is_file()] == [], "its identifier and its queue of events"
 
 
 def test_runs_with_the_threads_asked_for_and_does_not_spin(doubling: Path) -> None:
