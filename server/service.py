@@ -25,15 +25,14 @@ from antiphon.server.admission import Admission, Refused
 from antiphon.server.capacity import Capacity
 from antiphon.server.generation import Generation
 from antiphon.server.names import resolve
-from antiphon.server.observing.context import session_id
 from antiphon.server.observing.lag import watch_lag
 from antiphon.server.observing.logs import set_level
 from antiphon.server.observing.metrics import Metrics
 from antiphon.server.observing.tracing import Tracing
-from antiphon.server.observing.watch import Watch
 from antiphon.server.reloading import Reloading
 from antiphon.server.talks import Conversing, Talks
 from antiphon.server.uses import Uses
+from antiphon.server.watching import Later, Watching
 
 if TYPE_CHECKING:
     from antiphon.pipeline.text_session import TextSession
@@ -65,6 +64,7 @@ class Service:
         self.host = EngineHost()
         self.metrics = Metrics(worker_stats=self._worker_stats)
         self.talks = Talks()
+        self.watching = Watching(self)
         self.uses = Uses()
         self.admission = Admission(config.server, self.talks, self.metrics)
         self.tracing = Tracing.made(config.server.tracing, offline=config.session.offline)
@@ -235,8 +235,7 @@ class Service:
         try:
             yield
         finally:
-            for session, watch in talk.sessions.values():
-                self._end(session, watch)
+            self.watching.end(talk)
             self.talks.end(talk)
             self.uses.end(talk)
             self.admission.let_in()
@@ -264,9 +263,9 @@ class Service:
             if adjust is not None:
                 adjust(assembly, made)
 
-        watchers: list[EventSink] = []
-        session = generation.assembly.session(transport, sinks=[*sinks, _Later(watchers)], adjust=adjusted, **arguments)
-        self._watch(session, watchers, protocol, principal)
+        later = Later()
+        session = generation.assembly.session(transport, sinks=[*sinks, later], adjust=adjusted, **arguments)
+        self.watching.begin(session, later, protocol, principal)
         talk = self.talks.current
         if talk is not None and talk.place is not None:
             session.wait_for(talk.place)
@@ -277,38 +276,10 @@ class Service:
     ) -> TextSession:
         """The same for a client that writes and reads; see :meth:`Assembly.text_session
         <antiphon.pipeline.build.Assembly.text_session>`."""
-        watchers: list[EventSink] = []
-        session = self.assembly.text_session(sinks=[*sinks, _Later(watchers)], **arguments)
-        self._watch(session, watchers, protocol, principal)
+        later = Later()
+        session = self.assembly.text_session(sinks=[*sinks, later], **arguments)
+        self.watching.begin(session, later, protocol, principal)
         return session
-
-    def _watch(self, session: Any, watchers: list[EventSink], protocol: str, principal: Principal) -> None:
-        session_id.set(session.id)
-        watch = Watch(
-            self.metrics,
-            session=session.id,
-            protocol=protocol,
-            key=principal.key_id,
-            on_ttfa=self.admission.answered,
-        )
-        watchers.append(watch)
-        trace = self.tracing.conversation(session.id, protocol=protocol, key=principal.key_id)
-        if trace is not None:
-            watchers.append(trace)
-            watch.at_end.append(trace.close)
-        self.access.session_begun(principal, protocol, session.id)
-        watch.at_end.append(lambda: self.access.session_ended(session.id, **watch.summary()))
-        if (talk := self.talks.current) is not None:
-            talk.sessions[session.id] = (session, watch)
-
-        async def end() -> None:
-            self._end(session, watch)
-
-        session.at_end(end)
-
-    @staticmethod
-    def _end(session: Any, watch: Watch) -> None:
-        watch.close(getattr(session, "end_reason", ""))
 
     # ------------------------------------------------------------------------------ what is no conversation
 
@@ -348,14 +319,3 @@ class Service:
                 self.admission.look()
             except Exception:  # who waits must not wait for ever because of one surprise
                 logger.exception("it was not looked who may come in")
-
-
-class _Later:
-    """A sink for those who know the session only once it is made."""
-
-    def __init__(self, sinks: list[EventSink]) -> None:
-        self._sinks = sinks
-
-    def __call__(self, event: Any) -> None:
-        for sink in self._sinks:
-            sink(event)

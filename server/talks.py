@@ -33,12 +33,20 @@ class Talk:
     place: Place | None = None
     """It waits for it; None: it does not wait."""
     sessions: dict[str, tuple[Any, Watch]] = field(default_factory=dict)
-    """Each session of it by its id, and what watches it. Mostly one."""
+    """Each session of it that is under way by its id, and what watches it. Mostly one."""
+    _ended_s: float = 0.0
+    """Loop time of the last event of those that are over."""
 
     @property
     def active_s(self) -> float:
         """Loop time at which something happened last."""
-        return max([self.began_s, *(watch.active_s for _, watch in self.sessions.values())])
+        return max([self.began_s, self._ended_s, *(watch.active_s for _, watch in self.sessions.values())])
+
+    def forget(self, session: str) -> None:
+        """A session of it is over."""
+        found = self.sessions.pop(session, None)
+        if found is not None:
+            self._ended_s = max(self._ended_s, found[1].active_s)
 
 
 _current: ContextVar[Talk | None] = ContextVar("antiphon_talk", default=None)

@@ -30,7 +30,8 @@ from antiphon.pipeline.events import (
     TurnEnded,
 )
 from antiphon.pipeline.usage import EngineUsage
-from antiphon.server.access.principal import SCOPES, Principal
+from antiphon.server.access.principal import ANYONE, SCOPES, Principal
+from antiphon.server.client_audio import ClientTransport
 from antiphon.server.observing.catalogue import METRICS, PROCESS_METRICS, exposed_names
 from antiphon.server.observing.metrics import MOST_CODES, MOST_KEYS, Bounded, Metrics
 from antiphon.server.observing.watch import SPOKE_ON_S, Watch
@@ -243,3 +244,38 @@ def test_a_refusal_is_counted_and_a_probe_is_not() -> None:
             return figures(service)
 
     assert run_virtual(main())["antiphon_admission_refused_total{reason=full}"] == 2
+
+
+class Deaf:
+    """The way to a client who takes nothing."""
+
+    def audio(self, frame: Any) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def drop(self) -> None: ...
+
+    async def room(self) -> None: ...
+
+
+def test_sessions_that_follow_one_another_in_a_conversation_do_not_pile_up() -> None:
+    class Satellite:
+        def close(self) -> None: ...
+
+    async def main() -> dict[str, float]:
+        async with operating(config()) as service:
+            async with service.conversation(Satellite()):
+                for _ in range(3):
+                    transport = ClientTransport(Deaf(), rate_hz=16000)
+                    session = service.session(transport, protocol="wyoming", principal=ANYONE)
+                    transport.end()
+                    await session.run()
+                    (talk,) = service.talks
+                    assert talk.sessions == {}
+                await asyncio.sleep(5)
+                assert talk.active_s >= talk.began_s and service.live == 1
+            return figures(service)
+
+    seen = run_virtual(main())
+    assert seen["antiphon_sessions_total{protocol=wyoming}"] == 3
+    assert seen["antiphon_sessions_open{protocol=wyoming}"] == 0
