@@ -370,6 +370,11 @@ class Session:
         return self._intake.audio_end_s
 
     @property
+    def waits(self) -> bool:
+        """Whether the user waits for a place, unheard (:meth:`wait_for`)."""
+        return self._place is not None
+
+    @property
     def listening(self) -> bool:
         """Whether a turn of the user's is open."""
         return self._intake.machine.state is not turns.State.IDLE

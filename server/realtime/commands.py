@@ -187,6 +187,8 @@ class Commands:
         session_config = self._config()
         if session_config.type == "transcription":
             raise ProtocolError("A transcription session gives no responses.", code="invalid_request_error")
+        if self._session.waits:
+            raise ProtocolError("All lines are busy: wait a moment.", code="server_busy", type="server_error")
         config = response_config(session_config, event.response)
         if config.out_of_band:
             given = self._conversation if config.input is None else self._given(config.input)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from realtime_call import call
 from realtime_client import TONE, RealtimeClient, config, talk_to
 
 from antiphon.engines.errors import EngineFailed
@@ -130,8 +131,8 @@ class Monkey:
                 self.client.respond()
 
 
-def check(client: RealtimeClient) -> None:
-    """The rules that clients rely on."""
+def check(client: RealtimeClient) -> list[str]:
+    """The rules that clients rely on. Returns the ids of the items that there are, in order."""
     active: dict[str, bool] = {}
     items: list[str] = []
     finished: set[str] = set()
@@ -146,6 +147,8 @@ def check(client: RealtimeClient) -> None:
             assert active.pop(event["response"]["id"], None) is not None, "done, and never created, or twice"
             finished.add(event["response"]["id"])
             assert all(item["status"] != "in_progress" for item in event["response"]["output"])
+        elif kind.startswith("output_audio_buffer."):
+            assert event["response_id"] in active or event["response_id"] in finished
         elif kind.startswith("response."):
             assert event["response_id"] in active, f"{kind} of a response that is not under way"
         elif kind == "conversation.item.added":
@@ -156,11 +159,14 @@ def check(client: RealtimeClient) -> None:
         elif kind == "conversation.item.deleted":
             items.remove(event["item_id"])
     assert not active, "created, and never done"
+    return items
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@pytest.mark.parametrize("way", [talk_to, call])
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(steps=st.lists(STEPS, min_size=4, max_size=30))
-def test_no_order_of_events_breaks_the_rules(steps: list[tuple[str, Any]]) -> None:
+def test_no_order_of_events_breaks_the_rules(way: Any, steps: list[tuple[str, Any]]) -> None:
+    """Over a WebSocket, and where the sound has a line of its own."""
     problems: list[str] = []
 
     class Complaints(logging.Handler):
@@ -179,13 +185,21 @@ def test_no_order_of_events_breaks_the_rules(steps: list[tuple[str, Any]]) -> No
         before = len(client.of("session.updated"))
         client.update(instructions="Still there?")
         await client.wait_for("session.updated", before + 1)
+        items, asked = check(client), len(client.of("conversation.item.retrieved"))
+        for item_id in items:
+            client.tell("conversation.item.retrieve", item_id=item_id)
+        if items:
+            await client.wait_for("conversation.item.retrieved", asked + len(items))
+        told = [event["item"] for event in client.of("conversation.item.retrieved")[asked:]]
+        assert [item["id"] for item in told] == items, "what the client knows is what the server has"
+        assert all(item["status"] != "in_progress" for item in told)
 
     heard = [Heard("what time is it", 0.1), Heard("", 0.1), Heard("yeah", 0.1), EngineFailed("no ears")]
     given_config = config(stt=heard, llm=answer, tts=ScriptedTTS(first_delay_s=0.1, chunk_delay_s=0.05))
     complaints, root = Complaints(), logging.getLogger("antiphon.server.realtime")
     root.addHandler(complaints)
     try:
-        client = talk_to(talk, given_config)
+        client = way(talk, given_config)
     finally:
         root.removeHandler(complaints)
     check(client)
