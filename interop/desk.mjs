@@ -14,14 +14,32 @@ export function deskAgent() {
       return 'Sunny.';
     },
   });
+  const deleteAccount = tool({
+    name: 'delete_account',
+    description: 'Deletes it.',
+    parameters: z.object({}),
+    needsApproval: true,
+    execute: async () => 'Deleted.',
+  });
   const refunds = new RealtimeAgent({ name: 'Refunds', instructions: 'You answer for the refund desk.' });
   return new RealtimeAgent({
     name: 'Desk',
     instructions: 'You are a pirate.',
-    tools: [getWeather],
+    tools: [getWeather, deleteAccount],
     handoffs: [refunds],
   });
 }
+
+// Nobody is told the secret.
+export const guardrails = {
+  outputGuardrails: [
+    {
+      name: 'no secrets',
+      execute: async ({ agentOutput }) => ({ tripwireTriggered: agentOutput.includes('swordfish'), outputInfo: {} }),
+    },
+  ],
+  outputGuardrailSettings: { debounceTextLength: 20 },
+};
 
 // Keeps what a session tells, and lets a scenario wait for it.
 export function watch(session) {
@@ -41,6 +59,8 @@ export function watch(session) {
   session.on('audio_interrupted', () => note('audio_interrupted'));
   session.on('agent_tool_end', (_context, agent, one, result) => note('tool', { agent: agent.name, tool: one.name, result }));
   session.on('agent_handoff', (_context, from, to) => note('handoff', { from: from.name, to: to.name }));
+  session.on('tool_approval_requested', (_context, _agent, { approvalItem }) => note('approval', { approvalItem }));
+  session.on('guardrail_tripped', () => note('guardrail'));
   session.on('transport_event', (event) => note(`server:${event.type}`, { event }));
   const count = (type) => seen.filter((one) => one.type === type).length;
   const until = (what, wanted, withinMs = 20000) =>

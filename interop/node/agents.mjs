@@ -2,7 +2,7 @@
 //   node agents.mjs URL KEY SCENARIO FOLDER        (FOLDER holds time.wav, story.wav, ...: mono PCM16 at 24 kHz)
 import { readFileSync } from 'node:fs';
 import { RealtimeSession } from '@openai/agents-realtime';
-import { deskAgent, report, said, watch } from '../desk.mjs';
+import { deskAgent, guardrails, report, said, watch } from '../desk.mjs';
 
 const [url, apiKey, scenario, folder] = process.argv.slice(2);
 const CHUNK = 960; // 20 ms
@@ -13,7 +13,7 @@ const say = (name) => {
 };
 
 const session = new RealtimeSession(deskAgent(), {
-  transport: 'websocket', model: 'gpt-realtime-2', tracingDisabled: true,
+  transport: 'websocket', model: 'gpt-realtime-2', tracingDisabled: true, ...guardrails,
 });
 const watched = watch(session);
 const { count, until, seen } = watched;
@@ -41,6 +41,18 @@ const scenarios = {
   async handoff() {
     say('refund');
     await until('an answer', () => said(seen).at(-1) === 'The refund desk is here.');
+  },
+  async approval() {
+    say('account');
+    await until('a question', () => count('approval') === 1);
+    if (count('tool') > 0) throw new Error('it ran before it was approved');
+    await session.approve(seen.find((one) => one.type === 'approval').approvalItem);
+    await until('an answer', () => said(seen).at(-1) === 'I looked: Deleted.');
+  },
+  async guardrail() {
+    say('secret');
+    await until('the guardrail', () => count('guardrail') === 1);
+    await until('another answer', () => said(seen).at(-1) === 'Let us talk about something else.');
   },
   async interruption() {
     say('story');

@@ -137,6 +137,16 @@ def test_handoff_in_node(in_node: Callable[[str], dict[str, Any]]) -> None:
     assert told["handoffs"] == [{"from": "Desk", "to": "Refunds"}]
 
 
+def test_approval_in_node(in_node: Callable[[str], dict[str, Any]]) -> None:
+    told = in_node("approval")
+    assert told["tools"] == [{"agent": "Desk", "name": "delete_account", "result": "Deleted."}]
+
+
+def test_guardrail_in_node(in_node: Callable[[str], dict[str, Any]]) -> None:
+    told = in_node("guardrail")
+    assert told["statuses"] == ["cancelled", "completed"]
+
+
 def test_interruption_in_node(in_node: Callable[[str], dict[str, Any]]) -> None:
     told = in_node("interruption")
     assert told["interrupted"] >= 1 and told["statuses"] == ["cancelled", "completed"]
