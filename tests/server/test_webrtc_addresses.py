@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from aioice import stun
 from aioice.ice import Connection
 from aiortc import RTCIceGatherer
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from served import config
 from webrtc_call import Phone, on_the_phone
 from webrtc_caller import Caller
 
+from antiphon.engines.net import forbid_network
 from antiphon.pipeline.config.webrtc import WebRtcKeys
 from antiphon.server.realtime.webrtc import candidates
 from antiphon.server.realtime.webrtc.candidates import Gatherer, ice_servers, own_addresses
@@ -89,6 +91,55 @@ def test_callers_are_told_the_address_outside() -> None:
 
 def test_an_address_that_is_not_here_is_left_out() -> None:
     assert [one.host for one in gathered(keys(), "192.0.2.1", "127.0.0.1")] == ["127.0.0.1"]
+
+
+class Stun(asyncio.DatagramProtocol):
+    """Says where packets come from, to whoever asks."""
+
+    def __init__(self, answers: bool = True) -> None:
+        self._answers = answers
+        self.asked = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.asked += 1
+        if self._answers:
+            answer = stun.Message(
+                message_method=stun.Method.BINDING,
+                message_class=stun.Class.RESPONSE,
+                transaction_id=stun.parse_message(data).transaction_id,
+            )
+            answer.attributes["XOR-MAPPED-ADDRESS"] = ("192.0.2.55", addr[1])
+            self.transport.sendto(bytes(answer), addr)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_of_ones_own_is_asked_where_this_machine_is(answers: bool) -> None:
+    async def main() -> tuple[list[Any], int]:
+        loop = asyncio.get_running_loop()
+        transport, server = await loop.create_datagram_endpoint(lambda: Stun(answers), local_addr=("127.0.0.1", 0))
+        address = ("127.0.0.1", transport.get_extra_info("sockname")[1])
+        connection = Connection(ice_controlling=False, stun_server=address)
+        gatherer = Gatherer(connection, ["127.0.0.1"], keys())
+        gatherer.install()
+        found = await connection.get_component_candidates(component=1, addresses=[], timeout=1)
+        await connection.close()
+        transport.close()
+        return found, server.asked
+
+    found, asked = asyncio.run(main())
+    assert asked >= 1
+    assert [(one.type, one.host) for one in found] == [("host", "127.0.0.1"), ("srflx", "192.0.2.55")][: 1 + answers]
+
+
+def test_offline_no_other_machine_is_asked(caplog: pytest.LogCaptureFixture) -> None:
+    far, near = keys(stun="stun:192.0.2.1:3478"), keys(stun="stun:127.0.0.1:3478")
+    with forbid_network():
+        assert ice_servers(far).iceServers == [] and "session.offline" in caplog.text
+        servers = ice_servers(near).iceServers
+        assert servers is not None and len(servers) == 1
 
 
 def test_an_answer_names_only_what_was_configured() -> None:

@@ -14,7 +14,7 @@ from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import Connection, StunProtocol, get_host_addresses, server_reflexive_candidate
 from aiortc import RTCConfiguration, RTCIceServer
 
-from antiphon.engines.net import let_answer
+from antiphon.engines.net import is_loopback, let_answer, network_forbidden
 from antiphon.pipeline.config.webrtc import WebRtcKeys
 
 logger = logging.getLogger(__name__)
@@ -43,13 +43,21 @@ async def own_addresses(settings: WebRtcKeys, host: str) -> list[str]:
 
 
 def ice_servers(settings: WebRtcKeys) -> RTCConfiguration:
-    """Only servers that are configured: the library's own default would ask one in the internet."""
-    servers = []
-    if settings.stun is not None:
-        servers.append(RTCIceServer(settings.stun))
-    if settings.turn is not None:
-        servers.append(RTCIceServer(settings.turn, settings.turn_username, settings.turn_password))
-    return RTCConfiguration(iceServers=servers)
+    """Only servers that are configured (the library's own default would ask one in the internet), and with
+    `session.offline` those of this machine."""
+    found = [
+        RTCIceServer(settings.stun) if settings.stun else None,
+        RTCIceServer(settings.turn, settings.turn_username, settings.turn_password) if settings.turn else None,
+    ]
+    servers = [one for one in found if one is not None]
+    allowed = [one for one in servers if not network_forbidden() or is_loopback(_host_of(one.urls))]
+    if len(allowed) < len(servers):
+        logger.warning("server.webrtc.stun and turn are other machines: not asked, since session.offline is true")
+    return RTCConfiguration(iceServers=allowed)
+
+
+def _host_of(uri: str | list[str]) -> str:
+    return str(uri).partition(":")[2].partition("?")[0]
 
 
 class Gatherer:
@@ -68,11 +76,13 @@ class Gatherer:
     async def _gather(self, component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
         bound = [protocol for one in self._addresses if (protocol := await self._bind(one, component)) is not None]
         candidates = [protocol.local_candidate for protocol in bound]
-        if (server := self._connection.stun_server) is not None:
-            asking = [server_reflexive_candidate(protocol, server) for protocol in bound]
-            async with asyncio.timeout(timeout):
-                found = await asyncio.gather(*asking, return_exceptions=True)
-            candidates += [one[0] for one in found if not isinstance(one, BaseException)]
+        server = self._connection.stun_server
+        if server is not None and (askers := [one for one in bound if ":" not in one.local_candidate.host]):  # IPv4
+            asking = [asyncio.create_task(server_reflexive_candidate(one, server)) for one in askers]
+            done, late = await asyncio.wait(asking, timeout=timeout)
+            for task in late:
+                task.cancel()
+            candidates += [task.result()[0] for task in done if task.exception() is None]
         return candidates + await self._others(component, [], timeout)
 
     async def _bind(self, address: str, component: int) -> StunProtocol | None:
