@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from antiphon.server.realtime import tuning
@@ -31,8 +32,20 @@ def first_config(
     for given in settings:
         if given:
             config = config.merged(parse_session({**given, "type": kind}))
+    return as_allowed(service, config)
+
+
+def as_allowed(service: Service, config: SessionConfig) -> SessionConfig:
+    """What is effective of a configuration: where the operator lets nothing interrupt replies, no client can ask for
+    it, and is told so.
+
+    :raises ProtocolError: a model or a voice means nothing here.
+    """
     check_names(service, config)
-    return config
+    detection = config.turn_detection
+    if detection is None or service.config.interruption.enabled:
+        return config
+    return replace(config, turn_detection=replace(detection, interrupt_response=False))
 
 
 def check_names(service: Service, config: SessionConfig) -> None:

@@ -22,7 +22,7 @@ from antiphon.server.realtime import tuning
 from antiphon.server.realtime.answers import Answers
 from antiphon.server.realtime.asides import Asides
 from antiphon.server.realtime.audio import EventTransport
-from antiphon.server.realtime.beginning import check_names, first_config, service_voice
+from antiphon.server.realtime.beginning import as_allowed, first_config, service_voice
 from antiphon.server.realtime.buffer import InputBuffer
 from antiphon.server.realtime.commands import Commands
 from antiphon.server.realtime.ear import Ear
@@ -251,8 +251,8 @@ class RealtimeConnection:
     # ------------------------------------------------------------------------ settings
 
     def _update(self, event: SessionUpdate) -> None:
-        config = self._config.merged(event.session, audio_sent=self._answers.spoke)
-        check_names(self._service, config)
+        merged = self._config.merged(event.session, audio_sent=self._answers.spoke)
+        config = as_allowed(self._service, merged)
         was_manual = self._config.turn_detection is None
         self._config = config
         self._apply()

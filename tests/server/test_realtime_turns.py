@@ -13,6 +13,7 @@ from realtime_client import RATE_HZ, RealtimeClient, config, talk_to
 from antiphon.engines.errors import EngineFailed
 from antiphon.engines.testing import Heard, Reply
 from antiphon.pipeline.config import SpeculationConfig
+from antiphon.pipeline.config.model import InterruptionConfig
 from antiphon.server import g711
 from antiphon.server.access.principal import SCOPES, Principal
 
@@ -304,3 +305,22 @@ def test_an_apology_is_told_in_words_too_and_is_no_part_of_the_conversation() ->
     client = talk_to(talk, given)
     assert client.statuses == ["failed", "completed"] and client.said == ["Sorry.", "Better."]
     assert "Sorry" not in str(given.llm[0].options.engine.calls[-1].messages)
+
+
+def test_where_nothing_may_interrupt_clients_are_told_so() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        client.detect({"type": "server_vad", "interrupt_response": True})
+        await client.wait_for("session.updated")
+        await client.speak(1.0)
+        await client.be_silent(1.5)
+        await client.speak(1.0)
+        await client.be_silent(2.0)
+        await client.wait_for("response.done", 2)
+
+    sections = {"interruption": InterruptionConfig(enabled=False)}
+    slow = Reply.of("Well. " * 10, delta_delay_s=0.2)
+    client = talk_to(talk, config(llm=[slow, Reply.of("Yes.")], sections=sections))
+    for event in client.of("session.created", "session.updated"):
+        assert event["session"]["audio"]["input"]["turn_detection"]["interrupt_response"] is False
+    assert client.statuses == ["completed", "completed"]
+    assert len(client.of("input_audio_buffer.speech_started")) == 2, "at once: what it means is for the client to say"
