@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import datetime
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -20,7 +20,7 @@ from antiphon.pipeline.transcript import RecordingKey, TranscriptError, Transcri
 from antiphon.pipeline.transcript.export import to_jsonl, to_markdown, to_vtt
 from antiphon.pipeline.transcript.playback import Playback
 from antiphon.server.access.principal import PRINCIPAL, Denied, Principal, Scope, principal_of
-from antiphon.server.console import views
+from antiphon.server.console import shapes, views
 from antiphon.server.console.audio import Recordings, Tickets, wav_response
 from antiphon.server.console.files import HEADERS
 from antiphon.server.rest.access import AnyService, Ready
@@ -31,6 +31,10 @@ T = TypeVar("T")
 
 MAX_LISTED = 200
 SessionName = Annotated[str, Field(min_length=1, max_length=200)]
+_FILE = {"schema": {"type": "string"}}
+_EXPORTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/markdown": _FILE, "text/vtt": _FILE, "application/jsonl": _FILE}}
+}
 
 
 class Memory:
@@ -70,10 +74,10 @@ Reader = Annotated[Principal, Depends(_may("transcripts"))]
 Decider = Annotated[Principal, Depends(_may("approvals"))]
 Anybody = Annotated[Principal, Depends(_anybody)]
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(_headers)])
+router = APIRouter(tags=["console"], dependencies=[Depends(_headers)])
 
 
-@router.get("/v1/state")
+@router.get("/v1/state", response_model=shapes.State)
 async def state(service: AnyService, principal: Anybody) -> dict[str, Any]:
     """What the server is, how it is, and what the key is for."""
     return views.server_state(service, principal)
@@ -92,19 +96,17 @@ class Cursor(NamedTuple):
     def read(cls, text: str) -> Cursor:
         """:raises ApiError: it is none."""
         at, _, session = text.partition("|")
-        try:
+        with suppress(ValueError, OverflowError):
             moment = datetime.fromisoformat(at)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            raise ApiError(400, "invalid_request", "'after' is no place in the list", param="after")
-        return cls(moment, session)
+            if moment.tzinfo is not None:
+                return cls(moment.astimezone(UTC), session)
+        raise ApiError(400, "invalid_request", "'after' is no place in the list", param="after")
 
     def write(self) -> str:
         return f"{self.started_at.isoformat()}|{self.session}"
 
 
-@router.get("/v1/transcripts")
+@router.get("/v1/transcripts", response_model=shapes.Lines)
 async def transcripts(
     service: Ready,
     principal: Reader,
@@ -113,15 +115,18 @@ async def transcripts(
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 30,
 ) -> dict[str, Any]:
     """Sessions, newest first; those in which the words were said, if any are given."""
-    store = _store(service)
     place = Cursor.read(after) if after else None
-    found = await _in_thread(lambda: store.search(words, before=place, limit=limit + 1))
+    store = service.assembly.transcripts
+    if store is None:  # where nothing is kept, there is nothing
+        return {"sessions": [], "after": None}
+    wanted = words.replace("\0", " ")  # which PostgreSQL has no place for
+    found = await _in_thread(lambda: store.search(wanted, before=place, limit=limit + 1))
     shown = found[:limit]
     more = Cursor(shown[-1].info.started_at, shown[-1].info.id).write() if len(found) > limit else None
     return {"sessions": [views.session_line(one) for one in shown], "after": more}
 
 
-@router.get("/v1/transcripts/{session}")
+@router.get("/v1/transcripts/{session}", response_model=shapes.Conversation)
 async def transcript(request: Request, service: Ready, principal: Reader, session: SessionName) -> dict[str, Any]:
     """A whole conversation."""
     store = _store(service)
@@ -135,7 +140,7 @@ async def transcript(request: Request, service: Ready, principal: Reader, sessio
     return talk
 
 
-@router.get("/v1/transcripts/{session}/export")
+@router.get("/v1/transcripts/{session}/export", response_class=Response, responses=_EXPORTS)
 async def export(
     request: Request,
     service: Ready,
@@ -163,7 +168,7 @@ async def export(
     return PlainTextResponse(text, media_type=media_type, headers=headers)
 
 
-@router.post("/v1/transcripts/{session}/ticket")
+@router.post("/v1/transcripts/{session}/ticket", response_model=shapes.Ticket)
 async def ticket(
     request: Request, service: Ready, principal: Reader, memory: Remembered, session: SessionName
 ) -> dict[str, Any]:
@@ -174,7 +179,7 @@ async def ticket(
     return {"url": f"/console/audio/{name}", "duration_s": round(playback.duration_s, 3)}
 
 
-@router.get("/console/audio/{ticket}")
+@router.get("/console/audio/{ticket}", include_in_schema=False)
 async def audio(service: Ready, memory: Remembered, ticket: SessionName, request: Request) -> Response:
     """A recording as WAV, or the part of it that is asked for: left the user, right the assistant."""
     session = memory.tickets.session(ticket)
@@ -222,13 +227,13 @@ async def _in_thread(work: Callable[[], T]) -> T:
 class Choice(BaseModel):
     """What somebody decides."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     granted: bool
     note: Annotated[str, Field(max_length=1000)] = ""
 
 
-@router.get("/v1/approvals")
+@router.get("/v1/approvals", response_model=shapes.Questions)
 async def approvals(service: Ready, principal: Decider, which: Literal["pending", "all"] = "pending") -> dict[str, Any]:
     """Questions, oldest first; `now_s` is the server's clock, by which they run out."""
     desk = service.assembly.desk
@@ -240,7 +245,7 @@ async def approvals(service: Ready, principal: Decider, which: Literal["pending"
     return {"approvals": [one.to_dict() for one in found[-MAX_LISTED:]], "now_s": time.time()}
 
 
-@router.post("/v1/approvals/{approval_id}")
+@router.post("/v1/approvals/{approval_id}", response_model=shapes.Question)
 async def decide(
     request: Request, service: Ready, principal: Decider, approval_id: SessionName, choice: Choice
 ) -> dict[str, Any]:

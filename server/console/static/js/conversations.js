@@ -3,8 +3,7 @@
 import { json, request } from "./api.js";
 import { blank } from "./approvals.js";
 import { button, clock, count, day, exactClock, fill, h, icon, span, toast } from "./dom.js";
-import { turnView } from "./turn-view.js";
-import { totalMs, waterfall } from "./waterfall.js";
+import { setScale, turnView } from "./turn-view.js";
 
 const TYPING_MS = 250;
 
@@ -207,7 +206,7 @@ export class ConversationsPage {
 
   _showTurns() {
     const talk = this._talk;
-    const scaleMs = Math.max(1500, ...talk.turns_shown.map((turn) => totalMs(waterfall(turn.timings))));
+    setScale(this._turns, talk.turns_shown);
     fill(
       this._turns,
       talk.turns_shown.map((turn, index) => {
@@ -216,7 +215,7 @@ export class ConversationsPage {
           if (!this._opened.delete(id)) this._opened.add(id);
           this._showTurns();
         };
-        return turnView(asTurn(turn, id), { scaleMs, open: this._opened.has(id), toggle, at: this._when(turn) });
+        return turnView(asTurn(turn, id), { open: this._opened.has(id), toggle, at: this._when(turn) });
       }),
     );
   }

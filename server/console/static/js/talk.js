@@ -4,8 +4,8 @@ import { approvalCard } from "./approval-card.js";
 import { announce, button, clearToasts, count, fill, h, icon, ms, remember, span, toast } from "./dom.js";
 import * as microphone from "./microphone.js";
 import { Score } from "./score.js";
-import { fallTable, turnView } from "./turn-view.js";
-import { percentile, totalMs, waterfall } from "./waterfall.js";
+import { fallTable, setScale, turnView } from "./turn-view.js";
+import { percentile, waterfall } from "./waterfall.js";
 
 const PHASES = {
   listening: ["Listening", "Say something."],
@@ -14,7 +14,6 @@ const PHASES = {
   speaking: ["Speaking", "Talk over it to interrupt."],
   asking: ["Waiting for a yes", "Somebody has to decide."],
 };
-const LEAST_SCALE_MS = 1500;
 const LOGGED = 200;
 
 export class TalkPage {
@@ -246,11 +245,11 @@ export class TalkPage {
 
   _show(turn) {
     const known = this._views.get(turn.id);
-    const scaleMs = Math.max(LEAST_SCALE_MS, ...this._conversation.turns.map((one) => totalMs(waterfall(one.timings))));
+    const nowMs = waitedMs(turn, this._clockSkew);
+    setScale(this._turns, this._conversation.turns, nowMs ?? 0);
     const view = turnView(turn, {
-      scaleMs,
       open: this._opened.has(turn.id),
-      nowMs: waitedMs(turn, this._clockSkew),
+      nowMs,
       toggle: () => {
         if (!this._opened.delete(turn.id)) this._opened.add(turn.id);
         this._show(turn);

@@ -5,6 +5,7 @@ import { approvalCard } from "./approval-card.js";
 import { count, h, icon, ms, pretty } from "./dom.js";
 import { totalMs, waterfall } from "./waterfall.js";
 
+const LEAST_SCALE_MS = 1500;
 const STATUS = {
   no_speech: "no words were heard",
   text_only: "no voice for this language: in text only",
@@ -17,7 +18,7 @@ const STATUS = {
 
 /**
  * @param {object} turn as in conversation.js
- * @param {{scaleMs: number, open: boolean, nowMs?: number|null, toggle: Function, at?: HTMLElement|null}} how
+ * @param {{open: boolean, nowMs?: number|null, toggle: Function, at?: HTMLElement|null}} how
  *   nowMs: for how long the answer has been waited for, while it is
  */
 export function turnView(turn, how) {
@@ -111,7 +112,7 @@ function foot(turn, how) {
           "aria-label": `${turn.timings.audible_s == null ? "Waiting" : "Answered"}: ${ms(whole)}. The steps`,
           on: { click: how.toggle },
         },
-        stack(steps, how.scaleMs, waiting),
+        stack(steps, waiting),
         h("span", { class: "took" }, ms(whole)),
         icon("down"),
       ),
@@ -121,16 +122,22 @@ function foot(turn, how) {
   );
 }
 
-/** All steps in one bar. */
-function stack(steps, scaleMs, waiting) {
+/** All steps in one bar; how wide a millisecond is, `--scale` says for all bars (see `setScale`). */
+function stack(steps, waiting) {
   const covered = totalMs(steps);
   const bar = h("span", { class: "stack", "aria-hidden": "true" });
-  for (const step of steps) if (step.partMs > 0) bar.append(segment(step.kind, step.partMs / scaleMs));
-  if (waiting !== null && waiting > covered) bar.append(segment(`${nextKind(steps)} growing`, (waiting - covered) / scaleMs));
+  for (const step of steps) if (step.partMs > 0) bar.append(segment(step.kind, step.partMs));
+  if (waiting !== null && waiting > covered) bar.append(segment(`${nextKind(steps)} growing`, waiting - covered));
   return bar;
 }
 
-const segment = (kind, share) => h("span", { class: `segment k-${kind}`, style: { width: `${Math.min(1, share) * 100}%` } });
+const segment = (kind, partMs) => h("span", { class: `segment k-${kind}`, style: { "--ms": partMs.toFixed(1) } });
+
+/** One scale for the bars of all turns in an element: the longest fills its line. */
+export function setScale(element, turns, waiting = 0) {
+  const longest = Math.max(LEAST_SCALE_MS, waiting, ...turns.map((turn) => totalMs(waterfall(turn.timings))));
+  element.style.setProperty("--scale", longest.toFixed(0));
+}
 
 const nextKind = (steps) => {
   const last = steps.at(-1)?.key;
