@@ -72,6 +72,7 @@ class Calls:
             return call.id, await asyncio.shield(answered)
         except asyncio.CancelledError:  # whoever asked has gone, and does not know the answer
             call.hang_up()
+            answered.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else looks
             raise
 
     def find(self, call_id: str, principal: Principal) -> Call:
