@@ -163,7 +163,7 @@ def check(client: RealtimeClient) -> list[str]:
 
 
 @pytest.mark.parametrize("way", [talk_to, call])
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(steps=st.lists(STEPS, min_size=4, max_size=30))
 def test_no_order_of_events_breaks_the_rules(way: Any, steps: list[tuple[str, Any]]) -> None:
     """Over a WebSocket, and where the sound has a line of its own."""
