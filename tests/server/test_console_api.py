@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import base64
+import functools
 import json
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -72,17 +77,17 @@ def test_every_file_of_the_page_is_served_with_its_type_and_a_strict_policy() ->
     asked(use)
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["nothing.js", "../files.py", "..%2ffiles.py", "js/../../api.py", "js", "%2e%2e/routes.py", "js/main.js/", "\\x"],
-)
-def test_what_is_not_a_file_of_the_page_is_not_there(path: str) -> None:
-    async def use(client: Client, service: Service) -> int:
-        answer = await client.get(f"http://127.0.0.1/console/{path}")
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        return answer.status_code
+NO_FILES = "nothing.js ../files.py ..%2ffiles.py js/../../api.py js %2e%2e/routes.py js/main.js/ \\x".split()
 
-    assert asked(use) in (401, 404)
+
+def test_what_is_not_a_file_of_the_page_is_not_there() -> None:
+    async def use(client: Client, service: Service) -> None:
+        for path in NO_FILES:
+            answer = await client.get(f"http://127.0.0.1/console/{path}")
+            assert answer.status_code in (401, 404) and b"import" not in answer.content, path
+            assert answer.headers["x-content-type-options"] == "nosniff"
+
+    asked(use)
 
 
 def test_the_root_leads_to_the_console() -> None:
@@ -173,8 +178,17 @@ async def _recorded(folder: Path, *, key: RecordingKey | None = None) -> None:
             await asyncio.sleep(0.005)  # so that they have an order in time
 
 
+@functools.cache
+def _records(sealed: bool) -> Path:
+    """Made once: each store is brought up to date by migrations, which takes its time."""
+    folder = Path(tempfile.mkdtemp(prefix="antiphon-console-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    asyncio.run(_recorded(folder, key=RecordingKey(bytes(range(32))) if sealed else None))
+    return folder
+
+
 def with_records(folder: Path, use: Callable[[Client, Service], Awaitable[Any]], **keys: Any) -> Any:
-    asyncio.run(_recorded(folder, key=keys.pop("key", None)))
+    shutil.copytree(_records("encrypt" in keys), folder, dirs_exist_ok=True)
     kept = TranscriptConfig(store="sqlite", path=folder / "t.db", **keys)
     return asked(use, config().model_copy(update={"transcript": kept}))
 
@@ -192,32 +206,31 @@ def test_transcripts_are_listed_newest_first_page_by_page(tmp_path: Path) -> Non
     assert with_records(tmp_path, use) == ["sess_3", "sess_2", "sess_1"]
 
 
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ("", ["sess_3", "sess_2", "sess_1"]),
-        ("bob", ["sess_3"]),
-        ("on their way", ["sess_3"]),
-        ("STORY", ["sess_2"]),
-        ("übersee", ["sess_1"]),
-        ("done tomorrow", ["sess_3", "sess_2", "sess_1"]),
-        ("story bob", []),
-        ("100%", []),
-        ("sess_2", ["sess_2"]),
-    ],
-)
-def test_transcripts_are_found_by_words_of_either_side_and_of_tools(
-    tmp_path: Path, words: str, found: list[str]
-) -> None:
-    async def use(client: Client, service: Service) -> Any:
-        return (await client.get("/v1/transcripts", params={"words": words})).json()["sessions"]
+SEARCHES = {
+    "": ["sess_3", "sess_2", "sess_1"],
+    "bob": ["sess_3"],
+    "on their way": ["sess_3"],
+    "STORY": ["sess_2"],
+    "übersee": ["sess_1"],
+    "done tomorrow": ["sess_3", "sess_2", "sess_1"],
+    "story bob": [],
+    "100%": [],
+    "sess_2": ["sess_2"],
+}
 
-    sessions = with_records(tmp_path, use)
-    assert [one["id"] for one in sessions] == found
-    assert all(one["opening"] == SAID[one["id"]] for one in sessions)
-    if words == "bob":
-        assert {hit["who"] for hit in sessions[0]["hits"]} == {"user", "tool"}
-        assert all("bob" in hit["text"].lower() for hit in sessions[0]["hits"])
+
+def test_transcripts_are_found_by_words_of_either_side_and_of_tools(tmp_path: Path) -> None:
+    async def use(client: Client, service: Service) -> dict[str, Any]:
+        return {
+            words: (await client.get("/v1/transcripts", params={"words": words})).json()["sessions"]
+            for words in SEARCHES
+        }
+
+    found = with_records(tmp_path, use)
+    assert {words: [one["id"] for one in sessions] for words, sessions in found.items()} == SEARCHES
+    assert all(one["opening"] == SAID[one["id"]] for sessions in found.values() for one in sessions)
+    hits = found["bob"][0]["hits"]
+    assert {hit["who"] for hit in hits} == {"user", "tool"} and all("bob" in hit["text"].lower() for hit in hits)
 
 
 def test_a_transcript_has_what_was_said_done_and_never_heard(tmp_path: Path) -> None:
@@ -244,13 +257,10 @@ def test_a_transcript_has_what_was_said_done_and_never_heard(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("sealed", [False, True])
 def test_a_recording_is_played_in_parts_by_a_ticket(tmp_path: Path, sealed: bool) -> None:
-    key = RecordingKey(bytes(range(32))) if sealed else None
     keys: dict[str, Any] = {}
     if sealed:
-        import base64
-
         (tmp_path / "key").write_bytes(base64.b64encode(bytes(range(32))))
-        keys = {"key": key, "key_file": tmp_path / "key", "encrypt": True}
+        keys = {"key_file": tmp_path / "key", "encrypt": True}
 
     async def use(client: Client, service: Service) -> None:
         none = await client.post("/v1/transcripts/sess_2/ticket", json={})
@@ -333,23 +343,21 @@ def test_where_nothing_is_kept_there_is_nothing_and_it_says_why() -> None:
     asked(use)
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"after": "x"},
-        {"after": "2026-01-01|a"},
-        {"after": "0001-01-01T00:00:00+14:00|a"},
-        {"limit": 0},
-        {"limit": 201},
-        {"words": "x" * 201},
-    ],
-)
-def test_a_list_that_makes_no_sense_is_refused(tmp_path: Path, params: dict[str, Any]) -> None:
-    async def use(client: Client, service: Service) -> int:
-        return (await client.get("/v1/transcripts", params=params)).status_code
+NO_LISTS: list[dict[str, Any]] = [
+    {"after": "x"},
+    {"after": "2026-01-01|a"},
+    {"after": "0001-01-01T00:00:00+14:00|a"},
+    {"limit": 0},
+    {"limit": 201},
+    {"words": "x" * 201},
+]
 
-    kept = TranscriptConfig(store="sqlite", path=tmp_path / "t.db")
-    assert asked(use, config().model_copy(update={"transcript": kept})) == 400
+
+def test_a_list_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    async def use(client: Client, service: Service) -> list[int]:
+        return [(await client.get("/v1/transcripts", params=params)).status_code for params in NO_LISTS]
+
+    assert with_records(tmp_path, use) == [400] * len(NO_LISTS)
 
 
 # --------------------------------------------------------------------------------------- approvals
@@ -421,25 +429,23 @@ def test_what_only_the_caller_may_decide_is_not_decided_here(tmp_path: Path) -> 
     with_desk(tmp_path, use)
 
 
-@pytest.mark.parametrize(
-    ("body", "kind", "origin", "status"),
-    [
-        ({"granted": "perhaps"}, "application/json", None, 400),
-        ({"granted": 1}, "application/json", None, 400),
-        ({"granted": True, "by": "somebody else"}, "application/json", None, 400),
-        ({"granted": True, "note": "x" * 1001}, "application/json", None, 400),
-        ({"granted": True}, "text/plain", None, 400),
-        ({"granted": True}, "application/json", "http://evil.example", 403),
-    ],
-)
-def test_a_decision_that_makes_no_sense_or_comes_from_another_page_is_none(
-    tmp_path: Path, body: dict[str, Any], kind: str, origin: str | None, status: int
-) -> None:
+NO_DECISIONS: list[tuple[dict[str, Any], str, str | None, int]] = [
+    ({"granted": "perhaps"}, "application/json", None, 400),
+    ({"granted": 1}, "application/json", None, 400),
+    ({"granted": True, "by": "somebody else"}, "application/json", None, 400),
+    ({"granted": True, "note": "x" * 1001}, "application/json", None, 400),
+    ({"granted": True}, "text/plain", None, 400),
+    ({"granted": True}, "application/json", "http://evil.example", 403),
+]
+
+
+def test_a_decision_that_makes_no_sense_or_comes_from_another_page_is_none(tmp_path: Path) -> None:
     async def use(client: Client, service: Service) -> None:
         approval = await service.assembly.desk.open(_question())
-        headers = {"Content-Type": kind, **({"Origin": origin} if origin else {})}
-        answer = await client.post(f"/v1/approvals/{approval.id}", content=json.dumps(body), headers=headers)
-        assert answer.status_code == status
+        for body, kind, origin, status in NO_DECISIONS:
+            headers = {"Content-Type": kind, **({"Origin": origin} if origin else {})}
+            answer = await client.post(f"/v1/approvals/{approval.id}", content=json.dumps(body), headers=headers)
+            assert answer.status_code == status, body
         assert (await service.assembly.desk.get(approval.id)).state == "pending"
 
     with_desk(tmp_path, use)
