@@ -117,8 +117,9 @@ def texts(events: list[Event], role: str) -> list[str]:
 # ------------------------------------------------------------------------------------------ a call
 
 
-@pytest.mark.parametrize("kind", [0x10, 0x12])
-def test_a_question_is_answered_at_the_rate_of_the_call_in_frames_of_20_ms(kind: int) -> None:
+def test_a_question_is_answered_at_the_rate_of_the_call_in_frames_of_20_ms() -> None:
+    kind = 0x12  # 16 kHz; the other calls here are of 8 kHz
+
     async def talk(caller: Caller) -> None:
         await caller.speak(0.6)
         await caller.speak(1.6, loud=False)

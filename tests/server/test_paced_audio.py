@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.engines.audio import AudioFrame
@@ -168,6 +168,7 @@ def test_replies_of_another_rate_are_resampled_and_whole() -> None:
     assert np.abs(line.sound).max() == pytest.approx(1.0, abs=0.05)
 
 
+@settings(max_examples=40)
 @given(
     pieces=st.lists(st.integers(1, 2000), min_size=1, max_size=6),
     pauses=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), max_size=4),

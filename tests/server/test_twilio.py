@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given as given_that
+from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 from served import config
 from telephone import TwilioLine
@@ -277,6 +278,7 @@ def test_the_networks_own_examples_are_understood() -> None:
 # ------------------------------------------------------------------------------------------- marks
 
 
+@settings_of(max_examples=50)
 @given_that(
     pieces=st.lists(st.floats(0.05, 1.0), min_size=1, max_size=12),
     out_s=st.floats(0.001, 0.4),
