@@ -42,6 +42,9 @@ def test_a_spoken_turn() -> None:
             await caller.event("output_audio_buffer.stopped")
             await asyncio.sleep(0.2)  # the caller's own jitter buffer
         validate_all(caller.events)
+        times = [at_s for at_s, _ in caller.heard]
+        assert len(times) > 60, "silence is sent, too"
+        assert times[-1] - times[0] == pytest.approx((len(times) - 1) * FRAME / RATE_HZ, abs=0.1), "without a stall"
         in_order(
             caller.types(),
             *("session.created", "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"),
@@ -54,21 +57,6 @@ def test_a_spoken_turn() -> None:
         assert "error" not in caller.types()
         assert caller.loud_s() == pytest.approx(len("It is noon.") * 0.06, abs=0.06)
         assert (await caller.event("response.output_audio_transcript.done"))["transcript"] == "It is noon."
-
-    on_the_phone(talk)
-
-
-def test_the_stream_never_stalls_and_nothing_comes_in_bursts() -> None:
-    async def talk(phone: Phone) -> None:
-        async with Caller() as caller:
-            await phone.dial(caller)
-            await asyncio.sleep(0.5)
-            begin = len(caller.heard)
-            caller.voice.say(tone(0.5))
-            await caller.event("output_audio_buffer.stopped")
-            frames = caller.heard[begin:]
-        assert len(frames) > 40
-        assert (frames[-1][0] - frames[0][0]) == pytest.approx((len(frames) - 1) * FRAME / RATE_HZ, abs=0.1)
 
     on_the_phone(talk)
 
@@ -176,14 +164,14 @@ def test_who_speaks_into_a_reply_stops_it_and_history_keeps_what_was_heard() -> 
 
 
 def test_a_cough_only_pauses_the_reply_and_all_of_it_is_heard() -> None:
-    words = "It is noon now, and sunny, and warm, and all is well here."
+    words = "It is noon now, and sunny, and warm."
 
     async def talk(phone: Phone) -> None:
         async with Caller(("oai-events", "antiphon")) as caller:
             await phone.dial(caller)
             caller.voice.say(tone(0.6))
             await caller.event("output_audio_buffer.started")
-            await asyncio.sleep(0.8)
+            await asyncio.sleep(0.5)
             caller.voice.say(tone(0.2))
             await caller.event("output_audio_buffer.stopped")
             await asyncio.sleep(0.2)
