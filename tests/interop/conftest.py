@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from served_process import served_process
 TABLE = "ANTIPHON_INTEROP_TABLE"
 """The environment variable with the path of the table to write."""
 
+_IN_WORDS = {"spoken": "spoken turn", "interrupt": "interrupt by the page", "history": "history changed by the client"}
+"""What scenarios are called in the table."""
 _rows: dict[tuple[str, str], list[tuple[str, str]]] = {}
 """By client and version: what was done, and how it went."""
 
@@ -83,7 +86,7 @@ def row(record_property: Any) -> Any:
     """Puts the test into the table: row(client, version, what is done)."""
 
     def put(client: str, version: str, what: str) -> None:
-        record_property("interop", [client, version, what])
+        record_property("interop", [client, version, _IN_WORDS.get(what, what)])
 
     return put
 
@@ -110,14 +113,18 @@ def _page() -> str:
         "",
         f"Run on {datetime.date.today().isoformat()}, Python {platform.python_version()}.",
         "",
+        "OpenAI's Python clients, likewise unmodified, are run by `make test`: spoken and typed turns, tools,",
+        "handoffs, guardrails, approvals, interruptions, G.711, transcription sessions, streamed `agents.voice`.",
+        f"Here they were `openai` {version('openai')} and `openai-agents` {version('openai-agents')}.",
+        "",
         "| client | version | what was done | |",
         "|---|---|---|---|",
     ]
-    for (client, version), done in _rows.items():
+    for (client, release), done in _rows.items():
         by_result: dict[str, list[str]] = {}
         for what, result in done:
             by_result.setdefault(result, [])
             if what not in by_result[result]:
                 by_result[result].append(what)
-        lines += [f"| {client} | {version} | {', '.join(whats)} | {result} |" for result, whats in by_result.items()]
+        lines += [f"| {client} | {release} | {', '.join(whats)} | {result} |" for result, whats in by_result.items()]
     return "\n".join(lines) + "\n"

@@ -41,21 +41,20 @@ class Browser:
         """A call in which the microphone hears `speech`: questions of the desk, and pauses in seconds."""
         return self.call(server, scenario, write_recording(self._folder / "microphone.wav", LEAD_S, *speech, 2.0))
 
-    def call(self, server: str, scenario: str, microphone: Path) -> dict[str, Any]:
-        told = self._run(f"http://{server}/v1/realtime/calls", "WebRTC", server, scenario, str(microphone))
+    def call(self, server: str, scenario: str, microphone: Path, what: str = "") -> dict[str, Any]:
+        told = self._run(f"http://{server}/v1/realtime/calls", "WebRTC", server, scenario, str(microphone), what)
         assert told["callId"], "the Location header says which call it is, and pages of other origins may read it"
         return told
 
     def over_websocket(self, server: str) -> dict[str, Any]:
         microphone = write_recording(self._folder / "microphone.wav", 1.0)
-        return self._run(f"ws://{server}/v1/realtime", "WebSocket", server, "websocket", str(microphone))
+        return self._run(f"ws://{server}/v1/realtime", "WebSocket", server, "websocket", str(microphone), "tool")
 
-    def _run(self, url: str, transport: str, server: str, scenario: str, microphone: str) -> dict[str, Any]:
+    def _run(self, url: str, transport: str, server: str, scenario: str, microphone: str, what: str) -> dict[str, Any]:
         program, key = str(INTEROP / "browser" / "run.mjs"), ephemeral_key(server)
         told = run_client(self._node, program, self._chromium, PAGE, url, key, scenario, microphone)
         chromium = told["version"].partition(".")[0]
-        what = "tool" if scenario == "websocket" else scenario
-        self._row(f"{SDK} in Chromium {chromium}, {transport}", package_version(SDK), what)
+        self._row(f"{SDK} in Chromium {chromium}, {transport}", package_version(SDK), what or scenario)
         assert told["errors"] == [] and not [line for line in told["console"] if line.startswith(("error", "thrown"))]
         return told
 
@@ -114,7 +113,7 @@ def test_spoken_turn_on_real_models(browser: Browser, real_server: str, tmp_path
     ]
     subprocess.run(say, check=True, capture_output=True)
     _pad(question, microphone)
-    told = browser.call(real_server, "spoken", microphone)
+    told = browser.call(real_server, "spoken", microphone, "spoken turn on real models")
     assert "capital of france" in told["user"][0].lower()
     assert told["said"][0] and told["heard"]["energy"] > 0.001
 

@@ -1,12 +1,15 @@
-"""The programs of docs/clients.md that need Node, or an environment of their own."""
+"""The programs of docs/clients.md that need Node, or an environment of their own; and one of them on real models."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 from interop_clients import INTEROP, ROOT, package_version, sdk_python
 
 pytestmark = pytest.mark.interop
@@ -18,8 +21,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
 
 
-def output(*command: str) -> list[str]:
-    done = subprocess.run(command, cwd=INTEROP, capture_output=True, text=True, timeout=60, check=False)
+def output(*command: str, cwd: Path = INTEROP) -> list[str]:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -42,3 +45,14 @@ def test_what_other_frameworks_are_given_is_taken(name: str) -> None:
     (code,) = [block for block in blocks("py") if f"from {name}." in block]
     inside = "".join(f"    {line}\n" for line in code.splitlines())
     output(sdk_python(name), "-c", f"import asyncio\nasync def main():\n{inside}asyncio.run(main())")
+
+
+def test_the_program_for_python_on_real_models(real_server: str, tmp_path: Path) -> None:
+    """The page's first command, and its first program: speech that is one, made, heard and answered by small models."""
+    ask = blocks("sh")[0].replace(SHOWN, real_server).replace("the weather in Oslo", "the capital of France")
+    output("bash", "-c", ask, cwd=tmp_path)
+    user, assistant = output(sys.executable, "-c", blocks("py")[0].replace(SHOWN, real_server), cwd=tmp_path)
+    assert "capital of france" in user.lower()
+    assert len(assistant) > len("assistant: ") + 3
+    samples, _ = soundfile.read(tmp_path / "answer.wav")
+    assert abs(samples).max() > 0.05

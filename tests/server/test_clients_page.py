@@ -114,20 +114,6 @@ def test_agents_voice(server: str, folder: Path) -> None:
     assert float(answered.split()[2]) == pytest.approx(len(f"You said: {WEATHER}") * 0.06, rel=0.1)
 
 
-@pytest.mark.real
-def test_openai_on_real_models(tmp_path: Path) -> None:
-    """The same two steps as on the page, with speech that is one: made, heard and answered by the smallest models."""
-    tiny = (Path(__file__).parents[2] / "configs" / "tiny.yaml").read_text("utf-8")
-    (tmp_path / "tiny.yaml").write_text(f"{tiny}\nserver: {{capacity: 'off'}}\n", "utf-8")
-    with served_process(tmp_path / "tiny.yaml") as found:
-        shell(COMMANDS[0].replace("the weather in Oslo", "the capital of France"), found.address, tmp_path)
-        user, assistant = program(PROGRAMS[0], found.address, tmp_path)
-    assert "capital of france" in user.lower()
-    assert len(assistant) > len("assistant: ") + 3
-    samples, _ = soundfile.read(tmp_path / "answer.wav")
-    assert abs(samples).max() > 0.05
-
-
 def test_wyoming(server: str, folder: Path) -> None:
     hears, speaks, answers = program(PROGRAMS[3], server, folder)
     assert all(line.partition(": ")[2] for line in (hears, speaks, answers)), (hears, speaks, answers)
