@@ -12,6 +12,7 @@ from antiphon.benchmarks.peers.realtime import RealtimePeer
 from antiphon.benchmarks.records import ConfigResult
 from antiphon.benchmarks.server.process import ServerProcess
 from antiphon.benchmarks.server.stream import StreamSubject
+from antiphon.benchmarks.server.way_out import Timed
 from antiphon.benchmarks.server.webrtc import WebRtcSubject
 from antiphon.benchmarks.subject import Subject
 from antiphon.pipeline.config import Config
@@ -28,6 +29,8 @@ class Added:
 
     front: Front
     ttfa_ms: Estimate | None
+    way_out_ms: float | None = None
+    """See :mod:`antiphon.benchmarks.server.way_out`; None: the front does not tell."""
 
     @property
     def holds(self) -> bool | None:
@@ -37,10 +40,22 @@ class Added:
     def block(self) -> dict[str, Any]:
         """For `result.json`."""
         known = None if self.ttfa_ms is None else asdict(self.ttfa_ms)
-        return {"front": self.front, "ttfa_ms": known, "limit_ms": MOST_ADDED_MS[self.front], "holds": self.holds}
+        limit_ms = MOST_ADDED_MS[self.front]
+        return {
+            "front": self.front,
+            "ttfa_ms": known,
+            "way_out_ms": self.way_out_ms,
+            "limit_ms": limit_ms,
+            "holds": self.holds,
+        }
 
 
-def subject_for(front: Front, server: ServerProcess, config: Config) -> Subject:
+def subject_for(front: Front, server: ServerProcess, config: Config) -> Timed:
+    """The client of a front, with a watch."""
+    return Timed(_client_of(front, server, config))
+
+
+def _client_of(front: Front, server: ServerProcess, config: Config) -> Subject:
     """A client of a server, as a system under test. It leaves the end of a turn to the configured detector."""
     pids = (server.pid,)
     match front:
@@ -55,10 +70,11 @@ def subject_for(front: Front, server: ServerProcess, config: Config) -> Subject:
             return WebRtcSubject("webrtc", server.url, pids)
 
 
-def added(front: Front, own: ConfigResult, over: ConfigResult) -> Added:
+def added(front: Front, own: ConfigResult, over: ConfigResult, way_out_ms: float | None = None) -> Added:
     """The median difference of the turns that were answered both ways, with its 95 % interval."""
     pairs = [(a, b) for a, b in paired.same_turns(own, over) if a.outcome == b.outcome == "answered"]
-    return Added(front, paired.difference(paired.by_clip((a.clip, a.ttfa_ms, b.ttfa_ms) for a, b in pairs)))
+    found = paired.difference(paired.by_clip((a.clip, a.ttfa_ms, b.ttfa_ms) for a, b in pairs))
+    return Added(front, found, way_out_ms)
 
 
 def lag_between(before: dict[str, float], after: dict[str, float]) -> dict[str, float | None]:

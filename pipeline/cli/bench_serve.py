@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console
@@ -19,6 +19,8 @@ from antiphon.benchmarks.server.added import MOST_ADDED_MS, Added, Front, added,
 from antiphon.benchmarks.server.growth import Cycles, Idle, measure_cycles, measure_idle
 from antiphon.benchmarks.server.process import ServerProcess, Usage
 from antiphon.benchmarks.server.stream import StreamSubject
+from antiphon.benchmarks.server.way_out import Timed
+from antiphon.benchmarks.subject import Subject
 from antiphon.benchmarks.variants import REPLAYS_OFF, without_replays
 from antiphon.pipeline.cli.bench_overall import new_table, number, percent, print_table, signed, until_stopped
 from antiphon.pipeline.cli.bench_parts import (
@@ -122,6 +124,7 @@ class _Run:
     cycle_count: int
     notes: list[str]
     entries: list[Entry] = field(default_factory=list)
+    timed: dict[Front, Timed] = field(default_factory=dict)
     load: Load | None = None
     lag: dict[str, float | None] = field(default_factory=dict)
     idle: Idle | None = None
@@ -133,7 +136,8 @@ class _Run:
         """
         async with ServerProcess(self.source[0], [*self.source[1:], *_PLACE]) as server:
             own = Entry(AntiphonSubject(self.name, self.config), notes=list(self.notes))
-            self.entries = [own, *(Entry(subject_for(front, server, self.config)) for front in self.fronts)]
+            self.timed = {front: subject_for(front, server, self.config) for front in self.fronts}
+            self.entries = [own, *(Entry(cast(Subject, timed)) for timed in self.timed.values())]
             if self.fronts:
                 with Reporter(console) as reporter:
                     await run_turn_about(self.entries, self.clips, self.options, reporter.on_progress)
@@ -165,7 +169,8 @@ class _Run:
         results = self._turn_about
         own = named(results, self.name)
         found = [(front, named(results, front)) for front in self.fronts]
-        return [added(front, own, over) for front, over in found if own is not None and over is not None]
+        ways = {front: timed.way_out_ms for front, timed in self.timed.items()}
+        return [added(front, own, over, ways[front]) for front, over in found if own is not None and over is not None]
 
     def load_block(self) -> dict[str, Any] | None:
         """`load` of `result.json`."""
@@ -212,14 +217,19 @@ def _show(run: _Run, results: Sequence[ConfigResult], console: Console) -> None:
 
 
 def _show_added(found: Sequence[Added], console: Console) -> None:
-    shown = new_table("front", "added to TTFA", "of turns", "asked: at most", "")
+    shown = new_table("front", "added to TTFA", "of turns", "asked: at most", "", "way out")
     for one in found:
         pairs = 0 if one.ttfa_ms is None else one.ttfa_ms.pairs
         verdict = "" if one.holds is None else "holds" if one.holds else "does not hold"
         limit = f"{MOST_ADDED_MS[one.front]:.0f} ms"
-        shown.add_row(one.front, signed(one.ttfa_ms), str(pairs), limit, verdict)
-    note = "median difference to the pipeline itself on the same clips, turn about, in ms; [..] 95 % interval"
-    print_table(shown, console, note)
+        way_out = "-" if one.way_out_ms is None else f"{one.way_out_ms:.1f} ms"
+        shown.add_row(one.front, signed(one.ttfa_ms), str(pairs), limit, verdict, way_out)
+    print_table(
+        shown,
+        console,
+        "median difference to the pipeline itself on the same clips, turn about, in ms; [..] 95 % interval",
+        "way out: from the first audible sample at the server's sink to the same one at the client, in the same turn",
+    )
 
 
 _UNITS = {"rss_mb": "MB", "fds": "file descriptors", "threads": "threads", "tasks": "tasks"}

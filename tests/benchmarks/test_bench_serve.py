@@ -70,7 +70,9 @@ def test_the_command_measures_fronts_and_conversations(scripted: Path, tmp_path:
     assert names == ["scripted.yaml", "stream", "realtime", "scripted.yaml"]
     assert all(one["answered"] == one["turns"] > 0 for one in written["configs"])
     assert [one["front"] for one in written["serve"]["added"]] == ["stream", "realtime"]
-    assert all(abs(one["ttfa_ms"]["value"]) < 500 for one in written["serve"]["added"])
+    assert all(one["ttfa_ms"]["pairs"] > 0 for one in written["serve"]["added"])
+    assert written["serve"]["added"][0]["way_out_ms"] is not None
+    assert written["serve"]["added"][1]["way_out_ms"] is None, "OpenAI's protocol does not tell"
     assert written["load"]["steps"][0]["result"] == 3 and written["configs"][3]["concurrency"] == 2
     assert written["serve"]["event_loop_lag"]["wake_ups"] > 20
     assert re.search(r"2 live: TTFA p50 \d+ ms", result.output) and "added to TTFA" in result.output
