@@ -28,12 +28,13 @@ async def speak(server: ClientConnection, pcm: bytes, rate_hz: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def main(question: str, answer: str, url: str) -> None:
+async def main(question: str, answer: str, url: str, key: str) -> None:
     samples, rate_hz = soundfile.read(question, dtype="int16")
     if samples.ndim > 1:
         samples = samples[:, 0]
     reply = b""
-    async with connect(f"{url}?sample_rate={rate_hz}") as server:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with connect(f"{url}?sample_rate={rate_hz}", additional_headers=headers) as server:
         speaking = asyncio.create_task(speak(server, samples.astype("<i2").tobytes(), rate_hz))
         try:
             async for message in server:
@@ -57,5 +58,6 @@ if __name__ == "__main__":
     parser.add_argument("question", help="a WAV file")
     parser.add_argument("answer", help="where the reply goes")
     parser.add_argument("--url", default="ws://127.0.0.1:8080/v1/stream")
+    parser.add_argument("--key", default="", help="where the server has keys (antiphon keys create)")
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.question, arguments.answer, arguments.url))
+    asyncio.run(main(arguments.question, arguments.answer, arguments.url, arguments.key))

@@ -24,7 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-EXTRAS = {"run": "local,mic,cloud,agents,memory,server,webrtc", "dev": "local,mic,cloud,agents,memory,server,webrtc,bench,dev"}
+RUN = "local,mic,cloud,agents,memory,server,webrtc"
+EXTRAS = {"run": RUN, "dev": f"{RUN},bench,dev"}
 AMX_FLAGS = ("-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16")
 
 
