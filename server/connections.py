@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,15 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from antiphon.server.share import Share
+
 logger = logging.getLogger(__name__)
 
 _MAX_UNSENT_BYTES = 8 << 20
 """What answers itself (pongs) must not pile up for a client that sends and does not take."""
+_CHUNK_BYTES = 32 << 10
+_MESSAGE_S, _BYTE_S = 1e-4, 1e-8
+"""About what the server spends on a message, and on each of its bytes, once it has been read."""
 _MAX_FRAGMENTS = 4096
 """Of one message. Its bytes are bounded; empty pieces have none."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -38,6 +44,8 @@ class Limits:
     head_s: float
     """From the first byte of a request, or from the beginning of the connection, to the end of its head."""
     slow_client_s: float
+    client_share: float
+    """Of the event loop's time, for the messages of one WebSocket."""
 
 
 class LimitedConfig(uvicorn.Config):
@@ -131,7 +139,31 @@ class _Http(_SlowClient, H11Protocol):
 
 
 class _WebSocket(_SlowClient, WebSocketsSansIOProtocol):
-    """A conversation's connection."""
+    """A conversation's connection. Who sends without end is read more slowly, so that the others are heard."""
+
+    _share: Share | None = None
+    _rest: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        transport.max_size = (
+            _CHUNK_BYTES  # of one read: what is read is looked through at once, by asyncio's own 256 kB
+        )
+        self._share = Share(self.config.limits.client_share, self.loop.time())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+        super().connection_lost(exc)
+
+    async def receive(self) -> Any:
+        assert self._share is not None
+        if (wait_s := self._share.wait_s(self.loop.time())) > 0:
+            await asyncio.sleep(wait_s)  # and nothing more is read meanwhile, since a message waits
+        message: Any = await super().receive()
+        size = len(message.get("bytes") or message.get("text") or "")
+        self._share.take(_MESSAGE_S + _BYTE_S * size, self.loop.time())
+        return message
 
     async def send(self, message: Any) -> None:
         await super().send(message)
@@ -139,6 +171,7 @@ class _WebSocket(_SlowClient, WebSocketsSansIOProtocol):
             self.handshake_complete = True  # it is refused; uvicorn would log an error for each
 
     def data_received(self, data: bytes) -> None:
+        began_s = time.thread_time()  # of the processor: on a busy machine nobody pays for what others do
         try:
             super().data_received(data)
         except Exception:
@@ -154,6 +187,22 @@ class _WebSocket(_SlowClient, WebSocketsSansIOProtocol):
         unsent = self.transport.get_write_buffer_size()
         if unsent > _MAX_UNSENT_BYTES or len(self.frames) > _MAX_FRAGMENTS:
             self._cut()
+        self._book(time.thread_time() - began_s)
+
+    def _book(self, seconds: float) -> None:
+        """What frames cost that are no messages (pings) is held off here; messages wait in :meth:`receive`."""
+        assert self._share is not None
+        now_s = self.loop.time()
+        self._share.take(seconds, now_s)
+        wait_s = self._share.wait_s(now_s)
+        if wait_s > 0 and self._rest is None and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._rest = self.loop.call_later(wait_s, self._read_on)
+
+    def _read_on(self) -> None:
+        self._rest = None
+        if not self.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
 
 async def cut_lingering(connections: Collection[Any], after_s: float) -> None:

@@ -139,7 +139,7 @@ def _settings(service: Service) -> LimitedConfig:
     tls = service.access.tls
     return LimitedConfig(
         create_app(service),
-        Limits(settings.max_connections, settings.request_head_s, settings.slow_client_s),
+        Limits(settings.max_connections, settings.request_head_s, settings.slow_client_s, settings.client_share),
         None if tls is None else tls.context,
         ws_max_size=settings.max_message_kb * 1024,
         ws_per_message_deflate=False,  # PCM hardly shrinks, and packing it costs time that answers need

@@ -61,6 +61,14 @@ class AccessKeys(BaseModel):
         20.0, "A client that takes nothing of what is sent to it for so long is cut off.", unit="s", gt=0
     )
 
+    client_share: float = option(
+        0.05,
+        "How much of the server's time (of one core) the messages of one WebSocket may take on and on; past that they "
+        "are read more slowly. About 500 messages or 5 MB each second; a burst of 20 seconds' worth is taken at once.",
+        gt=0,
+        le=1,
+    )
+
     @model_validator(mode="after")
     def _tls_is_a_pair(self) -> AccessKeys:
         if (self.tls_cert is None) != (self.tls_key is None):

@@ -21,6 +21,16 @@ UPGRADE = (
 )
 
 
+def _long_update() -> bytes:
+    """A message to Realtime, masked with zeros, that is answered with one as long."""
+    update = {"type": "session.update", "session": {"type": "realtime", "instructions": "x" * 190_000}}
+    message = json.dumps(update).encode()
+    return b"\x81\xff" + len(message).to_bytes(8, "big") + bytes(4) + message
+
+
+LONG_UPDATE = _long_update()
+
+
 @asynccontextmanager
 async def raw(server: Server, *, receive_bytes: int | None = None) -> AsyncIterator[Any]:
     """A connection of bytes; with a small window for what the server sends, if asked for."""
@@ -220,13 +230,10 @@ def test_a_conversation_whose_client_takes_nothing_gives_its_place_back() -> Non
     async def main() -> None:
         async with keyed(settings={"slow_client_s": 0.4, "max_sessions": 1}) as server:
             async with raw(server, receive_bytes=2048) as (reader, writer):
-                await upgraded(reader, writer)
+                await upgraded(reader, writer, "/v1/realtime")
                 reader._transport.pause_reading()
                 assert server.service.sessions == 1
-                nonsense = frame(1, b"x" * 100) * 500
-                for _ in range(400):  # each of them is answered with an error, which nobody takes
-                    writer.write(nonsense)
-                    await asyncio.sleep(0)
+                writer.write(LONG_UPDATE * 100)  # each of them is answered at length, which nobody takes
                 await until(lambda: server.service.sessions == 0, 20)
             async with connect(f"ws://{server.address}/v1/stream"):
                 assert server.service.sessions == 1
@@ -236,16 +243,13 @@ def test_a_conversation_whose_client_takes_nothing_gives_its_place_back() -> Non
 
 def test_who_is_gone_while_nothing_of_theirs_is_read_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     """Long answers wait, so the client is not read on; then it resets the connection."""
-    update = {"type": "session.update", "session": {"type": "realtime", "instructions": "x" * 190_000}}
-    message = json.dumps(update).encode()
-    masked = b"\x81\xff" + len(message).to_bytes(8, "big") + bytes(4) + message
 
     async def main() -> None:
         async with keyed(settings={"slow_client_s": 60}) as server:
             async with raw(server, receive_bytes=2048) as (reader, writer):
                 await upgraded(reader, writer, "/v1/realtime")
                 reader._transport.pause_reading()
-                writer.write(masked * 60)
+                writer.write(LONG_UPDATE * 60)
                 await asyncio.sleep(1.0)
             await until(lambda: server.service.sessions == 0)
 
