@@ -29,8 +29,8 @@ def serve(
     ] = None,
     overrides: SetOption = None,
 ) -> None:
-    """Answer other programs and browsers: a console, OpenAI Realtime (WebSocket, WebRTC), OpenAI's audio and chat calls,
-    a plain stream, telephone networks, Wyoming.
+    """Answer other programs and browsers: a console, OpenAI Realtime (WebSocket, WebRTC), OpenAI's audio and chat
+    calls, a plain stream, telephone networks, Wyoming.
 
     Ends in order with Ctrl-C or SIGTERM: what is being said is said to its end. SIGHUP reads the configuration again:
     new conversations get it, running ones keep what they have.
