@@ -19,7 +19,6 @@ from antiphon.pipeline.config.model import ServerConfig
 from antiphon.server.service import Service
 from antiphon.server.serving import listen, serve
 
-
 NO_KEYS = Path(__file__).with_name("no-such-keys.json")
 """The keys of whoever runs the tests are not those of the tests."""
 
