@@ -85,7 +85,7 @@ def _openings(connection: sa.Connection, ids: Sequence[str]) -> dict[str, str]:
     )
     both = (Entry.session == first.c.session) & (Entry.seq == first.c.seq)
     query = sa.select(Entry.session, Entry.text).join(first, both)
-    return {session: _around(text, ()) for session, text in connection.execute(query)}
+    return {session: _around(text or "", ()) for session, text in connection.execute(query)}
 
 
 def _somewhere(words: Sequence[str]) -> sa.ColumnElement[bool]:
