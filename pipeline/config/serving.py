@@ -50,8 +50,8 @@ class ServerKeys(BaseModel):
     max_sessions: int = option(16, "Conversations at the same time; one more is refused (503).", ge=1)
     capacity: Annotated[int, Field(ge=1)] | Literal["auto", "off"] = option(
         "auto",
-        "Live conversations that this machine carries (one that nobody has spoken in for half a minute does not count). "
-        "`auto`: as `capacity_from` measured, and fewer while answers come too late; `off`: as many as there may be.",
+        "Live conversations that this machine carries (one that nobody has spoken in for half a minute does not "
+        "count). `auto`: as `capacity_from` measured, and fewer while answers come too late; `off`: as many as there may be.",
     )
     capacity_from: Path | None = option(
         None, "`result.json` of `antiphon bench load`, on this machine and this configuration, for `capacity: auto`."
