@@ -51,7 +51,8 @@ class ServerKeys(BaseModel):
     capacity: Annotated[int, Field(ge=1)] | Literal["auto", "off"] = option(
         "auto",
         "Live conversations that this machine carries (one that nobody has spoken in for half a minute does not "
-        "count). `auto`: as `capacity_from` measured, and fewer while answers come too late; `off`: as many as there may be.",
+        "count). `auto`: as `capacity_from` measured, and fewer while answers come too late; `off`: as many as there "
+        "may be.",
     )
     capacity_from: Path | None = option(
         None, "`result.json` of `antiphon bench load`, on this machine and this configuration, for `capacity: auto`."
