@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from antiphon.engines.audio import Samples
 from antiphon.engines.live_resampler import LiveResampler
@@ -81,8 +82,9 @@ class Conversing:
             ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._task = asyncio.create_task(self._converse(ready), name="wyoming-session")
             await asyncio.wait({ready, self._task}, return_when=asyncio.FIRST_COMPLETED)
-            if ready.done():
-                ready.result()
+            if not ready.done():
+                return  # it broke, and that was told
+            ready.result()
         self._goes_on = self._always = goes_on
         self._listening, self._speech = True, False
 
@@ -95,12 +97,12 @@ class Conversing:
             return
         if self._resampler is None or self._resampler.from_hz != rate_hz:
             self._resampler = LiveResampler(rate_hz, INPUT_HZ)
-        await self._transport.push(self._resampler.push(samples))
+        await self._while_begun(self._transport.push(self._resampler.push(samples)))
 
     async def stop_hearing(self) -> None:
         """The satellite says that the user has finished."""
-        await self._transport.all_heard()
-        if not self._listening or self._goes_on or self._session is None:
+        await self._while_begun(self._transport.all_heard())
+        if not self.begun or not self._listening or self._goes_on or self._session is None:
             return  # the turn was over before
         if self._speech:
             self._session.commit()
@@ -119,6 +121,18 @@ class Conversing:
             await end_tasks([self._task])
 
     # ------------------------------------------------------------------------ inside
+
+    async def _while_begun(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for what the session is to hear, but not past its end: it hears nothing then."""
+        working = asyncio.ensure_future(work)
+        try:
+            if self._task is not None:
+                await asyncio.wait({working, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not working.done():
+                await end_tasks([working])
+        if not working.cancelled():
+            working.result()
 
     async def _converse(self, ready: asyncio.Future[None]) -> None:
         service = self._service

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 from wyoming.asr import Transcript
-from wyoming.audio import AudioStop
+from wyoming.audio import AudioChunk, AudioStop
 from wyoming.event import Event, async_read_event, async_write_event
 from wyoming.handle import Handled
+from wyoming.info import Describe
 from wyoming.pipeline import PipelineStage, RunPipeline
-from wyoming_talk import TONE, client, kinds, send_audio, sound, speak_live, until, wyoming_config, wyoming_server
+from wyoming_talk import FORM, TONE, client, kinds, send_audio, sound, speak_live, until, wyoming_config, wyoming_server
 
 from antiphon.engines.testing import Heard, Reply
 from antiphon.pipeline.config import engine_block
 from antiphon.pipeline.errors import ConfigError
+from antiphon.server import client_audio
 from antiphon.server.wyoming import satellites
 from antiphon.server.wyoming.satellites import check_satellites
 
@@ -206,6 +208,53 @@ def test_an_engine_that_fails_in_a_run_is_told_and_the_next_run_works() -> None:
     first, second = run(talk, given)
     assert first[-1].data["code"] == "failed"
     assert second[-1].type == "synthesize"
+
+
+@pytest.mark.parametrize("max_unheard_s", [60.0, 0.5])
+def test_a_session_that_ends_before_it_has_heard_all_leaves_a_connection_that_works(
+    max_unheard_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_audio, "MAX_UNHEARD_S", max_unheard_s)
+
+    async def talk(address: Any, service: Any) -> Any:
+        found = []
+        async with client(address) as one, asyncio.timeout(10):
+            for stops_before in (False, True):
+                await one.write_event(RunPipeline(ASR, TTS).event())
+                for _ in range(2):
+                    await one.write_event(AudioChunk(audio=bytes(len(TONE) * 3), **FORM).event())
+                if stops_before:
+                    await one.write_event(AudioStop().event())
+                await asyncio.sleep(0.3)
+                assert service.sessions == 1
+                for conversation in service.talks:
+                    conversation.conversing.close()
+                while service.sessions:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+                if not stops_before:
+                    await one.write_event(AudioStop().event())
+                await one.write_event(Describe().event())
+                found += kinds(await until(one, "info"))
+        return found
+
+    assert run(talk) == ["info", "info"]
+
+
+def test_a_session_that_cannot_be_made_is_told_once_and_the_connection_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def talk(address: Any, service: Any) -> Any:
+        def broken(*_: Any, **__: Any) -> Any:
+            raise RuntimeError("no session")
+
+        monkeypatch.setattr(service, "session", broken)
+        async with client(address) as one, asyncio.timeout(5):
+            await one.write_event(RunPipeline(ASR, TTS, restart_on_end=True).event())
+            await send_audio(one, TONE)
+            await one.write_event(Describe().event())
+            return [event.type for event in await until(one, "info")]
+
+    assert run(talk) == ["error", "info"]
 
 
 # ----------------------------------------------------------------------------------- parts of the way
