@@ -378,7 +378,7 @@ class WyomingConnection:
             self._speaks_answers = end is PipelineStage.TTS
         elif begin is PipelineStage.TTS:
             if run.announce_text:
-                await self._speak(run.announce_text)
+                await self._speak(_text(event, "announce_text"))
         else:
             raise NotOffered(f"a run from {begin.value} to {end.value} is not made here")
 

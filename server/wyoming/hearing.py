@@ -97,8 +97,10 @@ def stt_options(service: Service, event: Event | None) -> STTOptions:
     """
     data = event.data if event is not None else {}
     language = data.get("language")
-    words = [*(data.get("transcript_names") or ()), *(data.get("transcript_terms") or ())]
-    if not isinstance(language, str | None) or not all(isinstance(word, str) for word in words):
+    lists = [data.get("transcript_names") or [], data.get("transcript_terms") or []]
+    words = [word for one in lists if isinstance(one, list) for word in one]
+    listed = all(isinstance(one, list) for one in lists) and all(isinstance(word, str) for word in words)
+    if not isinstance(language, str | None) or not listed:
         raise BadEvent("transcribe: language is a text, transcript_names and transcript_terms are lists of texts")
     code = (language or "").replace("_", "-").partition("-")[0].lower()
     known = service.engines.stt.capabilities.languages

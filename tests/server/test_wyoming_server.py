@@ -341,8 +341,11 @@ BAD = [
     (Event("audio-chunk", {"rate": "fast"}, b"abc"), "fast Hz"),
     (Event("audio-chunk", {"rate": 16000, "width": 2, "channels": 1}, b"abc"), "3 bytes do not divide"),
     (Event("transcribe", {"language": 7}), "language is a text"),
+    (Event("transcribe", {"transcript_names": 5}), "lists of texts"),
+    (Event("transcribe", {"transcript_terms": "Nabu"}), "lists of texts"),
     (Event("transcript", {"text": "  "}), "1 to 20000"),
     (Event("run-pipeline", {"start_stage": "tts", "end_stage": "asr"}), "run-pipeline"),
+    (Event("run-pipeline", {"start_stage": "tts", "end_stage": "tts", "announce_text": 5}), "is to be a text"),
     (Event("run-pipeline", {}), "run-pipeline"),
     (Event("run-pipeline", {"start_stage": "wake", "end_stage": "wake"}), "from wake to wake is not made"),
 ]
