@@ -7,7 +7,7 @@ they are kept for a while, as many as fit.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -19,6 +19,8 @@ from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.text_session import TextSession
 from antiphon.server.access.principal import ANYONE
 from antiphon.server.service import Service
+
+logger = logging.getLogger(__name__)
 
 MAX_TALKS = 64
 """Conversations that are kept; past that the one that was quiet for longest is ended."""
@@ -32,6 +34,8 @@ class _Talk:
     session: TextSession
     assembly: Any
     """The engines that it was begun on; a reload brings others."""
+    before: _Talk | None = None
+    """The one that it goes on with; it is ended before anything is asked here."""
     used_s: float = 0.0
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -83,6 +87,7 @@ class Talks:
             return
         talk = await self._found(conversation_id)
         async with talk.asking:  # the same client's next question waits for the answer to this one
+            await self._end_before(talk)
             try:
                 yield talk.session
             finally:
@@ -91,15 +96,14 @@ class Talks:
     async def _found(self, conversation_id: str) -> _Talk:
         """The talk of that name, now the youngest."""
         service = self._service
-        talk = self._kept.pop(conversation_id, None)
+        talk = self._kept.get(conversation_id)
         if talk is None or talk.assembly is not service.assembly:
             conversation = talk.session.conversation if talk is not None else None
             session = service.text_session(protocol="wyoming", principal=ANYONE, conversation=conversation)
-            old, talk = talk, _Talk(await session.__aenter__(), service.assembly)
-            if old is not None:
-                await self._end(old)
+            talk = self._kept[conversation_id] = _Talk(session, service.assembly, before=talk)
+            await session.__aenter__()
         talk.used_s = asyncio.get_running_loop().time()
-        self._kept[conversation_id] = talk
+        self._kept.move_to_end(conversation_id)
         if len(self._kept) > MAX_TALKS:
             oldest = next((name for name, one in self._kept.items() if not one.asking.locked()), None)
             if oldest is not None and oldest != conversation_id:
@@ -108,7 +112,16 @@ class Talks:
 
     async def _end(self, talk: _Talk) -> None:
         async with talk.asking:
-            await talk.session.__aexit__(None, None, None)
+            await self._end_before(talk)
+            try:
+                await talk.session.__aexit__(None, None, None)
+            except Exception:  # whoever comes here has to do with others
+                logger.exception("a conversation was not ended in order", extra={"front": "wyoming"})
+
+    async def _end_before(self, talk: _Talk) -> None:
+        if talk.before is not None:
+            await self._end(talk.before)
+            talk.before = None
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -116,7 +129,7 @@ class Talks:
             await asyncio.sleep(KEPT_S / 10)
             now_s = loop.time()
             for name, talk in list(self._kept.items()):
-                if now_s - talk.used_s > KEPT_S and not talk.asking.locked():
-                    with contextlib.suppress(KeyError):
-                        del self._kept[name]
-                        await self._end(talk)
+                unused = now_s - talk.used_s > KEPT_S and not talk.asking.locked()
+                if unused and self._kept.get(name) is talk:  # others may have come meanwhile
+                    del self._kept[name]
+                    await self._end(talk)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from operated import operating
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event
@@ -19,9 +20,11 @@ from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, Synthesize
 from wyoming_talk import FORM, RATE_HZ, TONE, client, kinds, send_audio, sound, until, wyoming_config, wyoming_server
 
 from antiphon.engines.errors import EngineFailed
-from antiphon.engines.testing import Heard, Reply, ScriptedTTS
+from antiphon.engines.testing import Heard, Reply, ScriptedTTS, run_virtual
 from antiphon.pipeline.errors import ConfigError
+from antiphon.server.service import Service
 from antiphon.server.tcp_front import listen_tcp
+from antiphon.server.wyoming.thinking import KEPT_S, Talks
 
 SECOND = TONE * 1
 
@@ -292,6 +295,50 @@ def test_the_agent_answers_in_text_and_remembers_by_conversation_over_connection
     assert found[0][0] == ["handled-start", "handled-chunk", "handled"]
 
 
+async def answered(talks: Talks, conversation: str) -> str:
+    return "".join([piece async for piece in talks.answer("Hello?", conversation)])
+
+
+def test_a_conversation_that_cannot_be_ended_in_order_keeps_no_other_from_ending() -> None:
+    ended = []
+
+    async def broken() -> None:
+        raise RuntimeError("the disk is full")
+
+    async def end() -> None:
+        ended.append("b")
+
+    async def main() -> None:
+        async with operating(wyoming_config()) as service, Talks(service) as talks:
+            for name, closer in (("a", broken), ("b", end), ("c", broken)):
+                if name == "c":
+                    await asyncio.sleep(2 * KEPT_S)
+                    assert ended == ["b"]
+                await answered(talks, name)
+                talks._kept[name].session.at_end(closer)
+
+    run_virtual(main())
+
+
+def test_questions_at_once_after_a_reload_go_on_with_one_conversation() -> None:
+    before, after = (wyoming_config(llm=lambda call: Reply.of(f"{len(call.messages)} messages.")) for _ in range(2))
+    ended = []
+
+    async def slowly() -> None:
+        await asyncio.sleep(1.0)
+        ended.append("old")
+
+    async def main() -> list[str]:
+        async with operating(before, Service(before, source=lambda: after)) as service, Talks(service) as talks:
+            first = await answered(talks, "a")
+            talks._kept["a"].session.at_end(slowly)
+            await service.reloading.reload()
+            return [first, *await asyncio.gather(answered(talks, "a"), answered(talks, "a"))]
+
+    assert run_virtual(main()) == ["2 messages.", "4 messages.", "6 messages."]
+    assert ended == ["old"]
+
+
 def test_an_answer_comes_piece_by_piece_and_ends() -> None:
     given = wyoming_config(llm=[Reply(("It ", "is ", "noon."), delta_delay_s=0.05)])
 
@@ -465,7 +512,6 @@ def test_at_the_end_what_is_under_way_is_finished_and_nothing_more_is_taken() ->
 
     async def main() -> Any:
         from antiphon.server.fronts import Fronts
-        from antiphon.server.service import Service
 
         fronts = Fronts(given)
         address = fronts.addresses["wyoming"]
