@@ -172,14 +172,15 @@ class WyomingConnection:
         """Until the connection has been idle for too long, or is to be closed and has nothing left to do."""
         loop = asyncio.get_running_loop()
         while True:
-            idle = not (self._busy or self._conversing.busy or self._spoken is not None or self._events.qsize())
+            idle = not (self._busy or self._conversing.busy or self._events.qsize())
             if self._closing.is_set():
-                if idle and self._recording is None:
+                if idle and self._recording is None and self._spoken is None:
                     return
                 self._conversing.close()
                 await asyncio.sleep(_LOOK_S)
                 continue
-            rest_s = self._idle_s - (loop.time() - self._last_s)
+            last_s = self._last_s if self._spoken is None else max(self._last_s, self._spoken.active_s)
+            rest_s = self._idle_s - (loop.time() - last_s)
             if idle and rest_s <= 0:
                 await self._sender.error(f"nothing came for {self._idle_s:g} s", "idle")
                 return

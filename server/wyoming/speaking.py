@@ -51,13 +51,24 @@ class SpokenText:
         language = languages[0] if languages else None
         text = service.config.text
         self._service = service
+        self._tts = tts
         self._options = options
         self._splitter = make_splitter(language, first_clause=text.first_clause)
         self._speakable = make_speakable(language, lexicon=text.lexicon, urls=text.speak_urls)
         self._out = AudioOut(sender, tts.rate_hz)
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue(_WAITING_PIECES)
         self._chars = 0
+        self._unsaid = 0
+        """Pieces that were taken in and have not been said."""
+        self._said_s = asyncio.get_running_loop().time()
         self._task = asyncio.create_task(self._speak(), name="wyoming-voice")
+
+    @property
+    def active_s(self) -> float:
+        """Loop time at which it last had something to say: now, while it has."""
+        if self._unsaid and not self._task.done():
+            return asyncio.get_running_loop().time()
+        return self._said_s
 
     async def push(self, text: str) -> None:
         """Take more of the text; waits while the voice is far behind.
@@ -86,6 +97,7 @@ class SpokenText:
         await end_all((self._task,))
 
     async def _put(self, piece: str | None) -> None:
+        self._unsaid += 1
         putting = asyncio.ensure_future(self._pieces.put(piece))
         await asyncio.wait({putting, self._task}, return_when=asyncio.FIRST_COMPLETED)
         if not putting.done():
@@ -97,6 +109,8 @@ class SpokenText:
             current_ticket.set(Ticket("wyoming", priority=Priority.COMMITTED, meter=meter))  # somebody waits for it
             while (piece := await self._pieces.get()) is not None:
                 await self._say(self._speakable(piece))
+                self._unsaid -= 1
+                self._said_s = asyncio.get_running_loop().time()
         await self._out.begin()  # who asked for speech is told of its end, even of a silent one
         await self._out.end()
 
@@ -104,7 +118,7 @@ class SpokenText:
         if not words.strip():
             return
         deadline_s = self._service.config.session.tts_deadline_s
-        source = self._service.engines.tts.synthesize(words, self._options)
+        source = self._tts.synthesize(words, self._options)
         async with aclosing(paced("tts", source, first_s=deadline_s, gap_s=deadline_s)) as chunks:
             async for chunk in chunks:
                 await self._out.audio(chunk.frame.samples)

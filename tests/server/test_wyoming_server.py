@@ -20,10 +20,12 @@ from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, Synthesize
 from wyoming_talk import FORM, RATE_HZ, TONE, client, kinds, send_audio, sound, until, wyoming_config, wyoming_server
 
 from antiphon.engines.errors import EngineFailed
+from antiphon.engines.protocols import TTSOptions
 from antiphon.engines.testing import Heard, Reply, ScriptedTTS, run_virtual
 from antiphon.pipeline.errors import ConfigError
 from antiphon.server.service import Service
 from antiphon.server.tcp_front import listen_tcp
+from antiphon.server.wyoming.speaking import SpokenText
 from antiphon.server.wyoming.thinking import KEPT_S, Talks
 
 SECOND = TONE * 1
@@ -207,6 +209,45 @@ def test_a_text_that_is_still_being_written_is_spoken_meanwhile() -> None:
     events, calls = run(talk)
     assert kinds(events) == ["audio-start", "audio-chunk", "audio-stop", "synthesize-stopped"]
     assert " ".join(call.text.strip() for call in calls) == "The first sentence is whole. The second one is not yet."
+
+
+def test_a_text_that_nobody_goes_on_with_is_said_as_far_as_it_came_and_then_is_idle() -> None:
+    given = wyoming_config({"idle_s": 0.3}, tts=ScriptedTTS(chunk_delay_s=0.3, chunk_s=0.2))
+
+    async def talk(address: Any, service: Any) -> Any:
+        async with client(address) as one:
+            await one.write_event(SynthesizeStart().event())
+            await one.write_event(SynthesizeChunk(text="The first sentence is whole. The second").event())
+            events = await until(one)
+        async with asyncio.timeout(5):
+            await service.uses.those_of_now()
+        return events
+
+    events = run(talk, given)
+    assert events[-1].data["code"] == "idle"
+    assert len(sound(events)) / 2 / 24000 == pytest.approx(len("The first sentence is whole.") * 0.06, rel=0.1)
+
+
+def test_a_text_is_spoken_to_its_end_by_the_voice_that_began_it() -> None:
+    before, after = wyoming_config(tts=ScriptedTTS()), wyoming_config(tts=ScriptedTTS(rate_hz=16000))
+
+    class Sent:
+        async def send(self, *_: Event) -> None:
+            pass
+
+    async def main() -> None:
+        async with operating(before, Service(before, source=lambda: after)) as service:
+            sender: Any = Sent()
+            spoken = SpokenText(service, sender, TTSOptions())
+            await spoken.push("The first sentence is whole. The second")
+            await service.reloading.reload()
+            await spoken.push(" one is not yet.")
+            await spoken.finish()
+
+    run_virtual(main())
+    old, new = [given.tts[0].options.engine.calls for given in (before, after)]  # type: ignore[attr-defined]
+    assert " ".join(call.text.strip() for call in old) == "The first sentence is whole. The second one is not yet."
+    assert not new
 
 
 def test_silence_has_a_beginning_and_an_end() -> None:
