@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -19,6 +20,8 @@ from antiphon.server.app import create_app
 from antiphon.server.connections import LimitedConfig, Limits, cut_lingering
 from antiphon.server.fronts import Fronts
 from antiphon.server.service import Service
+
+logger = logging.getLogger(__name__)
 
 BACKLOG = 256
 """Connections that the system may hold until they are taken."""
@@ -96,14 +99,17 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     service = service or Service(config)
-    service.reloading.checks.append(lambda taken: check_address(taken.server))
+    service.reloading.checks.append(lambda taken: service.access.check(taken.server))
     fronts = fronts or Fronts(config)
     async with service, service.access.watching(), AsyncExitStack() as stack:
         stack.callback(fronts.close)
         leaving: list[asyncio.Task[None]] = []
 
         async def leave() -> None:
-            await asyncio.gather(service.drain(), fronts.drain(service.settings.drain_s))
+            ended = asyncio.gather(service.drain(), fronts.drain(service.settings.drain_s), return_exceptions=True)
+            for error in await ended:
+                if error is not None:
+                    logger.error("not everything was ended in order", exc_info=error)
             server.should_exit = True
 
         def on_signal() -> None:

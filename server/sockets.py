@@ -93,7 +93,8 @@ class _TimeLimit:
         self._revoked = True
         self.reason = "the key was revoked"
         if self._timeout is not None:
-            self._timeout.reschedule(asyncio.get_running_loop().time())
+            with suppress(RuntimeError):  # its time is over already
+                self._timeout.reschedule(asyncio.get_running_loop().time())
 
     def over(self) -> None:
         """Nothing runs any more that could be cut off."""

@@ -17,7 +17,7 @@ from antiphon.server.access.key_file import keys_path
 from antiphon.server.access.keyring import Keyring
 from antiphon.server.access.keys import Key
 from antiphon.server.access.principal import ANYONE, PRINCIPAL, Denied, Principal, Scope, check_scope
-from antiphon.server.access.protection import protection, tls_of
+from antiphon.server.access.protection import check_address, protection, tls_of
 from antiphon.server.access.rates import Allowance, Rates, headers_of
 from antiphon.server.access.routes import Rule, rule_for
 from antiphon.server.access.tokens import shown_in_query, token_of
@@ -77,6 +77,8 @@ class Access:
         self.keyring = Keyring(keys_path(settings.keys_file))
         self.audit = Audit(settings.audit_log)
         self.tls = tls_of(settings)
+        self.host = settings.host
+        """Where it listens, whatever a reload says."""
         self._settings = settings
         self._requests = Rates(settings.requests_per_minute)
         self._sessions = Rates(settings.sessions_per_minute)
@@ -85,10 +87,17 @@ class Access:
         self._begun: dict[str, _Begun] = {}
 
     def reload(self, settings: ServerConfig) -> None:
-        """Other limits from now on. Files (keys, certificate, audit log) stay those that it began with."""
+        """Other limits from now on. Address and files (keys, certificate, audit log) stay those that it began with."""
         self._settings = settings
         self._requests.set_limit(settings.requests_per_minute)
         self._sessions.set_limit(settings.sessions_per_minute)
+
+    def check(self, settings: ServerConfig) -> None:
+        """Whether these may be in force from now on: with the address and the keys that it has, not those they name.
+
+        :raises ConfigError: as :func:`check_address`.
+        """
+        check_address(settings.model_copy(update={"host": self.host}), self.keyring)
 
     def protection(self) -> str:
         """What protects the server, in a line for whoever starts it."""
@@ -244,7 +253,10 @@ class Access:
                 self.audit.write("key_revoked", key=key.id, name=key.name)
             gone = {key.id for key in change.revoked}
             for one in [one for one in self._held if one.key_id in gone]:
-                one.on_revoked()
+                try:
+                    one.on_revoked()
+                except Exception:  # the others must end all the same
+                    logger.exception("a conversation was not ended when its key was revoked")
         if self.tls is not None and await self.tls.refresh():
             self.audit.write("certificate_renewed")
 

@@ -49,7 +49,7 @@ class Door:
             message = f"the head of the request is longer than {settings.max_header_kb} kB (server.max_header_kb)"
             return await error_response(431, "too_large", message)(scope, receive, send)
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not _is_ours(hosts[0], settings):
+        if len(hosts) != 1 or not _is_ours(hosts[0], settings, self._service.access.host):
             message = "the server does not go by this name; allow it with server.allowed_hosts"
             return await error_response(400, "host", message)(scope, receive, send)
         if (origin := foreign_origin(scope, headers, settings)) is not None:
@@ -64,8 +64,8 @@ def host_of(header: str) -> str | None:
     return match[1].lower() if match else None
 
 
-def _is_ours(header: str, settings: ServerConfig) -> bool:
-    """Whether the server may be called so.
+def _is_ours(header: str, settings: ServerConfig, host: str) -> bool:
+    """Whether the server, which listens at `host`, may be called so.
 
     An address that others reach has names that it cannot know, and keys: without `allowed_hosts` any name will do.
     """
@@ -73,9 +73,9 @@ def _is_ours(header: str, settings: ServerConfig) -> bool:
     if name is None:
         return False
     allowed = {one.lower() for one in settings.allowed_hosts}
-    if "*" in allowed or (not allowed and not is_loopback(settings.host)):
+    if "*" in allowed or (not allowed and not is_loopback(host)):
         return True
-    return name in LOCAL_NAMES or name in (settings.host, f"[{settings.host}]") or _listed(name, allowed)
+    return name in LOCAL_NAMES or name in (host, f"[{host}]") or _listed(name, allowed)
 
 
 def _listed(name: str, allowed: Collection[str]) -> bool:

@@ -44,6 +44,7 @@ class Keyring:
         self._clock = clock
         self._environment = parse_environment(environ)
         self._stamp: Stamp | None = stamp_of(path)
+        self._problem: str | None = None
         self._from_file = read_keys(path)
         _, self._decoy = new_key("decoy", (), now_s=0)
         self._index()
@@ -85,12 +86,15 @@ class Keyring:
         """Read the file again if it is another one; None: it is not, or cannot be used, which the log says once."""
         try:
             stamp = await asyncio.to_thread(stamp_of, self.path)
+            self._problem = None
             if stamp == self._stamp:
                 return None
             self._stamp = stamp
             keys = await asyncio.to_thread(read_keys, self.path)
         except ConfigError as error:
-            logger.error("the API keys were not read again; those known stay in force", extra={"error": str(error)})
+            if str(error) != self._problem:
+                logger.error("the API keys were not read again; those known stay in force", extra={"error": str(error)})
+            self._problem = str(error)
             return None
         before = {key.id: key for key in self._from_file}
         after = {key.id: key for key in keys}

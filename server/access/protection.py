@@ -10,12 +10,14 @@ from antiphon.server.access.keyring import Keyring
 from antiphon.server.access.tls import Tls
 
 
-def check_address(settings: ServerConfig) -> None:
+def check_address(settings: ServerConfig, keyring: Keyring | None = None) -> None:
     """
+    :param keyring: of a server that runs; None: the keys that `settings` name.
     :raises ConfigError: others reach this address and there is no key to ask them for; or pages of any site could use
         a server that asks for none.
     """
-    keyring = Keyring(keys_path(settings.keys_file))
+    if keyring is None:
+        keyring = Keyring(keys_path(settings.keys_file))
     create = "make a key: antiphon keys create NAME --scope realtime"
     if not is_loopback(settings.host) and len(keyring) == 0:
         raise ConfigError(

@@ -291,3 +291,33 @@ def test_a_reload_that_would_open_the_server_to_any_page_is_refused() -> None:
                     check(config({"allowed_origins": ("*",)}))
 
     asyncio.run(main())
+
+
+def test_a_reload_is_judged_by_the_keys_that_the_server_has(keys: Keys) -> None:
+    """Those of a file that it names are asked for after the next start; pages would be let in at once."""
+    keys.make("desk")
+
+    async def main() -> None:
+        async with keyed() as server:
+            for check in server.service.reloading.checks:
+                with pytest.raises(ConfigError, match="would let any web page use the server"):
+                    check(config({"allowed_origins": ("*",), "keys_file": keys.path}))
+
+    asyncio.run(main())
+
+
+def test_a_reload_with_another_address_locks_nobody_out(keys: Keys) -> None:
+    token = keys.make("desk")
+
+    async def main() -> None:
+        async with keyed(keys, {"host": "0.0.0.0"}) as server:
+            port = server.address.rpartition(":")[2]
+            server.client.base_url = f"http://127.0.0.1:{port}"  # type: ignore[assignment]
+            taken = config({"host": "127.0.0.1", "keys_file": keys.path})
+            for check in server.service.reloading.checks:
+                check(taken)
+            server.service.config = taken
+            server.service.access.reload(taken.server)
+            assert (await server.get("/v1/models", token, Host="voice.example")).status_code == 200
+
+    asyncio.run(main())

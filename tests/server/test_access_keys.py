@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from antiphon.pipeline.cli import app
+from antiphon.pipeline.config.model import ServerConfig
 from antiphon.pipeline.errors import ConfigError
 from antiphon.server.access import keys as keys_module
+from antiphon.server.access.access import Access
 from antiphon.server.access.key_file import add_key, change_keys, keys_path, read_keys, revoke_key
 from antiphon.server.access.keyring import Keyring
 from antiphon.server.access.keys import (
@@ -34,7 +36,8 @@ from antiphon.server.access.keys import (
     parse_file,
     shown,
 )
-from antiphon.server.access.principal import SCOPES, Scope
+from antiphon.server.access.principal import SCOPES, Principal, Scope
+from antiphon.server.sockets import _TimeLimit
 
 TIMES = st.integers(0, 2**40 - 1)
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", fullmatch=True)
@@ -311,6 +314,58 @@ def test_a_keyring_takes_changes_up_and_keeps_what_it_has_when_it_cannot(
         assert keyring.find(token) is None and not keyring.is_valid(key.id)
 
     asyncio.run(main())
+
+
+def test_a_file_that_cannot_be_looked_at_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "keys"
+
+    async def main() -> None:
+        keyring = Keyring(folder / "keys.json", {})
+        for _ in range(2):
+            folder.write_text("no folder")
+            for _ in range(3):
+                assert await keyring.refresh() is None
+            folder.unlink()
+            assert await keyring.refresh() is None
+
+    asyncio.run(main())
+    assert len(caplog.records) == 2, "once each time"
+
+
+def test_all_conversations_of_a_revoked_key_are_ended_whatever_becomes_of_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, key = made()
+    add_key(tmp_path / "keys.json", key)
+    ended: list[str] = []
+
+    def broken() -> None:
+        ended.append(key.id)
+        raise RuntimeError("it cannot be ended")
+
+    async def main() -> None:
+        access = Access(ServerConfig(keys_file=tmp_path / "keys.json"))
+        principal = Principal(key.id, SCOPES)
+        with access.holding(principal, broken), access.holding(principal, broken):
+            revoke_key(access.keyring.path, key.id, now_s=2000)
+            await access.refresh()
+
+    asyncio.run(main())
+    assert len(ended) == 2
+    assert {one.message for one in caplog.records} == {"a conversation was not ended when its key was revoked"}
+
+
+def test_a_key_may_be_revoked_in_the_moment_in_which_the_time_is_over() -> None:
+    async def main() -> None:
+        limit = _TimeLimit(0.0)
+        async with limit.running():
+            try:
+                await asyncio.sleep(1)
+            finally:
+                limit.revoke()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
 
 
 # ------------------------------------------------------------------------------------------ the command
