@@ -3,7 +3,8 @@
 The start is what `antiphon bench load` measured, or no limit but `max_sessions`. Then what is seen decides: answers
 that come too late, or an event loop that does, mean that there were too many; the number falls below what there are,
 so that nobody new makes it worse for those that are there. When answers have come well in time for a while, it rises,
-one by one. Falling is quicker than rising, and to rise takes more than not to fall: else it would swing.
+one by one. Falling is quicker than rising, and to rise takes more than not to fall: else it would swing. While nobody
+is answered it rises more quickly: there is nobody whom it could harm.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ LATE_SHARE = 0.05
 FEWEST_LATE = 3
 """So many must be late at least: one may have waited for a tool."""
 WELL_IN_TIME = 0.7
-"""To rise, answers must be there within this part of the limit."""
+"""To rise, answers must be there within this part of the limit for a fast engine,"""
+WELL_ALONE = 1.25
+"""or within so much of what they take a user who is alone: half of those take longer than their median."""
 ALONE_FACTOR = 1.5
 """Answers that take so much longer than those to a user who is alone are late because of the others."""
 FALL_EVERY_S = 20.0
 """After a fall it is looked what came of it before the next."""
 RISE_EVERY_S = 60.0
+RISE_UNHEARD_EVERY_S = 15.0
+"""The same while one at most is there, and hears nothing."""
 
 _KEPT = 512
 _KEPT_ALONE = 20
@@ -64,7 +69,7 @@ class Capacity:
             self._alone.append(ttfa_s)
 
     def lagged(self, now_s: float, lag_s: float) -> None:
-        """The event loop was so late."""
+        """The event loop was so late. Once for each time that it was: one long stall is not many."""
         self._lags.append((now_s, lag_s))
 
     def judge(self, now_s: float, live: int) -> int:
@@ -77,15 +82,18 @@ class Capacity:
         if self._too_many():
             if live > 1 and since_s >= FALL_EVERY_S:  # one alone is not too many
                 self._set(now_s, min(self.now, live) - 1)
-        elif self.now < self.ceiling and since_s >= RISE_EVERY_S and self._well_in_time():
+        elif self.now < self.ceiling and since_s >= self._rise_every_s(live) and self._well_in_time():
             self._set(now_s, self.now + 1)
         return self.now
 
     @property
     def late_s(self) -> float:
         """An answer that takes longer is late. An engine that is slow when nobody else is there is not too busy."""
-        alone_s = statistics.median(self._alone) if len(self._alone) >= FEWEST_LATE else 0.0
-        return max(self._most_s, ALONE_FACTOR * alone_s)
+        return max(self._most_s, ALONE_FACTOR * self._alone_s)
+
+    @property
+    def _alone_s(self) -> float:
+        return statistics.median(self._alone) if len(self._alone) >= FEWEST_LATE else 0.0
 
     def _set(self, now_s: float, value: int) -> None:
         value = max(1, min(self.ceiling, value))
@@ -102,8 +110,12 @@ class Capacity:
         )
 
     def _well_in_time(self) -> bool:
-        late = sum(seconds > WELL_IN_TIME * self.late_s for _, seconds in self._answers)
-        return late <= LATE_SHARE * len(self._answers)
+        limit_s = max(WELL_IN_TIME * self._most_s, WELL_ALONE * self._alone_s)
+        late = sum(seconds > limit_s for _, seconds in self._answers)
+        return late <= max(1, LATE_SHARE * len(self._answers))
+
+    def _rise_every_s(self, live: int) -> float:
+        return RISE_EVERY_S if self._answers or live > 1 else RISE_UNHEARD_EVERY_S
 
     def _forget(self, now_s: float) -> None:
         for entries, window_s in ((self._answers, WINDOW_S), (self._lags, LAG_WINDOW_S)):

@@ -136,15 +136,21 @@ class Service:
         return before
 
     async def drain(self) -> None:
-        """Take no more conversations, and end those under way; at most `drain_s`."""
+        """Take no more, end the conversations that are under way, and wait for them and for the answers to requests; at
+        most `drain_s`."""
         self.draining = True
         for talk in self.talks:
-            talk.conversing.close()
+            try:
+                talk.conversing.close()
+            except Exception:  # the others must end all the same
+                logger.exception("a conversation was not ended in order")
         try:
             async with asyncio.timeout(self.settings.drain_s):
-                await self.talks.all_over()
+                await asyncio.gather(self.talks.all_over(), self.uses.those_of_now())
         except TimeoutError:
-            logger.warning("conversations were cut off at the end", extra={"conversations": len(self.talks)})
+            logger.warning(
+                "conversations or requests were cut off at the end", extra={"conversations": len(self.talks)}
+            )
 
     # ------------------------------------------------------------------------------ what there is
 
@@ -308,9 +314,10 @@ class Service:
         hosts = [self.host] if isinstance(self.assembly.host, HostPart) else [self.host, self.assembly.host]
         return {name: stats for host in hosts for name, stats in host.stats().items()}
 
-    def _on_lag(self, lag_s: float) -> None:
-        self.metrics.observe("antiphon_event_loop_lag_seconds", lag_s)
-        self.admission.lagged(lag_s)
+    def _on_lag(self, lags: Sequence[float]) -> None:
+        for lag_s in lags:
+            self.metrics.observe("antiphon_event_loop_lag_seconds", lag_s)
+        self.admission.lagged(lags[0])
 
     async def _look(self) -> None:
         while True:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,10 +18,12 @@ from antiphon.server.capacity import (
     FEWEST_LATE,
     MOST_LAG_S,
     RISE_EVERY_S,
+    RISE_UNHEARD_EVERY_S,
     WINDOW_S,
     Capacity,
     measured_capacity,
 )
+from antiphon.server.observing.lag import watch_lag
 
 steps = st.tuples(
     st.floats(0.0, 30.0),  # time that passes
@@ -45,7 +51,8 @@ def test_it_stays_in_its_bounds_and_does_not_swing(
         assert 1 <= value <= capacity.ceiling
         if value > last:
             assert value == last + 1
-            assert changed_s is not None and now_s - changed_s >= RISE_EVERY_S - 1e-9
+            every_s = RISE_EVERY_S if live > 1 else RISE_UNHEARD_EVERY_S
+            assert changed_s is not None and now_s - changed_s >= every_s - 1e-9
         if value < last:
             assert value == max(1, min(last, live) - 1)
             assert changed_s is None or now_s - changed_s >= FALL_EVERY_S - 1e-9
@@ -133,7 +140,45 @@ def test_it_rises_while_nobody_is_there() -> None:
     for number in range(5):
         capacity.answered(float(number), 5.0, 3)
     assert capacity.judge(5.0, 3) == 2
-    assert [capacity.judge(5.0 + RISE_EVERY_S * number, 0) for number in (0.5, 1, 1.5, 2)] == [2, 3, 3, 4]
+    assert [capacity.judge(5.0 + RISE_UNHEARD_EVERY_S * number, 0) for number in (0.5, 1, 1.5, 2)] == [2, 3, 3, 4]
+
+
+def test_it_rises_more_slowly_while_somebody_is_answered() -> None:
+    capacity = Capacity(4)
+    for number in range(5):
+        capacity.answered(float(number), 5.0, 3)
+    assert capacity.judge(5.0, 3) == 2
+    capacity.answered(6.0, 0.5, 1)
+    assert capacity.judge(5.0 + RISE_UNHEARD_EVERY_S, 1) == 2
+    capacity.answered(60.0, 0.5, 1)
+    assert capacity.judge(5.0 + RISE_EVERY_S, 1) == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_rises_while_one_talks_to_a_machine_that_is_slow_alone(seed: int) -> None:
+    capacity, chance = Capacity(8), random.Random(seed)
+    for number in range(FEWEST_LATE):
+        capacity.answered(float(number), 3.2, 2)
+    assert capacity.judge(3.0, 2) == 1
+    for second in range(4, 1200):
+        if second % 4 == 0:
+            capacity.answered(float(second), chance.uniform(1.6, 2.4), 1)
+        capacity.judge(float(second), 1)
+    assert capacity.now == 8
+
+
+def test_a_loop_that_was_held_up_is_told_once_with_all_moments_that_it_missed() -> None:
+    async def main() -> list[Sequence[float]]:
+        told: list[Sequence[float]] = []
+        watching = asyncio.create_task(watch_lag(told.append, 0.01))
+        await asyncio.sleep(0.03)
+        asyncio.get_running_loop().call_soon(time.sleep, 0.2)
+        await asyncio.sleep(0.25)
+        watching.cancel()
+        return told
+
+    stall = max(asyncio.run(main()), key=len)
+    assert len(stall) >= 15 and stall[0] == max(stall) >= 0.15
 
 
 # --------------------------------------------------------------------------- what the benchmark measured
