@@ -10,7 +10,7 @@ from antiphon.pipeline.errors import ConfigError
 from antiphon.pipeline.session_settings import Place
 from antiphon.server.capacity import Capacity, measured_capacity
 from antiphon.server.observing.metrics import Metrics
-from antiphon.server.talks import Talks
+from antiphon.server.talks import Talk, Talks
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ class Admission:
         self._metrics = metrics
         self.settings = settings
         self._capacity = capacity_of(settings)
+        self._told_off: set[Talk] = set()
+        """Those who have waited for too long, until they are gone."""
 
     def change(self, settings: ServerKeys, capacity: Capacity | int | None) -> None:
         """Other settings from now on. What was learned of the machine stays, unless they say something else of it.
@@ -93,8 +95,11 @@ class Admission:
             if after != before:
                 logger.warning("capacity changed", extra={"live_conversations": after, "before": before})
         self.let_in()
-        for talk in self._talks.waiting:
-            if now_s - talk.began_s > self.settings.max_wait_s:
+        waiting = self._talks.waiting
+        self._told_off.intersection_update(waiting)
+        for talk in waiting:
+            if talk not in self._told_off and now_s - talk.began_s > self.settings.max_wait_s:
+                self._told_off.add(talk)
                 self._metrics.count("antiphon_admission_refused_total", reason="waited")
                 talk.conversing.close()
 
@@ -103,7 +108,8 @@ class Admission:
         for talk in self._talks.waiting:
             if self._why_full() is not None:
                 return
-            self._talks.serve(talk)
+            if talk not in self._told_off:
+                self._talks.serve(talk)
 
     # ------------------------------------------------------------------------------ inside
 

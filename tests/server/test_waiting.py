@@ -13,6 +13,7 @@ from served import config
 
 from antiphon.engines.testing import Reply, ScriptedTTS, run_virtual
 from antiphon.pipeline.errors import ConfigError
+from antiphon.pipeline.session_settings import Place
 from antiphon.server.admission import Refused
 from antiphon.server.service import Service
 from antiphon.server.talks import LIVE_S
@@ -110,6 +111,30 @@ def test_who_has_waited_too_long_is_let_go() -> None:
     assert run_virtual(main())["antiphon_admission_refused_total{reason=waited}"] == 1
 
 
+class SlowToGo:
+    """Somebody who is told that it is over, and stays."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_who_is_let_go_and_stays_for_a_while_is_told_and_counted_once_and_not_let_in() -> None:
+    async def main() -> dict[str, float]:
+        async with operating(waiting(max_wait_s=5.0)) as service:
+            served, slow, place = SlowToGo(), SlowToGo(), Place(asyncio.Event(), NOTICE, OVER)
+            before = service.talks.begin(served, waits=None)
+            service.talks.begin(slow, waits=place)
+            await asyncio.sleep(10)
+            service.talks.end(before)
+            service.admission.let_in()
+            assert slow.closed == 1 and not place.free.is_set()
+            return figures(service)
+
+    assert run_virtual(main())["antiphon_admission_refused_total{reason=waited}"] == 1
+
+
 def test_one_who_hangs_up_while_waiting_leaves_no_trace() -> None:
     async def main() -> None:
         async with operating(waiting()) as service:
@@ -174,6 +199,24 @@ def test_late_answers_close_the_door_before_it_is_worse(tmp_path: Path) -> None:
                 await call(service)
             for caller in callers:
                 await caller.hang_up()
+
+    run_virtual(main())
+
+
+def test_one_stall_of_the_event_loop_costs_no_places_and_several_do() -> None:
+    async def main() -> None:
+        stall = [0.8 - 0.05 * number for number in range(16)]
+        async with operating(config({"max_sessions": 16})) as service:
+            for _ in range(2):
+                service.talks.begin(SlowToGo(), waits=None)
+            await asyncio.sleep(0.5)
+            service._on_lag(stall)
+            service.admission.look()
+            assert service.admission.carries == 16
+            for _ in range(2):
+                service._on_lag(stall)
+            service.admission.look()
+            assert service.admission.carries == 1
 
     run_virtual(main())
 
