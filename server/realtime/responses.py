@@ -142,7 +142,7 @@ class Response:
         reason = self.reason if status in ("cancelled", "incomplete") else None
         if status == "cancelled":
             reason = reason or "turn_detected"
-        self._close("completed" if status == "completed" else "incomplete")
+        self._close("completed" if status == "completed" else "incomplete", whole=status in ("completed", "incomplete"))
         self.done = True
         failure = (self.failure or Failure("The answer could not be given.")) if status == "failed" else None
         wire = self._wire(status, reason=reason, failure=failure, usage=usage or Usage())
@@ -167,13 +167,16 @@ class Response:
         self._emit(message.part.added(self.config.modality))
         return message
 
-    def _close(self, status: ItemStatus) -> None:
-        """The message is complete, as far as it goes."""
+    def _close(self, status: ItemStatus, *, whole: bool) -> None:
+        """The message is complete, as far as it goes.
+
+        :param whole: False: nobody wants what is left of its sound.
+        """
         message = self._message
         if message is None:
             return
         if self.config.modality == "audio":
-            if self._sends_audio:
+            if self._sends_audio and whole:
                 for piece in message.encoder.flush():
                     self._emit(message.part.audio_delta(piece))
             self._emit(message.part.audio_done())

@@ -119,6 +119,27 @@ def test_speech_into_a_reply_that_is_made_cancels_it() -> None:
     assert told.startswith("Well.") and told.endswith(" ...") and len(told) < 60, "what was heard, and no more"
 
 
+def test_of_an_answer_that_is_interrupted_nothing_comes_behind_the_order_to_drop_it() -> None:
+    """Also of sound that is converted, of which the converter holds the last bit."""
+
+    async def talk(client: RealtimeClient) -> None:
+        client.update(audio={"output": {"format": {"type": "audio/pcmu"}}})
+        await client.speak(1.0)
+        await client.be_silent(1.5)
+        await client.speak(1.5)
+        await client.be_silent(2.0)
+        await client.wait_for("response.done", 2)
+
+    slow = Reply.of("Well. " * 100, delta_delay_s=0.2)
+    given = config(stt=[Heard("count"), Heard("stop it please")], llm=[slow, Reply.of("All right.")], repeat=True)
+    client = talk_to(talk, given)
+    assert client.statuses == ["cancelled", "completed"]
+    kinds = client.kinds
+    dropped = len(kinds) - 1 - kinds[::-1].index("input_audio_buffer.speech_started")
+    assert "response.output_audio.delta" in kinds[:dropped]
+    assert "response.output_audio.delta" not in kinds[dropped : kinds.index("response.done")]
+
+
 def test_what_was_heard_is_corrected_by_the_client_to_the_word() -> None:
     async def talk(client: RealtimeClient) -> None:
         await client.speak(1.0)
