@@ -18,6 +18,7 @@ from agents.tool_context import ToolContext
 from antiphon.engines.protocols import ToolCall, ToolSpec
 from antiphon.pipeline.agent.barrier import current_turn
 from antiphon.pipeline.agent.contracts import NOT_APPROVED
+from antiphon.pipeline.conversation import new_id
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def with_guest(agent: Agent[Any], guest: Guest) -> Agent[Any]:
 
 def _tool(spec: ToolSpec, guest: Guest) -> FunctionTool:
     async def hand_over(context: ToolContext[Any], arguments: str) -> str:
-        call = ToolCall(context.tool_call_id, spec.name, arguments or "{}")
+        call = ToolCall(new_id("call"), spec.name, arguments or "{}")  # models repeat their ids, from answer to answer
         if (state := current_turn.get()) is not None:
             permit = await state.turn.before_call(call)
             if not permit.allowed:

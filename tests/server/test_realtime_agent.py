@@ -86,6 +86,34 @@ def test_tools_of_both_sides_in_one_conversation() -> None:
     ]
 
 
+def test_a_call_has_an_id_of_its_own_though_the_model_repeats_its_ids() -> None:
+    """Also where the model does not see the call before, as in an answer to items of its own."""
+
+    async def talk(client: RealtimeClient) -> None:
+        client.update(tools=[LAMP])
+        for count in (1, 2):
+            content = [{"type": "input_text", "text": "Switch the lamp."}]
+            client.respond(input=[{"type": "message", "role": "user", "content": content}])
+            done = await client.wait_for("response.done", count)
+            call_id = done["response"]["output"][-1]["call_id"]
+            output = {"type": "function_call_output", "call_id": call_id, "output": f"Done: {count}."}
+            client.tell("conversation.item.create", item=output)
+        client.respond()
+        await client.wait_for("response.done", 3)
+
+    calls = [ToolCall("call_0", "lamp", arguments) for arguments in ('{"on": false}', '{"on": true}')]
+    given = config(workflow=AGENT, llm=[*(Reply(tool_calls=[call]) for call in calls), Reply.of("It was off.")])
+    client = talk_to(talk, given)
+    assert client.problems == []
+    told = client.of("response.function_call_arguments.done")
+    assert [one["arguments"] for one in told] == [call.arguments for call in calls]
+    ids = [one["call_id"] for one in told]
+    assert ids[0] != ids[1]
+    messages = llm_of(given).calls[-1].messages
+    assert [call.id for message in messages for call in message.tool_calls] == ids
+    assert [message.tool_call_id for message in messages if message.role == "tool"] == ids
+
+
 def test_what_a_client_adds_goes_with_it() -> None:
     async def talk(client: RealtimeClient) -> None:
         client.update(tools=[LAMP])
