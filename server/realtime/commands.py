@@ -137,9 +137,11 @@ class Commands:
         if not after_s:
             return self.transcribe(item_id, buffer.taken())
 
+        recording = buffer.closing(after_s)
+
         async def late() -> AudioFrame:
             await asyncio.sleep(after_s)
-            return buffer.taken()
+            return recording.frame()
 
         self.transcribe(item_id, late())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 from antiphon.engines.audio import AudioFrame
 from antiphon.pipeline.transports.base import Transport
 from antiphon.server.realtime.buffer import InputBuffer
-from antiphon.server.realtime.protocol import ProtocolError
 
 
 class Ear:
@@ -35,6 +33,5 @@ class Ear:
             if not self._is_manual():
                 yield frame
                 continue
-            with contextlib.suppress(ProtocolError):  # it is full: the commit, or a clear, comes too late
-                self._buffer.add(frame.samples, frame.rate_hz)
+            self._buffer.add_live(frame.samples, frame.rate_hz)
             yield replace(frame, samples=np.zeros_like(frame.samples))
