@@ -208,24 +208,30 @@ class Commands:
         """The user has said nothing for so long: the assistant speaks again."""
         if self._answers.active is not None or self._narrator.awaited:
             return
+        config = response_config(self._config())
+        turn = self._turn(config, has_words=False)  # nothing is told where there can be no answer
         item_id, end_ms = new_id(), round(1000 * self._session.audio_s)
         start_ms = max(0, end_ms - round(1000 * seconds))
         self._emit(server_events.timeout_triggered(item_id, start_ms, end_ms))
         self._emit(server_events.input_committed(item_id, self._book.last_id))
         self._book.append(Entry(Item(id=item_id, role="user"), Shape(spoken=True)))
         self._book.done(item_id)
-        self._respond(response_config(self._config()), None)
+        self._answers.begin(turn, self._answers.make(config))
 
     def _respond(self, config: ResponseConfig, inputs: Conversation | None) -> None:
-        voice = self._voice_of(config.voice, self._config().speed)
-        words, user_id = (None, "") if inputs is not None else self._last_words()
-        try:
-            turn = self._session.requests.respond(words, user_id=user_id, muted=config.modality == "text", voice=voice)
-        except SessionClosed as error:
-            raise ProtocolError("The session is about to end.", code="session_closed", type="server_error") from error
+        turn = self._turn(config, has_words=inputs is None)
         response = self._answers.make(config)
         response.inputs = inputs
         self._answers.begin(turn, response)
+
+    def _turn(self, config: ResponseConfig, *, has_words: bool) -> int:
+        """Ask the session for an answer: to what the user said last, or to none of their words."""
+        voice = self._voice_of(config.voice, self._config().speed)
+        words, user_id = self._last_words() if has_words else (None, "")
+        try:
+            return self._session.requests.respond(words, user_id=user_id, muted=config.modality == "text", voice=voice)
+        except SessionClosed as error:
+            raise ProtocolError("The session is about to end.", code="session_closed", type="server_error") from error
 
     def cancel_response(self, event: ResponseCancel) -> None:
         if self._asides.cancel(event.response_id):

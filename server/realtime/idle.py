@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 
+from antiphon.pipeline.errors import SessionClosed
 from antiphon.pipeline.session import Session
 from antiphon.server.realtime.answers import Answers
 from antiphon.server.realtime.commands import Commands
+from antiphon.server.realtime.protocol import ProtocolError
+
+logger = logging.getLogger(__name__)
 
 LOOK_S = 0.1
 """So often it is looked whether anything goes on."""
@@ -47,4 +52,8 @@ class IdleTimeout:
                 quiet_from_s = min(quiet_from_s, loop.time())
                 if loop.time() >= quiet_from_s + self._after_s():
                     answered = False
-                    self._commands.time_out(loop.time() - quiet_from_s)
+                    try:
+                        self._commands.time_out(loop.time() - quiet_from_s)
+                    except (ProtocolError, SessionClosed) as error:
+                        about = {"session": self._session.id, "code": type(error).__name__}
+                        logger.info("a silent user could not be spoken to again", extra=about)
