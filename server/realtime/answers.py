@@ -64,6 +64,8 @@ class Answers:
         """By turn that was interrupted: what was heard of it."""
         self._cuts: dict[int, float] = {}
         """By turn that is not over: how much of its sound the client says was heard, in seconds."""
+        self._limited: set[int] = set()
+        """Turns that are not over, to which the model had more to say than it was allowed to."""
         self._ids: OrderedDict[int, str] = OrderedDict()
         """Responses of late, by turn."""
 
@@ -84,7 +86,11 @@ class Answers:
         return response.config if response is not None else response_config(self._config())
 
     def inputs_of(self, turn: int) -> Conversation | None:
-        """What is read in place of the conversation for the answer to a turn; None: nothing."""
+        """What is read in place of the conversation for the answer to a turn; None: nothing.
+
+        To be asked when that is begun, or begun anew.
+        """
+        self._limited.discard(turn)
         response = self._responses.get(turn)
         return None if response is None else response.inputs
 
@@ -112,6 +118,7 @@ class Answers:
     def begin(self, turn: int, response: Response) -> None:
         """From now on this is the answer to a turn."""
         response.turn = turn
+        response.limited = turn in self._limited
         self._responses[turn] = response
         self._ids[turn] = response.id
         while len(self._ids) > REMEMBERED:
@@ -141,7 +148,8 @@ class Answers:
         return None if response is not None and call_id in response.calls else new_id()
 
     def limited(self, turn: int) -> None:
-        """The model was not done when it had written all it may."""
+        """The model was not done when it had written all it may; it may be a guess that nobody is told of yet."""
+        self._limited.add(turn)
         if turn in self._responses:
             self._responses[turn].limited = True
 
@@ -193,6 +201,7 @@ class Answers:
 
     def take_back(self, turn: int) -> None:
         """It was no end of a turn: its answer never was."""
+        self._limited.discard(turn)
         response = self._responses.pop(turn, None)
         if response is None:
             return
@@ -208,6 +217,7 @@ class Answers:
     def _settle(self, turn: int, status: Status, usage: Usage) -> None:
         """Nothing more comes of an answer."""
         assert self.session is not None
+        self._limited.discard(turn)
         message, heard, cut_s = self.message_of(turn), self._heard.pop(turn, None), self._cuts.pop(turn, None)
         response = self._responses.pop(turn, None)
         if response is None:

@@ -322,6 +322,34 @@ def test_an_answer_that_is_too_long_is_incomplete() -> None:
     assert llm_of(given).calls[0].options.max_tokens == 3
 
 
+def test_an_answer_that_was_too_long_before_its_turn_was_sure_is_incomplete() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        await client.speak(1.0)
+        await client.be_silent(1.5)
+        await client.wait_for("response.done")
+
+    client = talk_to(talk, config(llm=[Reply(("One two three.",), finish="length")]))
+    assert client.statuses == ["incomplete"]
+    assert client.of("response.done")[0]["response"]["status_details"]["reason"] == "max_output_tokens"
+
+
+def test_a_guess_that_was_too_long_says_nothing_of_the_answer() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        await client.speak(1.0)
+        await client.be_silent(0.35)
+        await client.speak(0.6)
+        await client.be_silent(1.5)
+        await client.wait_for("response.done")
+
+    given = config(
+        stt=[Heard("I want"), Heard("I want a pizza")],
+        llm=[Reply(("What? I",), finish="length"), Reply.of("Here.")],
+    )
+    client = talk_to(talk, given)
+    assert len(llm_of(given).calls) == 2 and client.said == ["Here."]
+    assert client.statuses == ["completed"]
+
+
 def test_a_greeting_may_be_asked_for() -> None:
     async def talk(client: RealtimeClient) -> None:
         client.respond(instructions="Greet the user.")
