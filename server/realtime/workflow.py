@@ -112,7 +112,7 @@ class RealtimeWorkflow:
         elif self.answers_itself(config):
             answer = self._answered(config, turn, self._prompt(config, turn.history, turn.transcript))
         else:
-            asked = turn if turn.transcript else dataclasses.replace(turn, transcript=NOBODY_SPOKE)
+            asked = _with_words(turn)
             answer = pieces(lambda: self._configured.respond(asked))  # type: ignore[assignment]
         async with aclosing(answer):
             async for piece in answer:
@@ -222,6 +222,15 @@ class RealtimeWorkflow:
                 messages.append(Message("user", NOBODY_SPOKE))
         system = [Message("system", config.instructions)] if config.instructions else []
         return list(alternating([*system, *messages]))
+
+
+def _with_words(turn: TurnContext) -> TurnContext:
+    """For workflows that answer the transcript: without one, it is what the user said last in the history."""
+    if turn.transcript:
+        return turn
+    if turn.history and turn.history[-1].role == "user":
+        return dataclasses.replace(turn, history=turn.history[:-1], transcript=turn.history[-1].content)
+    return dataclasses.replace(turn, transcript=NOBODY_SPOKE)
 
 
 def _options(config: ResponseConfig, *, tools: bool = True) -> LLMOptions:
