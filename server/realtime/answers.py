@@ -64,6 +64,8 @@ class Answers:
         """By turn that was interrupted: what was heard of it."""
         self._cuts: dict[int, float] = {}
         """By turn that is not over: how much of its sound the client says was heard, in seconds."""
+        self._cut_off = ""
+        """The response that was being made when the client cut it; until the next one begins."""
         self._limited: set[int] = set()
         """Turns that are not over, to which the model had more to say than it was allowed to."""
         self._ids: OrderedDict[int, str] = OrderedDict()
@@ -119,6 +121,7 @@ class Answers:
         """From now on this is the answer to a turn."""
         response.turn = turn
         response.limited = turn in self._limited
+        self._cut_off = ""
         self._responses[turn] = response
         self._ids[turn] = response.id
         while len(self._ids) > REMEMBERED:
@@ -153,6 +156,13 @@ class Answers:
         if turn in self._responses:
             self._responses[turn].limited = True
 
+    def _behind(self, turn: int) -> list[Response]:
+        """Those of which sound waits behind an answer's."""
+        turns = list(self._responses)
+        later = [self._responses[one] for one in turns[turns.index(turn) + 1 :]]
+        entries = [(one, self._book.find(one.message_id or "")) for one in later]
+        return [one for one, entry in entries if entry is not None and entry.audio_ms]
+
     # ------------------------------------------------------------------------ and end
 
     def complete(self, turn: int, usage: protocols.Usage) -> None:
@@ -163,15 +173,23 @@ class Answers:
                 del self._responses[turn]
 
     def cut(self, turn: int, seconds: float) -> None:
-        """The client says how much of an answer's sound was heard."""
+        """The client says how much of an answer's sound was heard. What is being made or heard of it ends there."""
         assert self.session is not None
         response = self._responses.get(turn)
         if response is None:
             self.session.played(turn, seconds)
             return
         self._cuts[turn] = seconds
-        if response.done:  # complete, and being heard: no longer
-            self.session.requests.stop(turn)
+        if not self.session.requests.stop(turn):
+            return  # somebody else has stopped it
+        self._cancel(response)
+        for behind in self._behind(turn):  # their sound was thrown away with it
+            self._cancel(behind)
+            self.session.requests.stop(behind.turn)
+
+    def was_cut(self, response_id: str | None) -> bool:
+        """Whether a response that the client wants to cancel has ended by :meth:`cut`; None: the latest."""
+        return bool(self._cut_off) and response_id in (None, self._cut_off)
 
     def interrupted(self, event: Interrupted) -> None:
         """What was heard of an answer is known, or known better."""
@@ -213,6 +231,13 @@ class Answers:
         """The session is over: what was begun ends."""
         for response in self._responses.values():
             response.finish("cancelled")
+
+    def _cancel(self, response: Response) -> None:
+        """The client wants no more of it."""
+        if not response.done:
+            response.reason = "client_cancelled"
+            response.finish("cancelled")
+            self._cut_off = response.id
 
     def _settle(self, turn: int, status: Status, usage: Usage) -> None:
         """Nothing more comes of an answer."""

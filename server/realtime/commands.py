@@ -75,6 +75,9 @@ class Commands:
         self._working: set[asyncio.Task[None]] = set()
         """Typed items that the policy looks at."""
         self._asides = asides
+        self._pending: ResponseCreate | None = None
+        """Asked for while it is not known whether what the user has just said is answered."""
+        narrator.on_event = self._look_at_pending
 
     # ------------------------------------------------------------------------ items
 
@@ -181,7 +184,14 @@ class Commands:
         """The words that are to be answered, once those before them are known, too."""
         if before := [*self._hearing.values(), *self._working]:
             await asyncio.wait(before)
-        return Transcript(words) if isinstance(words, str) else await words
+        if isinstance(words, str):
+            return Transcript(words)
+        try:
+            return await words
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            return Transcript("")  # the client has deleted the item
 
     # ------------------------------------------------------------------------ responses
 
@@ -195,14 +205,28 @@ class Commands:
         if config.out_of_band:
             given = self._conversation if config.input is None else self._given(config.input)
             return self._asides.answer(config, given, self._voice_of(config.voice, session_config.speed))
-        if (active := self._answers.active) is not None or self._narrator.awaited:
-            which = f" ({active.id})" if active is not None else ""
-            raise ProtocolError(
-                f"Conversation already has an active response{which}. Wait until it is done, or cancel it, before "
-                "creating another one.",
-                code="conversation_already_has_active_response",
-            )
-        self._respond(config, None if config.input is None else self._given(config.input))
+        if (active := self._answers.active) is not None or self._pending is not None:
+            raise _one_at_a_time(f" ({active.id})" if active is not None else "")
+        inputs = None if config.input is None else self._given(config.input)
+        if self._narrator.awaited:  # it may have been a cough
+            self._pending = event
+            return
+        self._respond(config, inputs)
+
+    def _look_at_pending(self) -> None:
+        """Not at once: whoever tells of an event is in the middle of something."""
+        if self._pending is not None and not self._narrator.awaited:
+            asyncio.get_running_loop().call_soon(self._take_up_pending)
+
+    def _take_up_pending(self) -> None:
+        """The user's words are answered, or never will be."""
+        event, self._pending = self._pending, None
+        if event is None:
+            return
+        try:
+            self.create_response(event)
+        except ProtocolError as problem:
+            self._emit(server_events.error(problem.about(event.event_id)))
 
     def time_out(self, seconds: float) -> None:
         """The user has said nothing for so long: the assistant speaks again."""
@@ -238,6 +262,8 @@ class Commands:
             return
         active = self._answers.active
         if active is None or event.response_id not in (None, active.id):
+            if self._answers.was_cut(event.response_id):
+                return
             raise ProtocolError(
                 "Cancellation failed: no active response found.", code="response_cancel_not_active", param="response_id"
             )
@@ -280,9 +306,18 @@ class Commands:
 
     def close(self) -> None:
         """The session is over."""
+        self._pending = None
         for task in (*self._hearing.values(), *self._working):
             task.cancel()
         self._asides.close()
+
+
+def _one_at_a_time(which: str) -> ProtocolError:
+    return ProtocolError(
+        f"Conversation already has an active response{which}. Wait until it is done, or cancel it, before creating "
+        "another one.",
+        code="conversation_already_has_active_response",
+    )
 
 
 def _samples(audio: bytes, form: AudioFormat) -> Any:

@@ -73,6 +73,8 @@ class Narrator:
         self._answers = answers
         self._config = config
         self.session: Session | None = None
+        self.on_event: Callable[[], None] = lambda: None
+        """Called behind each event: what is awaited may be another."""
         self._spoken: dict[int, _Spoken] = {}
         self._untold: list[tuple[_Spoken, Callable[[], None]]] = []
         """What is told once it is known that the user means to interrupt."""
@@ -134,6 +136,10 @@ class Narrator:
 
     def __call__(self, event: Event) -> None:
         """Tell the client of an event (an `EventSink`)."""
+        self._tell(event)
+        self.on_event()
+
+    def _tell(self, event: Event) -> None:
         spoken = self._spoken.get(event.turn)
         if spoken is not None and spoken.void:
             if isinstance(event, TurnEnded) or (isinstance(event, Dropped) and not spoken.committed):

@@ -232,8 +232,11 @@ def test_the_sdks_own_interrupt_with_and_without_an_answer() -> None:
         await caller.session.interrupt()  # nothing to interrupt
         caller.say("story")
         await caller.next("audio")
+        await asyncio.sleep(0.6)  # what nothing was heard of is still to be answered
         await caller.session.interrupt()
         await caller.next("audio_interrupted")
+        await caller.until(lambda: len(caller.sent("response.done")) == 1)
+        assert caller.sent("response.done")[0]["response"]["status"] == "cancelled"
         await asyncio.sleep(1.5)  # what is said sooner belongs to the same turn
         caller.say("time")
         await caller.until(lambda: "Arr, it is noon." in caller.said())
