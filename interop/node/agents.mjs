@@ -53,6 +53,7 @@ const scenarios = {
     say('secret');
     await until('the guardrail', () => count('guardrail') === 1);
     await until('another answer', () => said(seen).at(-1) === 'Let us talk about something else.');
+    await until('its end', () => count('server:response.done') === 2);
   },
   async interruption() {
     say('story');
