@@ -12,7 +12,6 @@ from antiphon.server.service import Service
 if TYPE_CHECKING:
     from wyoming.info import Info
 
-_HOME = "https://pypi.org/project/antiphon/"
 _ABSENT = "none"
 
 
@@ -98,7 +97,7 @@ def _artifact(name: str, description: str) -> dict[str, Any]:
     return {
         "name": name,
         "description": description,
-        "attribution": Attribution(name="Antiphon", url=_HOME),
+        "attribution": Attribution(name="Antiphon", url=""),
         "installed": True,
         "version": version("antiphon"),
     }

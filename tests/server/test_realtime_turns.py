@@ -12,7 +12,7 @@ from realtime_client import RATE_HZ, RealtimeClient, config, talk_to
 
 from antiphon.engines.errors import EngineFailed
 from antiphon.engines.testing import Heard, Reply
-from antiphon.pipeline.config import SpeculationConfig
+from antiphon.pipeline.config import Config, SpeculationConfig
 from antiphon.pipeline.config.model import InterruptionConfig
 from antiphon.server import g711
 from antiphon.server.access.principal import SCOPES, Principal
@@ -97,17 +97,24 @@ def test_a_cough_into_a_reply_is_never_told_of() -> None:
     assert client.statuses == ["completed"]
 
 
-def test_speech_into_a_reply_that_is_made_cancels_it() -> None:
-    async def talk(client: RealtimeClient) -> None:
-        await client.speak(1.0)
-        await client.be_silent(1.5)
-        await client.speak(1.5)
-        await client.be_silent(2.0)
-        await client.wait_for("response.done", 2)
-
+def slow_answer() -> Config:
+    """The first answer lasts; the second is short."""
     slow = Reply.of("Well. " * 100, delta_delay_s=0.2)
-    given = config(stt=[Heard("count"), Heard("stop it please")], llm=[slow, Reply.of("All right.")], repeat=True)
-    client = talk_to(talk, given)
+    return config(stt=[Heard("count"), Heard("stop it please")], llm=[slow, Reply.of("All right.")], repeat=True)
+
+
+async def interrupt(client: RealtimeClient) -> None:
+    """Ask, and speak into the answer."""
+    await client.speak(1.0)
+    await client.be_silent(1.5)
+    await client.speak(1.5)
+    await client.be_silent(2.0)
+    await client.wait_for("response.done", 2)
+
+
+def test_speech_into_a_reply_that_is_made_cancels_it() -> None:
+    given = slow_answer()
+    client = talk_to(interrupt, given)
     assert client.statuses == ["cancelled", "completed"]
     first = client.of("response.done")[0]["response"]
     assert first["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
@@ -124,14 +131,9 @@ def test_of_an_answer_that_is_interrupted_nothing_comes_behind_the_order_to_drop
 
     async def talk(client: RealtimeClient) -> None:
         client.update(audio={"output": {"format": {"type": "audio/pcmu"}}})
-        await client.speak(1.0)
-        await client.be_silent(1.5)
-        await client.speak(1.5)
-        await client.be_silent(2.0)
-        await client.wait_for("response.done", 2)
+        await interrupt(client)
 
-    slow = Reply.of("Well. " * 100, delta_delay_s=0.2)
-    given = config(stt=[Heard("count"), Heard("stop it please")], llm=[slow, Reply.of("All right.")], repeat=True)
+    given = slow_answer()
     client = talk_to(talk, given)
     assert client.statuses == ["cancelled", "completed"]
     kinds = client.kinds
