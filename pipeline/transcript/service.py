@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -84,6 +85,7 @@ class TranscriptService:
         self._version = version
         self._key: RecordingKey | None = None
         self._pruning: asyncio.Task[None] | None = None
+        self._removing = threading.Lock()  # two that prune at once would both report the same sessions as removed
         self.store: TranscriptStore | None = None
 
     async def __aenter__(self) -> TranscriptService:
@@ -118,7 +120,11 @@ class TranscriptService:
                 await self._pruning
         if self.store is not None:
             store, self.store = self.store, None
-            await asyncio.to_thread(store.close)
+            await asyncio.to_thread(self._close, store)
+
+    def _close(self, store: TranscriptStore) -> None:
+        with self._removing:  # the thread of a cancelled round ends its work first
+            store.close()
 
     @property
     def enabled(self) -> bool:
@@ -210,14 +216,17 @@ class TranscriptService:
 
         :raises TranscriptError: the database cannot be changed, or a recording cannot be deleted.
         """
-        assert self.store is not None
         left: list[str] = []
-        for text, audio_only in ((self._keys.keep_audio, True), (self._keys.keep, False)):
-            if text is not None:
-                keep: timedelta = span(text)
-                removed = self.store.prune(keep, audio_only=audio_only)
-                left.extend(removed.left)
-                if not audio_only:
-                    self._on_removed(removed.sessions)
+        with self._removing:
+            store = self.store
+            if store is None:  # closed while this waited
+                return
+            for text, audio_only in ((self._keys.keep_audio, True), (self._keys.keep, False)):
+                if text is not None:
+                    keep: timedelta = span(text)
+                    removed = store.prune(keep, audio_only=audio_only)
+                    left.extend(removed.left)
+                    if not audio_only:
+                        self._on_removed(removed.sessions)
         if left:
             raise TranscriptError("some recordings could not be deleted: " + "; ".join(left))

@@ -129,7 +129,8 @@ def test_sessions_that_are_too_old_take_their_questions_along(store: ApprovalSto
             with service.store.database.changing() as connection:
                 for table, column in (("entries", "at"), ("sessions", "started_at")):
                     connection.exec_driver_sql(f"UPDATE {table} SET {column} = '2020-01-01 00:00:00.000000'")
-            await asyncio.to_thread(service.prune)
+            # The service prunes by itself as it starts: two rounds at once report what is gone once.
+            await asyncio.gather(asyncio.to_thread(service.prune), asyncio.to_thread(service.prune))
         assert removed == ["sess_1"]
 
     asyncio.run(main())
