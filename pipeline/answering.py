@@ -163,10 +163,9 @@ class Answering:
         """Say something that answers no turn."""
         emit = self.emitter(run)
         reply = self._reply(run, emit, None)
-        reply.on_complete = partial(self._complete, run, reply, emit)
         try:
             await run.floor.wait()
-            await reply.speak(source)
+            await reply.speak(source, partial(self._complete, run, reply, emit))
         except TransportBroken:
             raise
         except Exception as raised:
@@ -201,8 +200,7 @@ class Answering:
         :raises StageError: the source or the TTS failed.
         """
         guard = self._consulting.guard(run, self.emitter(run), None)
-        reply = self._reply(run, emit, None)
-        reply.transport, reply.before_sound = transport, None
+        reply = self._reply(run, emit, None, transport=transport, on_record=False)
         try:
             await reply.speak(guard.speech(source))
         finally:
@@ -349,17 +347,19 @@ class Answering:
         reply = self._reply(run, emit, heard.language)
         self._speaking = reply
         guessed = not run.committed.is_set()
-        reply.on_complete = partial(self._complete, run, reply, emit)
         try:
             try:
-                await reply.speak(self._consulting.answer(run, heard, guard, emit))
+                await reply.speak(
+                    self._consulting.answer(run, heard, guard, emit), partial(self._complete, run, reply, emit)
+                )
             except StageError as error:
                 if not guessed or reply.text or reply.did or run.calls or not had_no_time(error.__cause__):
                     raise
                 # There was no time for a guess; for the turn itself there may be.
                 self._speaking = reply = self._reply(run, emit, heard.language)
-                reply.on_complete = partial(self._complete, run, reply, emit)
-                await reply.speak(self._consulting.answer(run, heard, guard, emit))
+                await reply.speak(
+                    self._consulting.answer(run, heard, guard, emit), partial(self._complete, run, reply, emit)
+                )
             if run.committed.is_set() and not run.void and self._guarding.policy.turn:
                 run.judged = await guard.finished(reply.text)
         finally:
@@ -375,7 +375,7 @@ class Answering:
                     self._remembering.corrected(run, reply, emit)
                 if run.interrupted:
                     self._end(run, emit, "interrupted", reply)
-        self._end(run, emit, "completed" if reply.tts is not None else "text_only", reply)
+        self._end(run, emit, "completed" if reply.voiced else "text_only", reply)
         if reply.ends_call:
             self._owner.end()
 
@@ -399,7 +399,20 @@ class Answering:
         if self._speaking is not None:
             await self._speaking.interject(text)
 
-    def _reply(self, run: Run, emit: Emit, language: str | None) -> Reply:
+    def _reply(
+        self,
+        run: Run,
+        emit: Emit,
+        language: str | None,
+        *,
+        transport: Transport | None = None,
+        on_record: bool = True,
+    ) -> Reply:
+        """
+        :param transport: plays it; None: the session's.
+        :param on_record: it is put on record before it is heard, where there is a record.
+        """
+        on_record = on_record and self._guarding.journal is not None
         tts: TTS | None = self._engines.tts if self.speaks and not run.muted else None
         options = run.voice or self.voice
         voices = self._engines.voices
@@ -417,7 +430,7 @@ class Answering:
             spoken = languages[0]  # one voice speaks everything: by the rules of its language
         return Reply(
             tts=tts,
-            transport=self._transport,
+            transport=transport or self._transport,
             splitter=self._text.splitter(spoken),
             speakable=self._text.speakable(spoken),
             emit=emit,
@@ -425,7 +438,7 @@ class Answering:
             before_call=partial(self._take_ticket, run),
             committed=run.committed,
             on_sound=partial(_note_sound, run),
-            before_sound=partial(self._consulting.before_sound, run) if self._guarding.journal is not None else None,
+            before_sound=partial(self._consulting.before_sound, run) if on_record else None,
             voice=options,
             settings=self._settings.reply,
         )
@@ -511,8 +524,8 @@ class Answering:
             if frames := self._prepared.get(line, ()):
                 await self._play_line(run, frames)
             elif line:
-                reply = self._reply(run, self.emitter(run, quiet=True), None)
-                reply.before_sound = None  # it may be said off the record: the record may be what failed
+                # It may be said off the record: the record may be what failed.
+                reply = self._reply(run, self.emitter(run, quiet=True), None, on_record=False)
                 await reply.speak(_once(line))
         except TransportBroken:
             raise

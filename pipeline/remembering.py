@@ -80,7 +80,7 @@ class Remembering:
 
     def said(self, run: Run, reply: Reply, emit: Emit) -> None:
         """The assistant's side of it."""
-        said = reply.text if reply.tts is None else reply.spoken
+        said = reply.spoken if reply.voiced else reply.text
         if run.interrupted:
             said = reply.text[: reply.heard_chars()]
         unheard = reply.text[len(said) :]

@@ -26,7 +26,7 @@ from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.listening import Hearing
 from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.policy import Approval
-from antiphon.pipeline.reply import Emit, Reply
+from antiphon.pipeline.reply import Emit
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.telling import Teller
@@ -72,12 +72,8 @@ class _Written(Answering):
         super().__init__(owner, **parts)
         self._id: str = parts["session"]
         self._priority = priority
+        self.speaks = False
         self.failure: StageError | None = None
-
-    def _reply(self, run: Run, emit: Emit, language: str | None) -> Reply:
-        reply = super()._reply(run, emit, language)
-        reply.tts = None
-        return reply
 
     async def settled(self) -> None:
         """Wait until all of the turn is on record."""

@@ -74,9 +74,17 @@ class Sink:
 
 
 class Rig:
-    def __init__(self, tts: ScriptedTTS | None = None, *, voiceless: bool = False, slow: bool = False, **options: Any):
+    def __init__(
+        self,
+        tts: ScriptedTTS | None = None,
+        *,
+        voiceless: bool = False,
+        slow: bool = False,
+        sink: Sink | None = None,
+        **options: Any,
+    ) -> None:
         self.tts = tts or ScriptedTTS()
-        self.sink = Sink(slow=slow)
+        self.sink = sink or Sink(slow=slow)
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.calls = 0
         self.committed = asyncio.Event()
@@ -395,8 +403,7 @@ def test_the_callers_own_code_at_the_sink_fails_the_answer() -> None:
             raise StageError("transform_data", ZeroDivisionError("no"))
 
     async def main() -> None:
-        rig = Rig()
-        rig.reply.transport = Breaking()  # type: ignore[assignment]
+        rig = Rig(sink=Breaking())
         with pytest.raises(StageError, match="no") as info:
             await rig.run(says("One"))
         assert info.value.stage == "transform_data"
@@ -410,8 +417,7 @@ def test_a_broken_transport_is_no_failed_stage() -> None:
             raise ConnectionResetError("gone")
 
     async def main() -> None:
-        rig = Rig()
-        rig.reply.transport = Broken()  # type: ignore[assignment]
+        rig = Rig(sink=Broken())
         with pytest.raises(ExceptionGroup) as info:
             await rig.run(says("One"))
         assert isinstance(info.value.exceptions[0], ConnectionResetError)
