@@ -99,7 +99,9 @@ class ChatRequest(_Given):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(max_length=2)] | None = None
     tools: Annotated[list[ToolGiven], Field(max_length=128)] | None = None
+    functions: list[Any] | None = Field(None, description="The old form of `tools`: refused, use those.")
     tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
     response_format: Format | None = None
     user: Annotated[str, Field(max_length=200)] | None = Field(
@@ -127,6 +129,7 @@ class ChatRequest(_Given):
         """
         for name, given in (
             ("tools", self.tools),
+            ("functions", self.functions),
             ("tool_choice", self.tool_choice not in (None, "auto")),
             ("response_format", self.response_format is not None and self.response_format.type != "text"),
         ):
@@ -140,6 +143,12 @@ class ChatRequest(_Given):
         return last.content, Conversation([item for message in before for item in _items(message)])
 
     def as_tools(self) -> list[ToolSpec]:
+        """
+        :raises ApiError: they are given in the old form.
+        """
+        if self.functions:
+            message = "functions: this is the old form; give the functions as tools, and tool_choice"
+            raise ApiError(400, "not_supported", message, param="functions")
         empty = {"type": "object", "properties": {}}
         return [
             ToolSpec(tool.function.name, tool.function.description or "", tool.function.parameters or empty)
@@ -165,9 +174,8 @@ class ChatRequest(_Given):
         if not isinstance(choice, ChosenTool):
             return choice
         if choice.function.name not in [tool.function.name for tool in self.tools or ()]:
-            raise ApiError(
-                400, "invalid_request", f"'{choice.function.name}' is not among the tools", param="tool_choice"
-            )
+            message = f"tool_choice: '{choice.function.name}' is not among the tools"
+            raise ApiError(400, "invalid_request", message, param="tool_choice")
         return choice.function.name
 
     def _schema(self) -> Mapping[str, Any] | None:
@@ -175,7 +183,9 @@ class ChatRequest(_Given):
             case Format(type="json_schema", json_schema=Schema() as schema):
                 return schema.json_schema
             case Format(type="json_schema"):
-                raise ApiError(400, "invalid_request", "a json_schema is missing", param="response_format")
+                raise ApiError(
+                    400, "invalid_request", "response_format: a json_schema is missing", param="response_format"
+                )
             case Format(type="json_object"):
                 return {"type": "object"}
         return None
@@ -203,7 +213,8 @@ def _items(message: Message) -> list[Item]:
 def _message(number: int, given: MessageGiven) -> Message:
     calls = tuple(ToolCall(call.id, call.function.name, call.function.arguments) for call in given.tool_calls or ())
     if given.role == "tool" and given.tool_call_id is None:
-        raise ApiError(400, "invalid_request", "a message of a tool needs tool_call_id", param=f"messages.{number}")
+        place = f"messages.{number}"
+        raise ApiError(400, "invalid_request", f"{place}: a message of a tool needs tool_call_id", param=place)
     return Message(
         "system" if given.role == "developer" else given.role,
         _text(number, given.content or ""),
@@ -220,6 +231,11 @@ def _text(number: int, content: str | Sequence[TextPart | OtherPart]) -> str:
     for part in content:
         if not isinstance(part, TextPart):
             place = f"messages.{number}.content"
-            raise ApiError(400, "invalid_request", f"parts of the type '{part.type}' cannot be read here", param=place)
+            why = (
+                "a part of the type 'text' needs a text"
+                if part.type == "text"
+                else (f"parts of the type '{part.type}' cannot be read here")
+            )
+            raise ApiError(400, "invalid_request", f"{place}: {why}", param=place)
         texts.append(part.text)
     return "\n".join(texts)

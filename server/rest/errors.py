@@ -23,6 +23,7 @@ from antiphon.pipeline.errors import AudioInputError
 from antiphon.server.access.principal import Denied
 from antiphon.server.names import UnknownName
 from antiphon.server.rest.access import ClientGone
+from antiphon.server.rest.mistakes import mistake
 from antiphon.server.service import Refused
 
 logger = logging.getLogger(__name__)
@@ -123,9 +124,7 @@ def install(app: FastAPI) -> None:
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        first: Any = error.errors()[0]
-        param = ".".join(str(part) for part in first["loc"][1:]) or None
-        message = f"{param}: {first['msg']}" if param else str(first["msg"])
+        param, message = mistake(error.errors(), error.body)
         return error_response(400, "invalid_request", message, param=param)
 
     async def http(request: Request, error: Exception) -> Response:

@@ -406,6 +406,8 @@ def test_a_client_that_has_heard_enough_stops_the_voice() -> None:
         ({"speed": "quick"}, "speed"),
         ({"response_format": "midi"}, "response_format"),
         ({"voice": 5}, "voice"),
+        ({"voice": {"id": 5}}, "voice.id"),
+        ({"voice": {"name": "alloy"}}, "voice.id"),
         ({"input": "\u0000 *** "}, "input"),
     ],
 )
@@ -417,7 +419,8 @@ def test_what_cannot_be_said_is_told(asked: dict[str, Any], param: str) -> None:
     answer = with_http(use)
     assert answer.status_code == 400
     error = answer.json()["error"]
-    assert error["type"] == "invalid_request_error" and error["param"].startswith(param)
+    assert error["type"] == "invalid_request_error" and error["param"] == param
+    assert error["message"].startswith(param) or param in ("input", "voice")
 
 
 # ------------------------------------------------------------------------------------ names, errors

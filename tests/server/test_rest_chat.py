@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from served import config, with_client
@@ -115,9 +116,18 @@ def test_a_call_of_a_tool(stream: bool) -> None:
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
             "messages.0.content",
         ),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
+        ({"messages": [*ASK, {"role": "user", "content": [{"type": 5}]}]}, "messages.1.content.0.type"),
+        ({"messages": [{"content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0"),
         ({"temperature": 9}, "temperature"),
         ({"n": 2}, "n"),
+        ({"stop": 5}, "stop"),
+        ({"modalities": ["text", "audio"]}, "modalities.1"),
+        ({"functions": [{"name": "clock"}]}, "functions"),
+        ({"tools": [{"type": "function"}]}, "tools.0.function"),
+        ({"tool_choice": "perhaps"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
         ({"response_format": {"type": "json_schema"}}, "response_format"),
     ],
@@ -129,7 +139,21 @@ def test_what_cannot_be_asked_is_told(more: dict[str, Any], param: str) -> None:
         return caught.value
 
     error = with_client(use)
-    assert error.param.startswith(param), error
+    assert error.param == param, error
+    assert error.body["message"].startswith(param) or error.code != "invalid_request", error
+
+
+@pytest.mark.parametrize("body", ['{"model": "m", ', "hello", "", "[]", "7"])
+def test_a_body_that_is_no_request_is_told_as_such(body: str) -> None:
+    async def use(client: openai.AsyncOpenAI) -> Any:
+        async with httpx2.AsyncClient() as plain:
+            headers = {"Content-Type": "application/json"}
+            return await plain.post(f"{client.base_url}chat/completions", content=body, headers=headers)
+
+    answer = with_client(use)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["param"] is None and error["message"] and not error["message"][0].isdigit(), error
 
 
 def test_a_model_that_fails_before_and_in_the_middle() -> None:
