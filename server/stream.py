@@ -19,8 +19,8 @@ from antiphon.engines.audio import AudioFrame, StreamResampler
 from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.events import Event, TranscriptEvent
 from antiphon.pipeline.session import Session
-from antiphon.pipeline.workflow import ChatWorkflow
 from antiphon.server.client_audio import ClientTransport, from_pcm16, pcm16
+from antiphon.server.instructing import NOT_INSTRUCTED, instruct
 from antiphon.server.outbox import Message, Outbox
 from antiphon.server.peer import Peer
 
@@ -198,13 +198,9 @@ class StreamConnection:
             self._session.played(turn, heard_s)
 
     def _adjust(self, assembly: Assembly, arguments: dict[str, Any]) -> None:
-        if self._settings.instructions is None:
-            return
-        if assembly.config.workflow.kind != "chat":
-            self._complain("instructions can be set for the workflow kind 'chat' only; they were ignored")
-            return
-        assert assembly.llm is not None, "the workflow kind 'chat' has a language model"
-        arguments["workflow"] = ChatWorkflow(assembly.llm, self._settings.instructions)
+        instructions = self._settings.instructions
+        if instructions is not None and not instruct(instructions, assembly, arguments):
+            self._complain(f"{NOT_INSTRUCTED}; they were ignored")
 
     # ------------------------------------------------------------------------ to the client
 

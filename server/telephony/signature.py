@@ -20,6 +20,7 @@ def signed(token: str, url: str, given: str) -> bool:
     hosts = {host, host.removesuffix(default)} if default else {host}
     if ":" not in host:
         hosts.add(host + default)
-    urls = {f"{scheme}://{one}{slash}{path}" for one in hosts}
+    paths = {f"{slash}{path}".rstrip("/") + end for end in ("", "/")}
+    urls = {f"{scheme}://{one}{path}" for one in hosts for path in paths}
     # Each is compared: how long it takes tells nothing.
     return any([hmac.compare_digest(signature(token, one).encode(), given.encode()) for one in sorted(urls)])

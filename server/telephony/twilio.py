@@ -12,7 +12,7 @@ import binascii
 import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -20,11 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.live_resampler import LiveResampler
+from antiphon.pipeline.build import Assembly
 from antiphon.pipeline.config.model import SessionConfig
 from antiphon.pipeline.events import Event, Interrupted
 from antiphon.pipeline.session import Session
 from antiphon.server import g711
 from antiphon.server.client_audio import ClientTransport
+from antiphon.server.instructing import NOT_INSTRUCTED, instruct
 from antiphon.server.outbox import Message, Outbox
 from antiphon.server.peer import Peer
 from antiphon.server.telephony.keypad import Keypad
@@ -41,6 +43,8 @@ _START_S = 10.0
 _LAST_MARK_S = 3.0
 """At the end, what was sent may take so much longer to be played than was thought."""
 _MAX_COMPLAINTS = 50
+_MAX_PERSON_CHARS = 200
+_MAX_INSTRUCTIONS_CHARS = 20_000
 
 
 class _Frame(BaseModel):
@@ -55,7 +59,10 @@ class _MediaFormat(_Frame):
 
 class _StartBody(_Frame):
     stream_sid: Annotated[str, Field(alias="streamSid", min_length=1, max_length=200)]
+    call_sid: Annotated[str | None, Field(alias="callSid", max_length=200)] = None
     media_format: _MediaFormat = Field(alias="mediaFormat")
+    parameters: dict[str, Any] | None = Field(None, alias="customParameters")
+    """What the TwiML gave along, by `<Parameter name="..." value="..."/>`: strings, from Twilio."""
 
 
 class Connected(_Frame):
@@ -125,7 +132,8 @@ class TwilioConnection:
         self._resampler: LiveResampler | None = None
         self._session: Session | None = None
         self._keypad: Keypad | None = None
-        self._stream = ""
+        self._stream = self._call = ""
+        self._parameters: Mapping[str, Any] = {}
         self._complaints = 0
         self._closing = asyncio.Event()
 
@@ -139,7 +147,10 @@ class TwilioConnection:
         """
         if not await self._begin():
             return
-        self._session = session = self._new_session(self._transport, sinks=[self._tell])
+        self._session = session = self._new_session(
+            self._transport, sinks=[self._tell], adjust=self._adjust, person=self._given("person", _MAX_PERSON_CHARS)
+        )
+        logger.info("a call has begun", extra={"front": "twilio", "session": session.id, "call": self._call})
         self._keypad = Keypad(session, self._settings)
         sending = asyncio.create_task(self._outbox.run(), name=f"send-{session.id}")
         talking = asyncio.create_task(session.run(), name=f"session-{session.id}")
@@ -186,7 +197,8 @@ class TwilioConnection:
                             f"{form.encoding} at {form.sample_rate} Hz, {form.channels} channels is not read; "
                             f"audio/x-mulaw at {RATE_HZ} Hz, 1 channel is"
                         )
-                    self._stream = start.stream_sid
+                    self._stream, self._call = start.stream_sid, start.call_sid or ""
+                    self._parameters = start.parameters or {}
                     return True
                 case Connected():
                     pass
@@ -195,6 +207,20 @@ class TwilioConnection:
                 case _:
                     raise BadStream("the first messages are to be 'connected' and 'start'")
         return False
+
+    def _adjust(self, assembly: Assembly, arguments: dict[str, Any]) -> None:
+        instructions = self._given("instructions", _MAX_INSTRUCTIONS_CHARS)
+        if instructions is not None and not instruct(instructions, assembly, arguments):
+            self._complain(NOT_INSTRUCTED)
+
+    def _given(self, name: str, max_chars: int) -> str | None:
+        """A parameter of the TwiML's; None: it was not given, or cannot be used."""
+        value = self._parameters.get(name)
+        if not isinstance(value, str) or len(value) > max_chars:
+            if value is not None:
+                self._complain(f"the parameter '{name}' is no text of at most {max_chars} characters")
+            return None
+        return value if value.strip() else None
 
     async def _read(self) -> None:
         while (message := await self._peer.receive()) is not None:

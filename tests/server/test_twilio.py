@@ -34,6 +34,7 @@ class Call:
     def __init__(self, latency_s: float) -> None:
         self.line = TwilioLine(latency_s)
         self.events: list[Event] = []
+        self.person: str | None = None
 
     def texts(self, role: str) -> list[str]:
         said = [event for event in self.events if isinstance(event, TranscriptEvent) and event.final]
@@ -44,9 +45,16 @@ class Call:
 
 
 def call(
-    talk: Callable[[TwilioLine], Awaitable[None]], settings: Config | None = None, *, latency_s: float = 0.05
+    talk: Callable[[TwilioLine], Awaitable[None]],
+    settings: Config | None = None,
+    *,
+    latency_s: float = 0.05,
+    parameters: dict[str, Any] | None = None,
 ) -> Call:
-    """A call in which the caller does `talk` and then hangs up."""
+    """A call in which the caller does `talk` and then hangs up.
+
+    :param parameters: what the TwiML gives along.
+    """
 
     async def main() -> Call:
         made = Call(latency_s)
@@ -54,12 +62,13 @@ def call(
         settled = settings or config()
         async with Assembly(settled) as assembly:
 
-            def new_session(transport: Any, *, sinks: Any) -> Any:
-                return assembly.session(transport, sinks=[*sinks, made.events.append])
+            def new_session(transport: Any, *, sinks: Any, **arguments: Any) -> Any:
+                made.person = arguments["person"]
+                return assembly.session(transport, sinks=[*sinks, made.events.append], **arguments)
 
             connection = TwilioConnection(new_session, Peer(line.receive, line.send), settled.session)
             serving = asyncio.create_task(connection.run())
-            line.begin()
+            line.begin(parameters=parameters)
             await talk(line)
             line.hang_up()
             async with asyncio.timeout(60):
@@ -147,6 +156,35 @@ def test_the_end_of_the_conversation_is_heard_before_the_stream_is_closed() -> N
 
     played_s, whole_s = run_virtual(main())
     assert played_s == pytest.approx(whole_s, abs=0.1)
+
+
+# ------------------------------------------------------------------------------------- parameters
+
+
+async def one_question(line: TwilioLine) -> None:
+    await line.speak(1.0)
+    await line.be_silent(2.5)
+
+
+def test_what_the_twiml_gives_along_says_whose_call_it_is_and_how_to_answer() -> None:
+    given = {"person": "+15550100", "instructions": "The caller is Jane.", "FirstName": "Jane"}
+    made = call(one_question, config(llm=lambda asked: Reply.of(asked.messages[0].content)), parameters=given)
+    assert made.person == "+15550100"
+    assert made.texts("assistant") == ["The caller is Jane."]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"person": ["a"], "instructions": 7},
+        {"person": "x" * 201, "instructions": "x" * 20_001},
+        {"person": " ", "instructions": ""},
+    ],
+)
+def test_parameters_that_cannot_be_used_are_left_out_and_the_call_is_held(given: dict[str, Any]) -> None:
+    made = call(one_question, config(llm=lambda asked: Reply.of(asked.messages[0].content)), parameters=given)
+    assert made.person is None
+    assert made.texts("assistant") == ["Be brief."]
 
 
 # ----------------------------------------------------------------------------------------- keypad
@@ -338,12 +376,13 @@ def test_marks_whose_return_was_lost_are_not_waited_for() -> None:
 
 
 def test_the_signature_is_the_networks() -> None:
-    # The example of the network's own documentation, for an address without parameters.
     url = "wss://calls.example/v1/telephony/twilio"
     right = signature("12345678", url)
     assert signed("12345678", url, right)
     assert signed("12345678", "wss://calls.example:443/v1/telephony/twilio", right)
     assert signed("12345678", url, signature("12345678", "wss://calls.example:443/v1/telephony/twilio"))
+    assert signed("12345678", url, signature("12345678", f"{url}/")), "some networks sign a last slash, too"
+    assert signed("12345678", f"{url}/", right)
     assert not signed("12345679", url, right)
     assert not signed("12345678", "wss://other.example/v1/telephony/twilio", right)
     assert not signed("12345678", url, "") and not signed("12345678", url, "é")

@@ -46,12 +46,15 @@ class TwilioLine:
 
     # ------------------------------------------------------------------------------- the caller's side
 
-    def begin(self, **form: Any) -> None:
-        """The first two messages of every stream."""
+    def begin(self, *, parameters: dict[str, Any] | None = None, **form: Any) -> None:
+        """The first two messages of every stream.
+
+        :param parameters: what the TwiML gives along.
+        """
         self._say({"event": "connected", "protocol": "Call", "version": "1.0.0"})
         media = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1, **form}
         start = {"accountSid": "AC1", "streamSid": "MZ1", "callSid": "CA1", "tracks": ["inbound"], "mediaFormat": media,
-                 "customParameters": {}}  # fmt: skip
+                 "customParameters": parameters or {}}  # fmt: skip
         self._say({"event": "start", "start": start})
         self._spawn(self._play())
 
