@@ -37,7 +37,7 @@ from antiphon.pipeline.events import Event, EventSink
 from antiphon.pipeline.frontend import AudioFrontEnd, front_end_settings
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.transports.base import Transport
-from antiphon.pipeline.transports.microphone import MicrophoneTransport
+from antiphon.pipeline.transports.microphone import MicrophoneTransport, load_microphone
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
 from antiphon.pipeline.wav_out import write_wav
 
@@ -98,6 +98,8 @@ def run(
         raise typer.BadParameter("--out, --mix and --fast go with --in")
     if mix and out is None:
         raise typer.BadParameter("--mix goes with --out")
+    if not inputs:
+        load_microphone()  # say at once that there is none, not when the engines are loaded
     paths = find_recordings(inputs or [])
     replies = dict(zip(paths, reply_targets(paths, out, into_folder=any_folder(inputs or [])), strict=True))
     console = Console(stderr=as_json, highlight=False)

@@ -16,13 +16,13 @@ import numpy as np
 import typer
 
 from antiphon.engines.audio import Samples, to_pcm16
-from antiphon.engines.errors import EngineUnavailable
 from antiphon.engines.protocols import TTS, SpeechChunk, TTSOptions
 from antiphon.pipeline.cli.common import EXIT_FAILED, JsonOption, SetOption, explained, split_config
 from antiphon.pipeline.config import Config, load_config
 from antiphon.pipeline.engine_making import engine_context, make_engine
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.text import make_speakable
+from antiphon.pipeline.transports.sound_devices import load_sounddevice
 from antiphon.pipeline.wav_out import new_wav
 
 Write = Callable[[Samples], None]
@@ -169,12 +169,4 @@ def _speaker(rate_hz: int) -> Iterator[Write]:
 
 
 def _sounddevice() -> Any:
-    try:
-        import sounddevice
-    except (ImportError, OSError) as error:
-        raise EngineUnavailable(
-            f"playing needs the package sounddevice and the PortAudio library ({error})",
-            hint='pip install "antiphon[mic]" (and on Debian: apt install libportaudio2), '
-            "or write a file: --out FILE.wav",
-        ) from error
-    return sounddevice
+    return load_sounddevice("playing", "or write a file: --out FILE.wav")

@@ -12,13 +12,22 @@ from typing import Any
 import numpy as np
 
 from antiphon.engines.audio import AudioFrame, Samples
-from antiphon.engines.errors import EngineUnavailable
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.pipeline.frontend import AudioFrontEnd, FrontEndSettings
 from antiphon.pipeline.transports.base import Playhead, TransportCapabilities
+from antiphon.pipeline.transports.sound_devices import load_sounddevice
 
 MAX_QUEUED = 250
 """Input blocks that may wait (5 s at 20 ms); past that the oldest are lost."""
+
+
+def load_microphone() -> Any:
+    """The module `sounddevice`.
+
+    :raises EngineUnavailable: it, or its PortAudio library, is missing.
+    """
+    instead = "or talk from a browser: antiphon serve; or give a recording: antiphon run --in question.wav"
+    return load_sounddevice("talking", instead)
 
 
 class MicrophoneTransport:
@@ -57,14 +66,7 @@ class MicrophoneTransport:
         :raises EngineUnavailable: `sounddevice` or its PortAudio library is missing.
         :raises AudioInputError: there is no usable device.
         """
-        try:
-            import sounddevice
-        except (ImportError, OSError) as error:
-            raise EngineUnavailable(
-                f"talking needs the package sounddevice and the PortAudio library ({error})",
-                hint='pip install "antiphon[mic]" (and on Debian: apt install libportaudio2), '
-                "or give a recording: antiphon run --in question.wav",
-            ) from error
+        sounddevice = load_microphone()
         self._loop = asyncio.get_running_loop()
         block_in = self.input_hz * self._block_ms // 1000
         block_out = self.output_hz * self._block_ms // 1000
