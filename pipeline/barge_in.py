@@ -150,6 +150,8 @@ class BargeIn:
         self._attempt = Interruption(self._settings, turn.turn, turn.at_s, audible)
         if audible:
             self._pause_for(self._attempt, runs[0])
+        if self._attempt.on_speech(0.0, "") is Verdict.STOP:
+            self._stop_for_user()  # any sound of a voice is enough
 
     def weigh_speech(self, text: str) -> None:
         """The user goes on speaking; `text`: what was heard of it so far, as far as anybody knows."""
@@ -163,7 +165,7 @@ class BargeIn:
                 attempt.audible = True  # it has begun into the user's words
                 self._pause_for(attempt, sounding[0])
         speech_ms = 1000 * (self._intake.gate.last_speech_s - attempt.began_s)
-        if attempt.on_speech(speech_ms, text) is Verdict.STOP:
+        if attempt.on_speech(speech_ms, text, sure_ms=self._intake.gate.sure_ms) is Verdict.STOP:
             self._stop_for_user()
 
     def weigh_words(self, turn: int, text: str) -> Verdict:

@@ -61,12 +61,24 @@ class Window:
     """The VAD failed on this window, which was then taken for more of the same; only the first of a row has it."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Heard:
+    """A window of late, and what the VAD said of it."""
+
+    frame: AudioFrame
+    is_speech: bool
+    is_sure: bool
+
+
 class VADBroken(Exception):
     """Raised when the VAD has failed on so many windows in a row that nothing can be heard; `__cause__` is why."""
 
 
 MAX_FAILURES = 30
 """Windows in a row that the VAD may fail on: about a second."""
+SURE = 0.9
+"""At this probability the VAD has no doubt. Voices get there within 0.1 s, coughs seldom and not for long: measured in
+docs/decisions/0015. Engines that only know yes and no are always sure."""
 
 
 class Gate:
@@ -88,6 +100,7 @@ class Gate:
         self._first_speech_s = 0.0
         self._last_speech_end_s = 0.0
         self._silent_windows = 0
+        self._sure_windows = 0
         self._failures = 0
 
     def push(self, frame: AudioFrame) -> Iterator[Window]:
@@ -122,6 +135,7 @@ class Gate:
         """Close without a word: what was heard so far is somebody else's. The VAD's own state goes on."""
         self.speaking = False
         self._silent_windows = 0
+        self._sure_windows = 0
         self._ring.clear()
 
     @property
@@ -132,7 +146,7 @@ class Gate:
     @property
     def suspects_speech(self) -> bool:
         """Whether the gate is closed and the last window was speech: it may be about to open."""
-        return not self.speaking and bool(self._ring) and self._ring[-1][1]
+        return not self.speaking and bool(self._ring) and self._ring[-1].is_speech
 
     @property
     def silence_ms(self) -> float:
@@ -144,9 +158,15 @@ class Gate:
         """Estimated last speech sample so far, the VAD's own hangover taken off."""
         return self._last_speech_end_s
 
+    @property
+    def sure_ms(self) -> float:
+        """How much of what was heard since the gate opened is speech beyond doubt (:data:`SURE`), the VAD's own
+        hangover taken off."""
+        return max(0.0, self._sure_windows * self._window_ms - self._vad.hidden_hangover_ms) if self.speaking else 0.0
+
     # ---------------------------------------------------------------------------- inside
 
-    def _new_ring(self, kept: Iterable[tuple[AudioFrame, bool]] = ()) -> deque[tuple[AudioFrame, bool]]:
+    def _new_ring(self, kept: Iterable[_Heard] = ()) -> deque[_Heard]:
         return deque(kept, maxlen=self._windows(self.settings.pre_roll_ms) + self._recent)
 
     @property
@@ -191,17 +211,18 @@ class Gate:
         return probability, None
 
     def _while_silent(self, frame: AudioFrame, probability: float) -> SpeechOpened | None:
-        self._ring.append((frame, probability >= self._begins_at))
+        self._ring.append(self._judged(frame, probability))
         recent = list(self._ring)[-self._recent :]
-        speech = sum(1 for _, is_speech in recent if is_speech)
-        if speech < max(1, self._windows(self.settings.start_ms)) or not recent[-1][1]:
+        speech = [one for one in recent if one.is_speech]
+        if len(speech) < max(1, self._windows(self.settings.start_ms)) or not recent[-1].is_speech:
             return None
-        first = next(window.start_s for window, is_speech in recent if is_speech)
+        first = speech[0].frame.start_s
         pre_roll_s = self.settings.pre_roll_ms / 1000
-        kept = [window for window, _ in self._ring if window.start_s >= first - pre_roll_s - 1e-9]
+        kept = [one.frame for one in self._ring if one.frame.start_s >= first - pre_roll_s - 1e-9]
         self._ring.clear()
         self.speaking = True
         self._silent_windows = 0
+        self._sure_windows = sum(one.is_sure for one in speech)
         self._first_speech_s = first
         self._speech_until(frame)
         audio = AudioFrame(np.concatenate([window.samples for window in kept]), self.rate_hz, kept[0].start_s)
@@ -212,15 +233,20 @@ class Gate:
         is_silent = probability < self._ends_below
         if not is_silent:
             self._silent_windows = 0
+            self._sure_windows += self._judged(frame, probability).is_sure
             self._ring.clear()
             self._speech_until(frame)
             return None
-        self._ring.append((frame, False))
+        self._ring.append(_Heard(frame, is_speech=False, is_sure=False))
         self._silent_windows += 1
         if self._silent_windows < max(1, self._windows(self.settings.stop_ms)):
             return None
         self.speaking = False
         return SpeechClosed(self._last_speech_end_s)
+
+    def _judged(self, frame: AudioFrame, probability: float) -> _Heard:
+        is_speech = probability >= self._begins_at
+        return _Heard(frame, is_speech, is_speech and probability >= SURE)
 
     def _speech_until(self, frame: AudioFrame) -> None:
         """The engine says speech for this window: it may still be holding on to what has ended."""

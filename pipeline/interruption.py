@@ -7,6 +7,7 @@ at the sample where it paused.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ class InterruptionSettings:
     """False: replies play to their end, and what the user says meanwhile is answered after it."""
     min_speech_ms: float = 600.0
     """Speech into a reply that stops it whatever is said."""
+    sure_speech_ms: float = math.inf
+    """The same, where the VAD is sure that it is speech: for whoever cannot pause a reply while this is found out, and
+    would hear it go on for so long. Inf: it makes no difference."""
     min_words: int = 1
     """Words that stop it sooner, and without which nothing does once they are asked for."""
     thinking_min_speech_ms: float = 300.0
@@ -77,14 +81,16 @@ class Interruption:
     paused: bool = False
     """Playback stands still for it."""
 
-    def on_speech(self, speech_ms: float, text: str) -> Verdict:
+    def on_speech(self, speech_ms: float, text: str, *, sure_ms: float = 0.0) -> Verdict:
         """The user goes on speaking.
 
         :param speech_ms: so far; `text`: what was heard of it so far, as far as anybody knows.
+        :param sure_ms: how much of it the VAD has no doubt about.
         """
         settings = self.settings
         enough_ms = settings.min_speech_ms if self.audible else settings.thinking_min_speech_ms
-        if speech_ms < enough_ms:
+        is_sure = self.audible and sure_ms >= settings.sure_speech_ms
+        if speech_ms < enough_ms and not is_sure:
             return Verdict.WAIT
         return Verdict.STOP if settings.min_words <= 1 or len(text.split()) >= settings.min_words else Verdict.WAIT
 

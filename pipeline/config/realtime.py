@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from antiphon.engines.config import option
@@ -21,4 +23,11 @@ class RealtimeKeys(BaseModel):
     )
     max_asides: int = option(
         4, "Answers beside the conversation (`conversation: none`) at the same time; one more is refused.", ge=0, le=64
+    )
+    interrupt: Literal["sure", "at_once", "decided"] = option(
+        "sure",
+        "When a client on a WebSocket, which cannot be told to pause, is told to drop the reply that the user speaks "
+        "into. `sure`: after a fifth of a second of what is speech beyond doubt, or as `decided`, whichever comes "
+        "first; `at_once`: at the first sound of a voice, be it a cough; `decided`: as everywhere else "
+        "(`interruption.min_speech_ms`, or the words), so that a back-channel does not end it either.",
     )

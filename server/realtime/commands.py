@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from antiphon.engines.audio import AudioFrame
@@ -43,6 +43,17 @@ logger = logging.getLogger(__name__)
 Emit = Callable[[ServerEvent], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A response that waits until it is known whether what the user has just said is answered."""
+
+    event: ResponseCreate
+    config: ResponseConfig
+    """What was effective when it was asked for."""
+    reply: Emit
+    """The way to whoever asked."""
+
+
 class Commands:
     """Items and responses, as the client orders them. One per connection.
 
@@ -75,9 +86,8 @@ class Commands:
         self._working: set[asyncio.Task[None]] = set()
         """Typed items that the policy looks at."""
         self._asides = asides
-        self._pending: ResponseCreate | None = None
-        """Asked for while it is not known whether what the user has just said is answered."""
-        narrator.on_event = self._look_at_pending
+        self._held: _Asked | None = None
+        narrator.on_event = self._look_at_held
 
     # ------------------------------------------------------------------------ items
 
@@ -195,7 +205,10 @@ class Commands:
 
     # ------------------------------------------------------------------------ responses
 
-    def create_response(self, event: ResponseCreate) -> None:
+    def create_response(self, event: ResponseCreate, reply: Emit) -> None:
+        """
+        :param reply: the way to whoever asks, should it turn out later that it cannot be given.
+        """
         session_config = self._config()
         if session_config.type == "transcription":
             raise ProtocolError("A transcription session gives no responses.", code="invalid_request_error")
@@ -205,28 +218,43 @@ class Commands:
         if config.out_of_band:
             given = self._conversation if config.input is None else self._given(config.input)
             return self._asides.answer(config, given, self._voice_of(config.voice, session_config.speed))
-        if (active := self._answers.active) is not None or self._pending is not None:
+        if (active := self._answers.active) is not None or self._held is not None:
             raise _one_at_a_time(f" ({active.id})" if active is not None else "")
         inputs = None if config.input is None else self._given(config.input)
-        if self._narrator.awaited:  # it may have been a cough
-            self._pending = event
+        if self._must_wait():
+            self._held = _Asked(event, config, reply)
             return
         self._respond(config, inputs)
 
-    def _look_at_pending(self) -> None:
-        """Not at once: whoever tells of an event is in the middle of something."""
-        if self._pending is not None and not self._narrator.awaited:
-            asyncio.get_running_loop().call_soon(self._take_up_pending)
+    def _must_wait(self) -> bool:
+        """Whether it is not known yet if there can be another response: it may have been a cough."""
+        return self._narrator.awaited
 
-    def _take_up_pending(self) -> None:
+    def _look_at_held(self) -> None:
+        """Not at once: whoever tells of an event is in the middle of something."""
+        if self._held is not None and not self._must_wait():
+            asyncio.get_running_loop().call_soon(self._take_up_held)
+
+    def _take_up_held(self) -> None:
         """The user's words are answered, or never will be."""
-        event, self._pending = self._pending, None
-        if event is None:
+        held, self._held = self._held, None
+        if held is None:
             return
         try:
-            self.create_response(event)
+            self.create_response(held.event, held.reply)
         except ProtocolError as problem:
-            self._emit(server_events.error(problem.about(event.event_id)))
+            held.reply(server_events.error(problem.about(held.event.event_id)))
+
+    def _cancel_held(self) -> bool:
+        """Returns whether one was held. Whoever asks for a response gets one: clients wait for the pair of events."""
+        held, self._held = self._held, None
+        if held is None:
+            return False
+        response = self._answers.make(held.config)
+        response.create()
+        response.reason = "client_cancelled"
+        response.finish("cancelled")
+        return True
 
     def time_out(self, seconds: float) -> None:
         """The user has said nothing for so long: the assistant speaks again."""
@@ -261,8 +289,9 @@ class Commands:
         if self._asides.cancel(event.response_id):
             return
         active = self._answers.active
+        held = event.response_id is None and self._cancel_held()
         if active is None or event.response_id not in (None, active.id):
-            if self._answers.was_cut(event.response_id):
+            if held or self._answers.was_cut(event.response_id):
                 return
             raise ProtocolError(
                 "Cancellation failed: no active response found.", code="response_cancel_not_active", param="response_id"
@@ -306,7 +335,7 @@ class Commands:
 
     def close(self) -> None:
         """The session is over."""
-        self._pending = None
+        self._held = None
         for task in (*self._hearing.values(), *self._working):
             task.cancel()
         self._asides.close()

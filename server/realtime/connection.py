@@ -191,9 +191,9 @@ class RealtimeConnection:
     async def receive(self, message: str | bytes, reply: Send | None = None) -> None:
         """One event of the client's. What is wrong with it is told; the session goes on.
 
-        :param reply: told of that; None: everybody is.
+        :param reply: the way to whoever sent it, who alone is told of that; None: the client itself.
         """
-        reply = reply or self._emit
+        reply = reply or self._senders[0]
         await self._ready.wait()
         event_id = None
         try:
@@ -201,7 +201,7 @@ class RealtimeConnection:
                 raise ProtocolError("Events are text messages, not binary ones.", code="invalid_message")
             event = parse_client_event(message)
             event_id = event.event_id
-            await self._obey(event)
+            await self._obey(event, reply)
         except ProtocolError as problem:
             reply(server_events.error(problem.about(event_id)))
         except Exception:
@@ -220,14 +220,14 @@ class RealtimeConnection:
         if self._client is not None:
             self._client.end()
 
-    async def _obey(self, event: ClientEvent) -> None:
+    async def _obey(self, event: ClientEvent, reply: Send) -> None:
         assert self._commands is not None and self._session is not None
         commands = self._commands
         match event:
             case InputAudioAppend():
                 await self._input.append(event)
             case InputAudioCommit():
-                self._input.commit(event.event_id)
+                self._input.commit(event.event_id, reply)
             case InputAudioClear():
                 self._input.clear()
             case SessionUpdate():
@@ -241,7 +241,7 @@ class RealtimeConnection:
             case ItemDelete():
                 commands.delete_item(event)
             case ResponseCreate():
-                commands.create_response(event)
+                commands.create_response(event, reply)
             case ResponseCancel():
                 commands.cancel_response(event)
             case OutputAudioClear():
@@ -264,7 +264,8 @@ class RealtimeConnection:
         """Let the session do as is effective now."""
         session, config, engines = self._session, self._config, self._service.engines
         assert session is not None
-        tuning.apply(config, session, self._settings, engines)
+        interrupt = self._keys.interrupt if self._sends_audio else "decided"  # what a call plays can be paused
+        tuning.apply(config, session, self._settings, engines, interrupt=interrupt)
         voice = self._voice_of(config.voice, config.speed)
         session.live.speak(voice, speaks=config.modality == "audio" and config.type == "realtime")
 

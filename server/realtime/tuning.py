@@ -6,14 +6,18 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 from antiphon.engines.protocols import EndpointPolicy, STTOptions, TTSOptions, WordCue
+from antiphon.pipeline.interruption import InterruptionSettings
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines, SessionSettings
 from antiphon.pipeline.turns import MANUAL
 from antiphon.server.names import UnknownName, resolve
 from antiphon.server.realtime.protocol import ProtocolError, SemanticVad, ServerVad, SessionConfig, TurnDetection
 
+Interrupt = Literal["sure", "at_once", "decided"]
+"""See `server.realtime.interrupt`."""
 PATIENCE: Mapping[str, float] = MappingProxyType({"low": 1.4, "medium": 1.0, "auto": 1.0, "high": 0.55})
 """By eagerness: how many times as long as configured to wait. The presets `careful` and `fast` of our turn detectors
 stand in about these proportions to `balanced`."""
@@ -21,6 +25,9 @@ LONGEST_MS: Mapping[str, float] = MappingProxyType({"low": 8000.0, "medium": 400
 """By eagerness: silence that ends a turn whatever else is known, as the protocol has it."""
 SHORTEST_MS = 100.0
 """No silence below this ends a turn by its being scaled."""
+SURE_MS = 160.0
+"""Speech beyond doubt that ends a reply which cannot be paused (`server.realtime.interrupt: sure`): found with the
+windows of the Silero VAD, six of 32 ms less its hangover."""
 _OWN_THRESHOLD = ServerVad().threshold
 """The protocol's default means the VAD's own threshold: engines differ in what their probabilities mean."""
 
@@ -78,8 +85,28 @@ def voice_of(name: str, speed: float, engines: Engines, aliases: Mapping[str, st
     return TTSOptions(voice=voice, speed=None if speed == 1.0 else speed)
 
 
-def apply(config: SessionConfig, session: Session, settings: SessionSettings, engines: Engines) -> None:
-    """Make a session listen as the client wants it. Takes effect at once, for the open turn too."""
+def interruption(settings: InterruptionSettings, interrupt: Interrupt, *, enabled: bool) -> InterruptionSettings:
+    """What stops a reply of a client that cannot be told to pause.
+
+    :param settings: as they are configured for all.
+    """
+    enabled = enabled and settings.enabled
+    match interrupt:
+        case "at_once":
+            return dataclasses.replace(settings, enabled=enabled, min_speech_ms=0.0, thinking_min_speech_ms=0.0)
+        case "sure":
+            return dataclasses.replace(settings, enabled=enabled, sure_speech_ms=SURE_MS)
+        case "decided":
+            return dataclasses.replace(settings, enabled=enabled)
+
+
+def apply(
+    config: SessionConfig, session: Session, settings: SessionSettings, engines: Engines, *, interrupt: Interrupt
+) -> None:
+    """Make a session listen as the client wants it. Takes effect at once, for the open turn too.
+
+    :param interrupt: what stops a reply, if anything does.
+    """
     detection = config.turn_detection
     gate, threshold = settings.gate, None
     if isinstance(detection, ServerVad):
@@ -90,7 +117,7 @@ def apply(config: SessionConfig, session: Session, settings: SessionSettings, en
         stt=_stt_options(config, settings.stt),
         gate=gate,
         threshold=threshold,
-        interruption=dataclasses.replace(settings.interruption, enabled=settings.interruption.enabled and interrupts),
+        interruption=interruption(settings.interruption, interrupt, enabled=interrupts),
     )
     session.live.policy = endpoint_policy(detection, engines.policy)
     session.live.answers = config.type == "realtime" and (detection is None or detection.create_response)

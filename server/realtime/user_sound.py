@@ -67,9 +67,10 @@ class UserSound:
         else:
             raise ProtocolError("The audio of this session comes by the call, not in events.", code="invalid_event")
 
-    def commit(self, event_id: str | None) -> None:
+    def commit(self, event_id: str | None, reply: Callable[[ServerEvent], None]) -> None:
         """The turn is over.
 
+        :param reply: the way to whoever says so, should it turn out later that nothing was said.
         :raises ProtocolError: nothing was said.
         """
         if self._config().turn_detection is None:
@@ -77,16 +78,16 @@ class UserSound:
             # Events overtake the sound of a call: the last of what was said is still on its way.
             self._commands.commit_audio(self._buffer, after_s=0.0 if self._client is not None else LATE_S)
         elif self._client is not None:
-            self._client.when_heard(lambda: self._commit_turn(event_id))
+            self._client.when_heard(lambda: self._commit_turn(event_id, reply))
         else:
-            self._commit_turn(event_id)
+            self._commit_turn(event_id, reply)
 
-    def _commit_turn(self, event_id: str | None) -> None:
+    def _commit_turn(self, event_id: str | None, reply: Callable[[ServerEvent], None]) -> None:
         """End the turn that the user speaks now."""
         if self._session.listening:
             self._session.commit()
         else:
-            self._emit(server_events.error(self._buffer.nothing().about(event_id)))
+            reply(server_events.error(self._buffer.nothing().about(event_id)))
 
     def clear(self) -> None:
         """Nothing was said, and the client is told so."""

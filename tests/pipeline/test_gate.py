@@ -258,3 +258,17 @@ def test_a_scripted_vad_and_the_gate_agree() -> None:
     found = asyncio.run(main())
     assert [kind for kind, _ in found] == ["opened", "closed"] * 2
     assert [at_s for _, at_s in found] == pytest.approx([1.0, 2.0, 3.0, 4.0], abs=WINDOW_S)
+
+
+def test_how_much_of_an_opening_is_speech_beyond_doubt() -> None:
+    gate = gate_of([0.6, 0.95, 0.3, 0.99, 0.6, 0.92, 0.4, 0.9, 0.0, 0.0, 0.99, 0.99, 0.99], hangover_ms=32.0)
+    sure = []
+    for _ in range(13):
+        list(gate.push(AudioFrame(ramp(WINDOW), RATE_HZ, len(sure) * WINDOW_S)))
+        sure.append(gate.sure_ms)
+    assert sure[:3] == [0, 0, 0], "closed"
+    assert sure[3:9] == [32, 32, 64, 64, 96, 96], "two before it opened, each more; the hangover is taken off"
+    assert sure[9:12] == [0, 0, 0], "closed"
+    assert sure[12] == 64, "each opening by itself"
+    gate.reset()
+    assert gate.sure_ms == 0

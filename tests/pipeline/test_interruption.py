@@ -33,6 +33,16 @@ def test_long_speech_stops_whatever_it_is() -> None:
     assert heard().on_speech(600, "") is Verdict.STOP
 
 
+def test_speech_that_is_sure_stops_sooner_where_that_is_asked_for() -> None:
+    assert heard().on_speech(500, "", sure_ms=500) is Verdict.WAIT, "it makes no difference by itself"
+    early = heard(sure_speech_ms=160)
+    assert early.on_speech(250, "", sure_ms=159) is Verdict.WAIT
+    assert early.on_speech(250, "", sure_ms=160) is Verdict.STOP
+    assert early.on_speech(600, "", sure_ms=0) is Verdict.STOP
+    assert heard(sure_speech_ms=160, min_words=2).on_speech(900, "stop", sure_ms=900) is Verdict.WAIT
+    assert heard(audible=False, sure_speech_ms=160).on_speech(250, "", sure_ms=250) is Verdict.WAIT, "nothing plays yet"
+
+
 def test_where_words_are_asked_for_sound_alone_stops_nothing() -> None:
     two = heard(min_words=2)
     assert two.on_speech(5000, "") is Verdict.WAIT

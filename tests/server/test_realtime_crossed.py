@@ -142,7 +142,7 @@ def test_a_response_is_asked_for_while_a_cough_into_a_reply_is_looked_at() -> No
         await client.speak(1.0)
         await client.be_silent(2.0)
         await client.wait_for("response.done")
-        await client.speak(0.3)
+        await client.cough(0.3)
         await client.be_silent(1.0)
         client.write("Hello")
         client.respond()

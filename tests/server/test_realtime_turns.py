@@ -86,7 +86,7 @@ def test_a_cough_into_a_reply_is_never_told_of() -> None:
         await client.speak(1.0)
         await client.be_silent(2.0)
         await client.wait_for("response.done")
-        await client.speak(0.3)
+        await client.cough(0.3)
         await client.be_silent(6.0)
 
     long = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen."

@@ -66,6 +66,8 @@ class Caller(RealtimeClient):
         super().__init__()
         self.line = Line()
         self.transport = CallTransport(self.line)
+        self.connection: Any = None
+        """Once the call has begun: for those who follow it from beside."""
 
     async def speak(self, seconds: float, *, loud: bool = True) -> None:
         for _ in range(round(seconds / 0.02)):
@@ -81,6 +83,7 @@ def call(talk: Callable[[Caller], Awaitable[None]], given: Config | None = None)
             await service.load()
             sending: asyncio.Queue[Any] = asyncio.Queue()
             connection = RealtimeConnection(service, ANYONE, send=sending.put_nowait, transport=caller.transport)
+            caller.connection = connection
 
             async def deliver() -> None:
                 while (event := await sending.get()) is not None:

@@ -85,6 +85,12 @@ class RealtimeClient:
             self.append(np.resize(TONE, 480) if loud else np.zeros(480))
             assert at >= 0
 
+    async def cough(self, seconds: float) -> None:
+        """A sound of which the VAD is not sure."""
+        for _ in range(round(seconds * 50)):
+            await asyncio.sleep(0.02)
+            self.append(np.resize(TONE // 3, 480))
+
     async def be_silent(self, seconds: float) -> None:
         await self.speak(seconds, loud=False)
 
