@@ -1,4 +1,4 @@
-"""Everything that `make interop` runs against the server: Node packages, Chromium, one environment for each Python SDK.
+"""Everything that `make interop` runs against the server: Node packages, programs, an environment for each Python SDK.
 
     python interop/install.py
 
@@ -17,7 +17,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parent / "out" / "interop"
-BROWSERS = ("chromium", "chromium-browser")
+PROGRAMS = {
+    "chromium": ("chromium", ("chromium", "chromium-browser")),
+    "firefox": ("firefox-esr", ("firefox-esr", "firefox")),
+    "pulseaudio": ("pulseaudio", ("pulseaudio",)),
+    "paplay": ("pulseaudio-utils", ("paplay",)),
+    "turnserver": ("coturn", ("turnserver",)),
+}
+"""Debian's package of each, and what it is called on the path."""
 NODE_MAJOR = 20
 _NOT_OURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS")
 
@@ -35,12 +42,15 @@ def environments() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (HERE / "python").glob("*.txt")))
 
 
-def chromium() -> str:
-    """:raises Missing: there is none."""
-    given = os.environ.get("ANTIPHON_CHROMIUM")
-    found = given or next((path for path in map(shutil.which, BROWSERS) if path), None)
+def program(kind: str) -> str:
+    """The path of one of :data:`PROGRAMS`; a variable such as ANTIPHON_FIREFOX may say where it is.
+
+    :raises Missing: there is none.
+    """
+    variable, (package, names) = f"ANTIPHON_{kind.upper()}", PROGRAMS[kind]
+    found = os.environ.get(variable) or next((path for path in map(shutil.which, names) if path), None)
     if not found or not Path(found).exists():
-        raise Missing("Chromium is missing: apt-get install chromium, or say where it is with ANTIPHON_CHROMIUM")
+        raise Missing(f"{kind} is missing: apt-get install {package}, or say where it is with {variable}")
     return found
 
 
@@ -62,13 +72,13 @@ def ready(name: str) -> bool:
     return python_of(name).exists() and mark.exists() and mark.read_text("utf-8") == asked
 
 
-def _install_chromium() -> None:
+def _install_program(kind: str) -> None:
     try:
-        chromium()
+        program(kind)
     except Missing:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise
-        _run(["apt-get", "install", "-y", "chromium"])
+        _run(["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", PROGRAMS[kind][0]])
 
 
 def _install_packages() -> None:
@@ -99,7 +109,8 @@ def _run(command: list[str], cwd: Path | None = None) -> None:
 def main() -> int:
     try:
         _install_packages()
-        _install_chromium()
+        for kind in PROGRAMS:
+            _install_program(kind)
         for name in environments():
             _install_environment(name)
     except Missing as error:

@@ -22,14 +22,16 @@ def test_every_sdk_has_its_program_and_pinned_versions() -> None:
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.delenv("ANTIPHON_CHROMIUM", raising=False)
+    for variable in ("ANTIPHON_CHROMIUM", "ANTIPHON_FIREFOX", "ANTIPHON_TURNSERVER"):
+        monkeypatch.delenv(variable, raising=False)
     with pytest.raises(install.Missing, match="apt-get install nodejs npm"):
         install.node()
-    with pytest.raises(install.Missing, match="apt-get install chromium"):
-        install.chromium()
-    monkeypatch.setenv("ANTIPHON_CHROMIUM", str(tmp_path / "nothing"))
-    with pytest.raises(install.Missing, match="ANTIPHON_CHROMIUM"):
-        install.chromium()
+    for kind, package in (("chromium", "chromium"), ("firefox", "firefox-esr"), ("turnserver", "coturn")):
+        with pytest.raises(install.Missing, match=f"apt-get install {package}"):
+            install.program(kind)
+    monkeypatch.setenv("ANTIPHON_FIREFOX", str(tmp_path / "nothing"))
+    with pytest.raises(install.Missing, match="ANTIPHON_FIREFOX"):
+        install.program("firefox")
 
 
 def test_an_old_node_is_no_node(monkeypatch: pytest.MonkeyPatch) -> None:

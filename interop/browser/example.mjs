@@ -48,5 +48,12 @@ window.heard = async () => {
   }
   return null;
 };
+
+// Which way the packets go: the kinds of address at this end and at the server's.
+window.path = async () => {
+  const stats = await session.transport.connectionState.peerConnection.getStats();
+  const pair = [...stats.values()].find((one) => one.type === 'candidate-pair' && one.nominated && one.state === 'succeeded');
+  return [pair?.localCandidateId, pair?.remoteCandidateId].map((id) => stats.get(id)?.candidateType ?? '');
+};
 window.report = () => report(session, watched);
 window.finish = () => session.close();

@@ -1,12 +1,13 @@
-// Headless Chromium with a recording as its microphone, and the page of this folder.
-//   node run.mjs CHROMIUM PAGE_ORIGIN URL KEY SCENARIO MICROPHONE.wav
+// A headless browser with a recording as its microphone, and the page of this folder.
+//   node run.mjs chromium|firefox EXECUTABLE PAGE_ORIGIN URL KEY SCENARIO MICROPHONE.wav [RELAY]
 // PAGE_ORIGIN is where this script serves the page, such as http://localhost:5173; the calls go to another origin.
+// RELAY, a TURN server as JSON ({urls, username, credential}), is then the only way out of the browser.
 import { build } from 'esbuild';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { chromium } from 'playwright-core';
+import { launch } from '../browsers.mjs';
 
-const [executablePath, origin, url, apiKey, scenario, microphone] = process.argv.slice(2);
+const [kind, executablePath, origin, url, apiKey, scenario, microphone, relay] = process.argv.slice(2);
 const bundled = await build({
   entryPoints: [new URL('example.mjs', import.meta.url).pathname],
   bundle: true, format: 'esm', platform: 'browser', write: false, logLevel: 'error',
@@ -22,20 +23,14 @@ const server = createServer((request, response) => {
 });
 await new Promise((resolve) => server.listen(new URL(origin).port, 'localhost', resolve));
 
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    '--use-fake-ui-for-media-stream',
-    '--use-fake-device-for-media-stream',
-    `--use-file-for-fake-audio-capture=${microphone}%noloop`,
-    '--autoplay-policy=no-user-gesture-required',
-    '--no-sandbox',
-  ],
-});
+const { browser, speak, loudest, close } = await launch(kind, executablePath, microphone);
 let failure = null;
 let result = {};
 const console_ = [];
-const page = await browser.newPage();
+const context = await browser.newContext();
+const onlyBy = JSON.parse(relay ?? 'null');
+if (onlyBy) await context.addInitScript(relayed, onlyBy);
+const page = await context.newPage();
 try {
   page.on('console', (message) => console_.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => console_.push(`thrown: ${error}`));
@@ -45,8 +40,9 @@ try {
     result = await page.evaluate((options) => window.overWebSocket(options), { apiKey, url });
   } else {
     const callId = await page.evaluate((options) => window.start(options), { apiKey, url });
+    speak();
     await page.evaluate((name) => window.scenarios[name](), scenario);
-    result = { callId, heard: await page.evaluate(() => window.heard()) };
+    result = { callId, heard: await page.evaluate(() => window.heard()), path: await page.evaluate(() => window.path()), loudest: loudest() };
   }
 } catch (error) {
   failure = String(error.stack ?? error);
@@ -54,6 +50,16 @@ try {
 result = { ...(await page.evaluate(() => window.report?.() ?? {}).catch(() => ({}))), ...result };
 console.log(JSON.stringify({ ...result, failure, console: console_.slice(-20), version: browser.version() }));
 await page.evaluate(() => window.finish?.()).catch(() => {});
-await browser.close();
+await close();
 server.close();
 process.exit(failure ? 1 : 0);
+
+/** In the page: what an application does that knows a relay, `new RTCPeerConnection({ iceServers })`. */
+function relayed(server) {
+  const Direct = RTCPeerConnection;
+  window.RTCPeerConnection = class extends Direct {
+    constructor(options) {
+      super({ ...options, iceServers: [server], iceTransportPolicy: 'relay' });
+    }
+  };
+}

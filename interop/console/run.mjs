@@ -1,27 +1,18 @@
-// The server's console in headless Chromium, with a recording as its microphone.
-//   node run.mjs CHROMIUM ADDRESS SCENARIO MICROPHONE.wav FOLDER_FOR_PICTURES
+// The server's console in a headless browser, with a recording as its microphone.
+//   node run.mjs chromium|firefox EXECUTABLE ADDRESS SCENARIO MICROPHONE.wav FOLDER_FOR_PICTURES
 // Prints one JSON object: what the scenario found, and on every page what no page may do.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { chromium } from 'playwright-core';
+import { launch } from '../browsers.mjs';
 import * as scenarios from './scenarios.mjs';
 
-const [executablePath, address, scenario, microphone, folder] = process.argv.slice(2);
+const [kind, executablePath, address, scenario, microphone, folder] = process.argv.slice(2);
 const base = `http://${address}`;
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
-const browser = await chromium.launch({
-  executablePath,
-  env: { ...process.env, FONTCONFIG_FILE: new URL('fonts.conf', import.meta.url).pathname },
-  args: [
-    '--use-fake-ui-for-media-stream',
-    '--use-fake-device-for-media-stream',
-    `--use-file-for-fake-audio-capture=${microphone}%noloop`,
-    '--autoplay-policy=no-user-gesture-required',
-    '--no-sandbox',
-  ],
-});
+const env = { ...process.env, FONTCONFIG_FILE: new URL('fonts.conf', import.meta.url).pathname };
+const { browser, speak, loudest, close } = await launch(kind, executablePath, microphone, { env });
 const complaints = [];
 
 /** A page of the console, watched. */
@@ -31,7 +22,7 @@ async function open({ phone = false, dark = false, expected = [], calm = true } 
     hasTouch: phone,
     colorScheme: dark ? 'dark' : 'light',
     reducedMotion: calm ? 'reduce' : 'no-preference',
-    permissions: ['microphone'],
+    ...(kind === 'chromium' ? { permissions: ['microphone'] } : {}), // Firefox knows no such permission
     locale: 'en-GB',
   });
   const page = await context.newPage();
@@ -64,7 +55,7 @@ let failure = null;
 let found = {};
 const pages = [];
 const tools = {
-  base, check, shoot,
+  base, check, shoot, speak, loudest, kind,
   open: async (options) => {
     pages.push(await open(options));
     return pages.at(-1);
@@ -77,5 +68,5 @@ try {
   for (const [index, page] of pages.entries()) await page.screenshot({ path: `${folder}/failed-${scenario}-${index}.png` }).catch(() => {});
 }
 console.log(JSON.stringify({ ...found, failure, complaints, version: browser.version() }));
-await browser.close();
+await close();
 process.exit(failure ? 1 : 0);

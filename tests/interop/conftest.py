@@ -6,11 +6,13 @@ import datetime
 import os
 import platform
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_calls import Browser
 from interop_clients import INTEROP, PAGE, ROOT, install
 from interop_desk import CONFIG, PITCHES, write_recording
 from served_process import served_process
@@ -69,13 +71,31 @@ def node() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A browser of this machine."""
+
+    kind: str
+    """chromium or firefox: the first arguments of the programs in `interop` are these two."""
+    path: str
+
+    def named(self, version: str) -> str:
+        """Such as "Firefox 140"."""
+        return f"{self.kind.capitalize()} {version.partition('.')[0]}"
+
+
+@pytest.fixture(scope="session", params=["chromium", "firefox"])
+def installed(request: pytest.FixtureRequest) -> Installed:
+    """Each browser in turn."""
     try:
-        found: str = install.chromium()
+        return Installed(request.param, install.program(request.param))
     except install.Missing as error:
         pytest.fail(str(error))
-    return found
+
+
+@pytest.fixture
+def browser(node: str, installed: Installed, tmp_path: Path, row: Any) -> Browser:
+    return Browser(node, installed, tmp_path, row)
 
 
 # ------------------------------------------------------------------------------------------ the table

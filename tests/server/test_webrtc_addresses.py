@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,13 @@ from webrtc_caller import Caller
 from antiphon.engines.net import forbid_network
 from antiphon.pipeline.config.webrtc import WebRtcKeys
 from antiphon.server.realtime.webrtc import candidates
-from antiphon.server.realtime.webrtc.candidates import Gatherer, ice_servers, own_addresses
+from antiphon.server.realtime.webrtc.candidates import (
+    Gatherer,
+    InnerProtocol,
+    ice_servers,
+    inner_address,
+    own_addresses,
+)
 
 
 def keys(**given: Any) -> WebRtcKeys:
@@ -47,6 +54,49 @@ def test_every_address_means_those_that_there_are(
 ) -> None:
     monkeypatch.setattr(candidates, "get_host_addresses", lambda use_ipv4, use_ipv6: found)
     assert asyncio.run(own_addresses(keys(), "0.0.0.0")) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "where", "given", "expected"),
+    [
+        (["fd00::2", "192.0.2.7", "192.0.2.8"], ["127.0.0.1"], {}, "192.0.2.7"),
+        (["127.0.0.2", "fd00::2"], ["::1"], {}, "fd00::2"),
+        ([], ["127.0.0.1"], {}, None),
+        (["192.0.2.7"], ["192.0.2.7"], {}, None),
+        (["192.0.2.7"], ["127.0.0.1"], {"addresses": ("127.0.0.1",)}, None),
+        (["192.0.2.7"], ["127.0.0.1"], {"advertised": "192.0.2.99"}, None),
+    ],
+)
+def test_firefox_on_this_machine_gets_another_address_than_loopbacks(
+    monkeypatch: pytest.MonkeyPatch, found: list[str], where: list[str], given: dict[str, Any], expected: str | None
+) -> None:
+    monkeypatch.setattr(candidates, "get_host_addresses", lambda use_ipv4, use_ipv6: found)
+    assert inner_address(where, keys(**given)) == expected
+
+
+def test_at_that_address_this_machine_alone_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of loopback's stands for it here; who is heard does not depend on the address."""
+    monkeypatch.setattr(candidates, "get_host_addresses", lambda use_ipv4, use_ipv6: ["192.0.2.7", "fd00::2"])
+    heard: list[str] = []
+
+    async def main() -> list[Any]:
+        connection = Connection(ice_controlling=False)
+        Gatherer(connection, ["127.0.0.1"], keys(), "127.0.0.2").install()
+        await connection.gather_candidates()
+        first, inner = connection.local_candidates
+        kinds = [type(protocol) for protocol in connection._protocols]
+        receiver: Any = SimpleNamespace(data_received=lambda data, component: heard.append(data.decode()))
+        protocol = InnerProtocol(receiver)
+        protocol.local_candidate = inner
+        for host in ("127.0.0.1", "192.0.2.7", "fd00::2", "192.0.2.8", "198.51.100.1", "fd00::3"):
+            protocol.datagram_received(f"from {host}".encode(), (host, 5000))
+        await connection.close()
+        return [first, inner, kinds]
+
+    first, inner, kinds = asyncio.run(main())
+    assert (first.host, inner.host) == ("127.0.0.1", "127.0.0.2") and first.priority > inner.priority
+    assert kinds[1] is InnerProtocol and kinds[0] is not InnerProtocol
+    assert heard == ["from 127.0.0.1", "from 192.0.2.7", "from fd00::2"]
 
 
 def test_nobody_else_is_asked_where_this_machine_is() -> None:

@@ -11,7 +11,7 @@ from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpSender, RTCSessionDe
 from aiortc.rtp import RtpPacket
 
 from antiphon.pipeline.config.webrtc import WebRtcKeys
-from antiphon.server.realtime.webrtc.candidates import Gatherer, ice_servers, own_addresses
+from antiphon.server.realtime.webrtc.candidates import Gatherer, ice_servers, inner_address, own_addresses
 from antiphon.server.realtime.webrtc.faults import BadOffer, NoPort
 from antiphon.server.realtime.webrtc.hearing import Hearing
 from antiphon.server.realtime.webrtc.jitter import Packet
@@ -63,6 +63,7 @@ class Line:
         :raises NoPort: no port is free.
         """
         addresses = await own_addresses(settings, host)
+        inner = inner_address(addresses, settings)
         self._peer = peer = RTCPeerConnection(ice_servers(settings))
         peer.on("connectionstatechange", self._look)
         peer.on("datachannel", self._on_channel)
@@ -75,7 +76,7 @@ class Line:
             raise BadOffer(f"the offer cannot be used ({type(error).__name__})") from error
         _listen(transceiver.receiver, self._transport.hearing)
         for transport in {transceiver.receiver.transport, *([peer.sctp.transport] if peer.sctp else [])}:
-            Gatherer(transport.transport.iceGatherer._connection, addresses, settings).install()
+            Gatherer(transport.transport.iceGatherer._connection, addresses, settings, inner).install()
         await peer.setLocalDescription(await peer.createAnswer())
         answer: str = peer.localDescription.sdp
         if "a=candidate:" not in answer:

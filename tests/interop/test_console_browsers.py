@@ -1,6 +1,7 @@
-"""The console in Chromium, over WebRTC, with a recording as its microphone; what it looks like is in docs/console.md.
+"""The console in Chromium and Firefox, over WebRTC, with a recording as its microphone.
 
-With ANTIPHON_CONSOLE_PICTURES the pictures go to that folder: `docs/images`.
+What it looks like is in docs/console.md. With ANTIPHON_CONSOLE_PICTURES its pictures in Chromium go to that folder:
+`docs/images`.
 """
 
 from __future__ import annotations
@@ -37,14 +38,16 @@ def console_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def use(node: str, chromium: str, pictures: Path, tmp_path: Path, row: Any) -> Use:
+def use(node: str, installed: Any, pictures: Path, tmp_path: Path, row: Any) -> Use:
     """Runs a scenario on the console of a server; whatever no page may do fails the test."""
 
     def run(address: str, scenario: str, what: str, *sounds: str | float, microphone: Path | None = None) -> Any:
         if microphone is None:
             microphone = write_recording(tmp_path / "microphone.wav", *(sounds or (30.0,)))
-        found = run_client(node, PROGRAM, chromium, address, scenario, str(microphone), str(pictures), timeout_s=240)
-        row("our console in Chromium", found["version"], what)
+        browser = (installed.kind, installed.path)
+        shown = pictures if installed.kind == "chromium" else tmp_path  # the docs have one browser's pictures
+        found = run_client(node, PROGRAM, *browser, address, scenario, str(microphone), str(shown), timeout_s=240)
+        row(f"our console in {installed.kind.capitalize()}", found["version"], what)
         assert found["complaints"] == []
         return found
 
