@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from antiphon.engines.config import option
+from antiphon.pipeline.config.realtime_mcp import McpKeys
 
 
 class RealtimeKeys(BaseModel):
@@ -31,3 +32,11 @@ class RealtimeKeys(BaseModel):
         "first; `at_once`: at the first sound of a voice, be it a cough; `decided`: as everywhere else "
         "(`interruption.min_speech_ms`, or the words), so that a back-channel does not end it either.",
     )
+    keep_audio_s: float = option(
+        60.0,
+        "Sound of the newest items of a conversation that is kept for `conversation.item.retrieve`, in memory; 0: none.",
+        unit="s",
+        ge=0,
+        le=3600,
+    )
+    mcp: McpKeys = option(McpKeys(), "MCP servers that clients may name for tools of their sessions.")

@@ -163,6 +163,14 @@ class Access:
 
     # ------------------------------------------------------------------------------------------ how much
 
+    def left(self, principal: Principal) -> Allowance | None:
+        """What is left of the requests of a key; None: they are not counted."""
+        return self._requests.look(principal.key_id) if principal.key_id else None
+
+    def spend(self, principal: Principal) -> Allowance | None:
+        """Something counts as a request though it came as none (a response of a conversation). What is left then."""
+        return self._requests.take(principal.key_id) if principal.key_id else None
+
     @contextmanager
     def holding(self, principal: Principal, on_revoked: Callable[[], object] = lambda: None) -> Iterator[None]:
         """While inside, a conversation counts for its key.

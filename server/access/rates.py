@@ -38,15 +38,15 @@ class TokenBucket:
         self._tokens = float(limit)
         self._at_s = now_s
 
-    def take(self, now_s: float) -> Allowance:
-        """Take a token, if there is one. A clock that goes back fills nothing."""
+    def take(self, now_s: float, tokens: int = 1) -> Allowance:
+        """Take a token, if there is one; 0: only look. A clock that goes back fills nothing."""
         rate = self.limit / self.period_s
         elapsed_s = max(0.0, now_s - self._at_s)
         self._at_s = max(self._at_s, now_s)
         self._tokens = min(float(self.limit), self._tokens + elapsed_s * rate)
         allowed = self._tokens >= 1 - 1e-9  # rounding must not cost a token that is due
         if allowed:
-            self._tokens = max(0.0, self._tokens - 1)
+            self._tokens = max(0.0, self._tokens - tokens)
         return Allowance(
             allowed,
             self.limit,
@@ -68,7 +68,14 @@ class Rates:
         self._clock = clock
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
+    def look(self, name: str) -> Allowance:
+        """What :meth:`take` would say; nothing is taken."""
+        return self._take(name, 0)
+
     def take(self, name: str) -> Allowance:
+        return self._take(name, 1)
+
+    def _take(self, name: str, tokens: int) -> Allowance:
         now_s = self._clock()
         bucket = self._buckets.get(name)
         if bucket is None:
@@ -76,7 +83,7 @@ class Rates:
             if len(self._buckets) > MAX_BUCKETS:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(name)
-        return bucket.take(now_s)
+        return bucket.take(now_s, tokens=tokens)
 
     def set_limit(self, limit: int) -> None:
         """From now on; buckets begin full."""

@@ -12,6 +12,7 @@ from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.events import Interrupted, TurnEnded
 from antiphon.pipeline.session import Session
 from antiphon.server.realtime.items import ItemBook
+from antiphon.server.realtime.mcp.calls import Calls
 from antiphon.server.realtime.protocol import (
     Failure,
     ResponseConfig,
@@ -42,16 +43,25 @@ class Answers:
         conversation_id: str,
         config: Callable[[], SessionConfig],
         sends_audio: bool,
+        offered: Callable[[ResponseConfig], ResponseConfig] = lambda config: config,
+        spent: Callable[[], None] = lambda: None,
+        hosted: Calls | None = None,
     ) -> None:
         """
         :param config: what is effective now.
         :param sends_audio: audio goes out in events; False: the transport plays it, and says when.
+        :param offered: the same with the tools of its MCP servers, as they are known now.
+        :param spent: told of each response that begins.
+        :param hosted: calls of MCP tools.
         """
         self._emit = emit
         self._book = book
         self._conversation_id = conversation_id
         self._config = config
         self._sends_audio = sends_audio
+        self._offered = offered
+        self._spent = spent
+        self._hosted = hosted
         self.session: Session | None = None
         self.heard_s: Callable[[int], float] = lambda mark: 0.0
         """The transport's word on how much of an answer was heard, in seconds."""
@@ -85,7 +95,7 @@ class Answers:
     def config_of(self, turn: int) -> ResponseConfig:
         """What is effective for the answer to a turn."""
         response = self._responses.get(turn)
-        return response.config if response is not None else response_config(self._config())
+        return self._offered(response.config if response is not None else response_config(self._config()))
 
     def inputs_of(self, turn: int) -> Conversation | None:
         """What is read in place of the conversation for the answer to a turn; None: nothing.
@@ -127,6 +137,7 @@ class Answers:
         while len(self._ids) > REMEMBERED:
             self._ids.popitem(last=False)
         response.create()
+        self._spent()
 
     def to(self, turn: int) -> Response:
         """The response to a turn, which begins if there is none."""
@@ -140,9 +151,11 @@ class Answers:
         self.spoke = True
 
     def call(self, turn: int, call: ToolCall) -> None:
-        """A tool is called; those of the client are told of."""
+        """A tool is called; those of the client, and of its MCP servers, are told of."""
         response = self.to(turn)
-        if any(tool.name == call.name for tool in response.config.tools):  # else the server has done it itself
+        if self._hosted is not None and self._hosted.expects(call.id):
+            self._hosted.begin(response, call)
+        elif any(tool.name == call.name for tool in response.config.tools):  # else the server has done it itself
             response.call(call)
 
     def call_item(self, turn: int, call_id: str) -> str | None:

@@ -33,10 +33,12 @@ class Asides:
         conversation_id: str,
         most: int,
         sends_audio: bool,
+        spent: Callable[[], None] = lambda: None,
     ) -> None:
         """
         :param most: so many at a time.
         :param sends_audio: False: there is no way for their sound; they are words alone.
+        :param spent: told of each that begins.
         """
         self._session = session
         self._workflow = workflow
@@ -45,6 +47,7 @@ class Asides:
         self._conversation_id = conversation_id
         self._most = most
         self._sends_audio = sends_audio
+        self._spent = spent
         self._under_way: dict[str, tuple[Response, asyncio.Task[None]]] = {}
 
     def answer(self, config: ResponseConfig, given: Conversation, voice: TTSOptions) -> None:
@@ -82,6 +85,7 @@ class Asides:
             raise ProtocolError("The session is about to end.", code="session_closed", type="server_error") from error
         self._under_way[response.id] = (response, task)
         response.create()
+        self._spent()
         task.add_done_callback(lambda done: self._ended(response, done, usage.total))
 
     def cancel(self, response_id: str | None) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from antiphon.server.realtime import tuning
+from antiphon.server.realtime.mcp.allowing import Allowing
 from antiphon.server.realtime.protocol import SemanticVad, SessionConfig, parse_session
 from antiphon.server.realtime.protocol.session import Kind
 from antiphon.server.service import Service
@@ -39,9 +40,10 @@ def as_allowed(service: Service, config: SessionConfig) -> SessionConfig:
     """What is effective of a configuration: where the operator lets nothing interrupt replies, no client can ask for
     it, and is told so.
 
-    :raises ProtocolError: a model or a voice means nothing here.
+    :raises ProtocolError: a model or a voice means nothing here; an MCP server may not be reached.
     """
     check_names(service, config)
+    allowing(service).check_all(config.mcp, "session")
     detection = config.turn_detection
     if detection is None or service.config.interruption.enabled:
         return config
@@ -58,6 +60,11 @@ def check_names(service: Service, config: SessionConfig) -> None:
         voices=(*service.engines.tts.capabilities.voices, service_voice(service)),
         aliases=service.settings.aliases,
     )
+
+
+def allowing(service: Service) -> Allowing:
+    """Which MCP servers clients may name, as it is configured now."""
+    return Allowing(service.settings.realtime.mcp, offline=service.config.session.offline)
 
 
 def service_voice(service: Service) -> str:

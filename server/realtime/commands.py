@@ -18,8 +18,11 @@ from antiphon.server.realtime.asides import Asides
 from antiphon.server.realtime.audio import from_wire as samples_of
 from antiphon.server.realtime.buffer import InputBuffer
 from antiphon.server.realtime.items import Entry, ItemBook
+from antiphon.server.realtime.mcp.calls import Calls
+from antiphon.server.realtime.mcp.toolbox import Toolbox
 from antiphon.server.realtime.narrator import Narrator
 from antiphon.server.realtime.protocol import (
+    ApprovalResponseItem,
     AudioFormat,
     ItemCreate,
     ItemDelete,
@@ -37,6 +40,7 @@ from antiphon.server.realtime.protocol import (
     response_config,
     server_events,
 )
+from antiphon.server.realtime.spending import Spending
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +76,9 @@ class Commands:
         config: Callable[[], SessionConfig],
         voice_of: Callable[[str, float], TTSOptions],
         asides: Asides,
+        toolbox: Toolbox,
+        hosting: Calls,
+        spending: Spending,
     ) -> None:
         self._session = session
         self._narrator = narrator
@@ -86,12 +93,17 @@ class Commands:
         self._working: set[asyncio.Task[None]] = set()
         """Typed items that the policy looks at."""
         self._asides = asides
+        self._toolbox = toolbox
+        self._hosting = hosting
+        self._spending = spending
         self._held: _Asked | None = None
         narrator.on_event = self._look_at_held
 
     # ------------------------------------------------------------------------ items
 
     def create_item(self, event: ItemCreate) -> None:
+        if isinstance(event.item, ApprovalResponseItem):
+            return self._hosting.answer(event.item, event.previous_item_id)
         given = from_wire(event.item)
         item, form = given.item, self._config().input_format
         if item.kind == "function_call_output":
@@ -115,6 +127,7 @@ class Commands:
         if (hearing := self._hearing.get(event.item_id)) is not None:
             hearing.cancel()
         self._book.delete(event.item_id)
+        self._hosting.deleted(event.item_id)
 
     def truncate_item(self, event: ItemTruncate) -> None:
         """Cut a spoken message of the assistant to what was heard of it."""
@@ -214,11 +227,15 @@ class Commands:
             raise ProtocolError("A transcription session gives no responses.", code="invalid_request_error")
         if self._session.waits:
             raise ProtocolError("All lines are busy: wait a moment.", code="server_busy", type="server_error")
+        self._spending.check()
         config = response_config(session_config, event.response)
+        if event.response is not None and event.response.tools is not None and not config.out_of_band:
+            self._toolbox.use_once(config.mcp)
         if config.out_of_band:
             given = self._conversation if config.input is None else self._given(config.input)
             return self._asides.answer(config, given, self._voice_of(config.voice, session_config.speed))
-        if (active := self._answers.active) is not None or self._held is not None:
+        active = self._answers.active
+        if self._held is not None or (active is not None and not active.hosts):
             raise _one_at_a_time(f" ({active.id})" if active is not None else "")
         inputs = None if config.input is None else self._given(config.input)
         if self._must_wait():
@@ -227,8 +244,10 @@ class Commands:
         self._respond(config, inputs)
 
     def _must_wait(self) -> bool:
-        """Whether it is not known yet if there can be another response: it may have been a cough."""
-        return self._narrator.awaited
+        """Whether it is not known yet if there can be another response: it may have been a cough. Also while one waits
+        for its calls of MCP tools: clients ask for the next as soon as they are told of a result."""
+        active = self._answers.active
+        return self._narrator.awaited or (active is not None and active.hosts)
 
     def _look_at_held(self) -> None:
         """Not at once: whoever tells of an event is in the middle of something."""
@@ -325,11 +344,12 @@ class Commands:
         given = Conversation()
         for one in items:
             if isinstance(one, ItemReference):
-                found = self._book.get(one.id).item
-            else:
-                found = from_wire(one).item
-                if found.kind == "function_call_output":
-                    found = replace(found, name=self._called(found.call_id))
+                for found in self._book.get(one.id).read:
+                    given.put(found)
+                continue
+            found = from_wire(one).item
+            if found.kind == "function_call_output":
+                found = replace(found, name=self._called(found.call_id))
             given.put(found)
         return given
 

@@ -22,12 +22,14 @@ from antiphon.server.realtime import tuning
 from antiphon.server.realtime.answers import Answers
 from antiphon.server.realtime.asides import Asides
 from antiphon.server.realtime.audio import EventTransport
-from antiphon.server.realtime.beginning import as_allowed, first_config, service_voice
+from antiphon.server.realtime.beginning import allowing, as_allowed, first_config, service_voice
 from antiphon.server.realtime.buffer import InputBuffer
 from antiphon.server.realtime.commands import Commands
 from antiphon.server.realtime.ear import Ear
 from antiphon.server.realtime.idle import IdleTimeout
 from antiphon.server.realtime.items import ItemBook
+from antiphon.server.realtime.mcp.calls import Calls
+from antiphon.server.realtime.mcp.toolbox import Toolbox
 from antiphon.server.realtime.narrator import Narrator
 from antiphon.server.realtime.protocol import (
     ClientEvent,
@@ -49,6 +51,7 @@ from antiphon.server.realtime.protocol import (
     server_events,
 )
 from antiphon.server.realtime.protocol.session import Kind
+from antiphon.server.realtime.spending import Spending
 from antiphon.server.realtime.user_sound import UserSound
 from antiphon.server.realtime.workflow import RealtimeWorkflow
 from antiphon.server.service import Service
@@ -114,12 +117,18 @@ class RealtimeConnection:
         self._keys = keys
         self._config = first_config(service, id=self.id, kind=kind, model=model, settings=(principal.session, settings))
         self._book = ItemBook(self._conversation, self._emit, max_items=keys.max_items, max_chars=keys.max_text_chars)
+        self._toolbox = Toolbox(lambda: allowing(service), self._book, self._emit)
+        self._spending = Spending(service.access, principal, self._emit)
+        self._hosting = Calls(self._toolbox, self._book, self._emit, most=keys.mcp.max_calls, tell=self._tell_tool_done)
         self._answers = Answers(
             self._emit,
             self._book,
             conversation_id=self._conversation_id,
             config=lambda: self._config,
             sends_audio=self._sends_audio,
+            offered=self._toolbox.offered,
+            spent=self._spending.spent,
+            hosted=self._hosting,
         )
         self._narrator = Narrator(self._emit, self._book, self._answers, config=lambda: self._config)
         self._client = None if transport is not None else EventTransport(_Sink(room), self._answers.audio)
@@ -154,6 +163,7 @@ class RealtimeConnection:
         try:
             await asyncio.sleep(0)  # the session's first step: from then on it takes orders
             self._ready.set()
+            self._toolbox.use(self._config.mcp)
             await asyncio.wait({talking})
             talking.result()
         finally:
@@ -163,7 +173,10 @@ class RealtimeConnection:
             await asyncio.wait({talking, idling})
             assert self._commands is not None
             self._commands.close()
+            self._hosting.close()
             self._answers.close()
+            self._toolbox.close()
+            await self._toolbox.closed()
 
     def close(self) -> None:
         """End the conversation: what is being said is said to its end. One that has not begun does not begin."""
@@ -259,6 +272,7 @@ class RealtimeConnection:
         if was_manual != (config.turn_detection is None):
             self._input.drop()
         self._emit(server_events.session_updated(config))
+        self._toolbox.use(config.mcp)
 
     def _apply(self) -> None:
         """Let the session do as is effective now."""
@@ -296,6 +310,7 @@ class RealtimeConnection:
             conversation_id=self._conversation_id,
             most=self._keys.max_asides,
             sends_audio=self._sends_audio,
+            spent=self._spending.spent,
         )
         self._commands = Commands(
             session,
@@ -307,6 +322,9 @@ class RealtimeConnection:
             config=lambda: self._config,
             voice_of=self._voice_of,
             asides=asides,
+            toolbox=self._toolbox,
+            hosting=self._hosting,
+            spending=self._spending,
         )
         self._input = UserSound(
             self._buffer, self._client, session, self._commands, self._emit, config=lambda: self._config
@@ -326,6 +344,8 @@ class RealtimeConnection:
             config_of=self._answers.config_of,
             items_of=self._answers.inputs_of,
             on_limit=self._answers.limited,
+            ready=lambda config: self._toolbox.ready(config.mcp),
+            hosting=self._hosting,
         )
         arguments["front"] = self._narrator
         arguments["session_id"] = self.id
@@ -334,6 +354,10 @@ class RealtimeConnection:
         detection = self._config.turn_detection
         ms = detection.idle_timeout_ms if isinstance(detection, ServerVad) else None
         return math.inf if ms is None or self._config.type == "transcription" else ms / 1000
+
+    def _tell_tool_done(self, turn: int, call_id: str, name: str, output: str) -> None:
+        if self._session is not None:
+            self._session.requests.tool_done(turn, call_id, name, output)
 
     def _tell_watchers(self, event: Any) -> None:
         for watcher in tuple(self._watchers):

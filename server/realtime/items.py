@@ -28,9 +28,18 @@ class Entry:
     """For spoken messages of the assistant: how much was sent."""
     turn: int = 0
     """Of the answer that it belongs to; 0: none of the session's."""
+    own: dict[str, Any] | None = None
+    """How clients are told of it, where it is no item that prompts know: those of MCP tools."""
+    reads: tuple[Item, ...] = ()
+    """What prompts know in its place."""
 
     def wire(self) -> dict[str, Any]:
-        return to_wire(self.item, self.shape)
+        return to_wire(self.item, self.shape) if self.own is None else self.own
+
+    @property
+    def read(self) -> tuple[Item, ...]:
+        """What prompts know of it."""
+        return (self.item,) if self.own is None else self.reads
 
 
 class ItemBook:
@@ -114,8 +123,9 @@ class ItemBook:
         self._entries[entry.item.id] = entry
         for item_id in order[place:]:
             self._entries.move_to_end(item_id)
-        item = entry.item if known else replace(entry.item, text="")
-        self._put_behind(item, order[:place], last=place == len(order))
+        if entry.own is None:
+            item = entry.item if known else replace(entry.item, text="")
+            self._put_behind(item, order[:place], last=place == len(order))
         self._tell_added(entry, before)
         self._tell_done(entry, before)
 
@@ -123,7 +133,8 @@ class ItemBook:
         """An item that the session makes, at the end. Tells that it was added; returns the one before it."""
         before = self.last_id
         self._entries[entry.item.id] = entry
-        self._conversation.put(entry.item)
+        if entry.own is None:
+            self._conversation.put(entry.item)
         self._tell_added(entry, before)
         while len(self._entries) > self._max_items:  # the session's own: the client may have left too little room
             self.delete(next(iter(self._entries)))
@@ -148,6 +159,26 @@ class ItemBook:
         if "text" in changes:
             entry.item = replace(entry.item, text=changes["text"])
 
+    def show(self, item_id: str, own: dict[str, Any], *, text: str) -> None:
+        """An item of MCP looks like this from now on.
+
+        :param text: what is in it, for the room that it takes.
+        """
+        if (entry := self._entries.get(item_id)) is not None:
+            entry.own = own
+            entry.item = replace(entry.item, text=text)
+
+    def remember_call(self, call: Item, output: Item) -> None:
+        """Prompts read a call, and what came of it, in the place of the item of the call's id."""
+        entry = self._entries.get(call.id)
+        if entry is None or call.id in self._conversation:
+            return
+        order = list(self._entries)
+        place = order.index(call.id)
+        self._put_behind(call, order[:place], last=place == len(order) - 1)
+        self._conversation.add(output, after=call.id)
+        entry.reads = (call, output)
+
     def remember(self, item_id: str, text: str) -> None:
         """Prompts read these words of an item."""
         if (entry := self._entries.get(item_id)) is not None and item_id in self._conversation:
@@ -161,8 +192,9 @@ class ItemBook:
         """
         entry = self.get(item_id)
         self._entries.pop(item_id, None)
-        if item_id in self._conversation:
-            self._conversation.delete(item_id)
+        for known in (item_id, *(item.id for item in entry.reads)):
+            if known in self._conversation:
+                self._conversation.delete(known)
         if remembered:
             self._taken_back[item_id] = entry
             while len(self._taken_back) > FORGOTTEN:

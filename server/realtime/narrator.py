@@ -106,6 +106,7 @@ class Narrator:
 
     def complete(self, turn: int, usage: protocols.Usage) -> None:
         self._answers.complete(turn, usage)
+        self.on_event()
 
     def stopping(self, turn: int) -> None:
         self._tell_untold()

@@ -27,6 +27,7 @@ from antiphon.server.realtime.protocol import (
 )
 
 Emit = Callable[[ServerEvent], None]
+Wire = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -78,6 +79,10 @@ class Response:
         self._sends_audio = sends_audio
         self._message: _Message | None = None
         self._outputs: list[dict[str, Any]] = []
+        self._open: set[int] = set()
+        """Places of items that are not complete yet, besides its message: calls of MCP tools."""
+        self.hosts = False
+        """Tools of MCP servers were called in it."""
 
     @property
     def message_id(self) -> str | None:
@@ -133,6 +138,23 @@ class Response:
         if self._book is not None:
             self._emit(server_events.item_done(wire, before))
 
+    def show(self, wire: Wire) -> int:
+        """An item of MCP begins in it. Returns its place."""
+        self.hosts = True
+        index = len(self._outputs)
+        self._outputs.append(wire)
+        self._open.add(index)
+        self._emit(server_events.output_item_added(self.id, index, wire))
+        return index
+
+    def shown(self, index: int, wire: Wire) -> None:
+        """That item is complete, as far as the response is concerned. Once it is over, nothing is told any more."""
+        if self.done or index not in self._open:
+            return
+        self._open.discard(index)
+        self._outputs[index] = wire
+        self._emit(server_events.output_item_done(self.id, index, wire))
+
     def finish(self, status: Status, usage: Usage | None = None) -> None:
         """It is over; anything later is ignored."""
         if self.done:
@@ -143,6 +165,8 @@ class Response:
         if status == "cancelled":
             reason = reason or "turn_detected"
         self._close("completed" if status == "completed" else "incomplete", whole=status in ("completed", "incomplete"))
+        for index in sorted(self._open):
+            self.shown(index, self._outputs[index])
         self.done = True
         failure = (self.failure or Failure("The answer could not be given.")) if status == "failed" else None
         wire = self._wire(status, reason=reason, failure=failure, usage=usage or Usage())

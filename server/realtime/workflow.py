@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -13,7 +14,9 @@ from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.user_code import unwrapped
 from antiphon.pipeline.workflow import ToolResult, TurnContext, Workflow, WorkflowEvent, alternating, pieces
-from antiphon.server.realtime.protocol import NamedTool, ResponseConfig
+from antiphon.server.realtime.mcp.calls import Calls
+from antiphon.server.realtime.mcp.toolbox import until
+from antiphon.server.realtime.protocol import McpChoice, NamedTool, ResponseConfig
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,8 @@ class RealtimeWorkflow:
         config_of: Callable[[int], ResponseConfig],
         items_of: Callable[[int], Conversation | None],
         on_limit: Callable[[int], None],
+        ready: Callable[[ResponseConfig], AsyncIterator[str]],
+        hosting: Calls,
     ) -> None:
         """
         :param llm: None: the client's instructions and tools have no effect.
@@ -48,7 +53,11 @@ class RealtimeWorkflow:
         :param config_of: by turn, what is effective for its answer.
         :param items_of: by turn, what is read in place of the conversation; None: nothing.
         :param on_limit: told where the model was not done when it had written all it may.
+        :param ready: waits until it is known what the MCP servers of an answer offer; yields signs of life.
+        :param hosting: makes calls of their tools.
         """
+        self._ready = ready
+        self._hosting = hosting
         self._configured = configured
         self._llm = llm
         self._is_chat = is_chat
@@ -79,7 +88,7 @@ class RealtimeWorkflow:
 
     def answers_itself(self, config: ResponseConfig) -> bool:
         """Whether the language model answers, with what the client has set."""
-        wanted = self._is_chat or bool(config.instructions or config.tools)
+        wanted = self._is_chat or bool(config.instructions or config.tools or config.mcp)
         return self._llm is not None and wanted and not self._is_agent
 
     async def prepare(self, turn: TurnContext) -> None:
@@ -104,18 +113,24 @@ class RealtimeWorkflow:
         :raises WorkflowError: the model said nothing.
         :raises EngineError: it failed.
         """
+        async for sign in self._ready(self._config_of(turn.turn)):
+            yield sign
         config = self._config_of(turn.turn)
         if (given := self._items_of(turn.turn)) is not None:
             turn = dataclasses.replace(turn, history=given.messages(), transcript="")
+        ours: Callable[[ToolCall], bool] = lambda call: False  # noqa: E731 - which calls are of the client's side
         if self._is_agent:
-            answer = self._agents_answer(config, turn)
+            guest = self._guest(config)
+            answer = self._agents_answer(guest, turn)
+            ours = guest.handed.__contains__
         elif self.answers_itself(config):
             answer = self._answered(config, turn, self._prompt(config, turn.history, turn.transcript))
+            ours = lambda call: True  # noqa: E731
         else:
             asked = _with_words(turn)
             answer = pieces(lambda: self._configured.respond(asked))  # type: ignore[assignment]
-        async with aclosing(answer):
-            async for piece in answer:
+        async with aclosing(self._hosted(config, answer, ours)) as answered:
+            async for piece in answered:
                 yield piece
 
     async def beside(
@@ -155,9 +170,28 @@ class RealtimeWorkflow:
 
         return Guest(config.instructions, () if config.tool_choice == "none" else config.tools)
 
-    async def _agents_answer(self, config: ResponseConfig, turn: TurnContext) -> AsyncGenerator[str | WorkflowEvent]:
+    async def _hosted(
+        self, config: ResponseConfig, answer: AsyncGenerator[str | WorkflowEvent], ours: Callable[[ToolCall], bool]
+    ) -> AsyncGenerator[str | WorkflowEvent]:
+        """An answer that is over when its calls of MCP tools are: they are made where it is told of them.
+
+        :param ours: whether a call is of a tool that the client has offered, and of no other of that name.
+        """
+        under_way: dict[str, asyncio.Future[None]] = {}
+        try:
+            async with aclosing(answer):
+                async for piece in answer:
+                    if isinstance(piece, ToolCall) and piece.name in config.hosted and ours(piece):
+                        under_way[piece.id] = self._hosting.expect(piece.id, config.hosted[piece.name])
+                    yield piece
+            async for sign in until(tuple(under_way.values())):
+                yield sign
+        finally:
+            for call_id in under_way:
+                self._hosting.forget(call_id)
+
+    async def _agents_answer(self, guest: Any, turn: TurnContext) -> AsyncGenerator[str | WorkflowEvent]:
         """The configured agent, with its own tools and the client's. It does its own; the client is told of its own."""
-        guest = self._guest(config)
         if not turn.transcript and (not turn.history or turn.history[-1].role in ("assistant", "system")):
             turn = dataclasses.replace(turn, transcript=NOBODY_SPOKE)
         agent: Any = unwrapped(self._configured)
@@ -238,7 +272,7 @@ def _options(config: ResponseConfig, *, tools: bool = True) -> LLMOptions:
     if not config.tools or not tools:
         wanted = None
     else:
-        wanted = choice.name if isinstance(choice, NamedTool) else choice
+        wanted = choice.name if isinstance(choice, NamedTool) else "auto" if isinstance(choice, McpChoice) else choice
     return LLMOptions(max_tokens=config.max_output_tokens, tool_choice=wanted)
 
 

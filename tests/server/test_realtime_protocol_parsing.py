@@ -110,7 +110,11 @@ def test_sound_is_base64() -> None:
             "session.audio.input.format",
         ),
         ({"type": "session.update", "session": {"voice": "ash"}}, "unknown_parameter", "session.voice"),
-        ({"type": "session.update", "session": {"tools": [{"type": "mcp"}]}}, "invalid_value", "session.tools[0]"),
+        (
+            {"type": "session.update", "session": {"tools": [{"type": "mcp"}]}},
+            "missing_required_parameter",
+            "session.tools[0].server_label",
+        ),
         ({"type": "session.update", "session": {"tools": [{}]}}, "invalid_value", "session.tools[0]"),
         (
             {"type": "session.update", "session": {"tools": [{"name": "a"}, {"name": "a"}]}},

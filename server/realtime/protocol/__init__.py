@@ -26,6 +26,7 @@ from antiphon.server.realtime.protocol.client_events import (
 )
 from antiphon.server.realtime.protocol.errors import ProtocolError
 from antiphon.server.realtime.protocol.items import (
+    ApprovalResponseItem,
     ClientItem,
     ItemReference,
     ItemStatus,
@@ -34,6 +35,7 @@ from antiphon.server.realtime.protocol.items import (
     from_wire,
     to_wire,
 )
+from antiphon.server.realtime.protocol.mcp import CallError, HostedTool, McpChoice, McpServer
 from antiphon.server.realtime.protocol.response import (
     Failure,
     Reason,
@@ -58,11 +60,14 @@ from antiphon.server.realtime.protocol.session_fields import SessionFields, pars
 
 __all__ = [
     "CLIENT_EVENT_TYPES",
+    "ApprovalResponseItem",
     "AudioFormat",
+    "CallError",
     "ClientEvent",
     "ClientItem",
     "ContentPart",
     "Failure",
+    "HostedTool",
     "InputAudioAppend",
     "InputAudioClear",
     "InputAudioCommit",
@@ -72,6 +77,8 @@ __all__ = [
     "ItemRetrieve",
     "ItemStatus",
     "ItemTruncate",
+    "McpChoice",
+    "McpServer",
     "NamedTool",
     "NewItem",
     "OutputAudioClear",

@@ -75,14 +75,24 @@ class ItemReference(Wire):
     id: Id
 
 
-class ForeignItem(Wire):
-    """Items of MCP tools that a vendor's server runs for the client; here there are none."""
+class ApprovalResponseItem(Wire):
+    """The client's yes or no to a call of an MCP tool."""
 
-    type: Literal["mcp_approval_response", "mcp_approval_request", "mcp_list_tools", "mcp_call"]
+    type: Literal["mcp_approval_response"]
+    id: Id | None = None
+    approval_request_id: Id
+    approve: bool
+    reason: Annotated[str, Field(max_length=10_000)] | None = None
+
+
+class ForeignItem(Wire):
+    """Items of MCP tools that the server alone makes."""
+
+    type: Literal["mcp_approval_request", "mcp_list_tools", "mcp_call"]
     id: Id | None = None
 
 
-_KINDS = ("message", "function_call", "function_call_output", "item_reference")
+_KINDS = ("message", "function_call", "function_call_output", "item_reference", "mcp_approval_response")
 
 
 def _kind(item: Any) -> str | None:
@@ -97,6 +107,7 @@ WireItem = Annotated[
     Annotated[MessageItem, Tag(member("message"))]
     | Annotated[FunctionCallItem, Tag(member("function_call"))]
     | Annotated[FunctionCallOutputItem, Tag(member("function_call_output"))]
+    | Annotated[ApprovalResponseItem, Tag(member("mcp_approval_response"))]
     | Annotated[ForeignItem, Tag(member("foreign"))],
     Discriminator(_kind),
 ]
@@ -105,10 +116,11 @@ WireInput = Annotated[
     | Annotated[FunctionCallItem, Tag(member("function_call"))]
     | Annotated[FunctionCallOutputItem, Tag(member("function_call_output"))]
     | Annotated[ItemReference, Tag(member("item_reference"))]
+    | Annotated[ApprovalResponseItem, Tag(member("mcp_approval_response"))]
     | Annotated[ForeignItem, Tag(member("foreign"))],
     Discriminator(_kind),
 ]
-NewItem = MessageItem | FunctionCallItem | FunctionCallOutputItem | ForeignItem
+NewItem = MessageItem | FunctionCallItem | FunctionCallOutputItem | ApprovalResponseItem | ForeignItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +166,14 @@ def from_wire(wire: NewItem, *, turn: int = 0) -> ClientItem:
                 id=wire.id or new_id(), kind="function_call_output", call_id=wire.call_id, text=wire.output, turn=turn
             )
             return ClientItem(item, Shape())
-        case ForeignItem():
+        case ForeignItem() | ApprovalResponseItem():
             raise ProtocolError(
-                f"Items of the type '{wire.type}' belong to tools that the server runs; configure those on the server.",
+                f"Items of the type '{wire.type}' are made by the server"
+                + (
+                    "."
+                    if wire.type != "mcp_approval_response"
+                    else ", or answer a question of its in the conversation."
+                ),
                 code="unsupported_item",
                 param="item.type",
             )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from antiphon.engines.protocols import ToolSpec
+from antiphon.server.realtime.protocol.errors import ProtocolError
 from antiphon.server.realtime.protocol.items import MAX_TEXT_CHARS, Id, Wire, WireInput
+from antiphon.server.realtime.protocol.mcp import HostedTool, McpServer
 from antiphon.server.realtime.protocol.session import (
     AudioFormat,
     Modality,
@@ -19,6 +21,7 @@ from antiphon.server.realtime.protocol.session import (
     is_there,
     max_tokens_of,
     modality_of,
+    servers_of,
     tool_choice_of,
     tools_of,
 )
@@ -79,21 +82,34 @@ class ResponseConfig:
     out_of_band: bool = False
     input: tuple[WireInput, ...] | None = None
     """In place of the conversation."""
+    mcp: tuple[McpServer, ...] = ()
+    """Whose tools are offered besides `tools`, as far as they are known when it is made."""
+    hosted: Mapping[str, HostedTool] = field(default_factory=dict)
+    """Those, by the name under which they are among `tools`: only in what a model is given."""
 
 
 def response_config(session: SessionConfig, fields: ResponseFields | None = None) -> ResponseConfig:
     """What a response is made with.
 
     :param fields: what the client asked for; None: nothing in particular.
-    :raises ProtocolError: a tool that is not there must be called.
+    :raises ProtocolError: a tool that is not there must be called; MCP beside the conversation.
     """
     fields = fields or ResponseFields()
     output = (fields.audio and fields.audio.output) or ResponseOutputFields()
     tools = session.tools if fields.tools is None else tools_of(fields.tools)
+    mcp = session.mcp if fields.tools is None else servers_of(fields.tools, session.mcp)
+    if fields.conversation == "none":
+        if mcp and fields.tools is not None:
+            raise ProtocolError(
+                "Results of MCP tools go into the conversation: a response beside it has none.",
+                code="unsupported_tool",
+                param="response.tools",
+            )
+        mcp = ()
     choice = tool_choice_of(fields.tool_choice)
     if choice is not None:
-        check_choice(choice, tools, "response")
-    elif is_there(session.tool_choice, tools):
+        check_choice(choice, tools, mcp, "response")
+    elif is_there(session.tool_choice, tools, mcp):
         choice = session.tool_choice
     else:
         choice = "auto"
@@ -102,6 +118,7 @@ def response_config(session: SessionConfig, fields: ResponseFields | None = None
         modality=modality_of(fields.output_modalities) or session.modality,
         max_output_tokens=max_tokens_of(fields.max_output_tokens, session.max_output_tokens),
         tools=tools,
+        mcp=mcp,
         tool_choice=choice,
         output_format=session.output_format if output.format is None else AudioFormat(output.format.type),
         voice=output.voice or session.voice,

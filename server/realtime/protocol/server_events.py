@@ -1,7 +1,6 @@
 """The events that a server sends, one function each: plain dicts with an `event_id` of their own, ready for JSON.
 
-Those of the protocol that are missing here belong to tools which the vendor's server runs (`mcp_*`), and to the names
-of its beta (`conversation.item.created`).
+The one of the protocol that is missing here is of its beta (`conversation.item.created`).
 """
 
 from __future__ import annotations
@@ -255,6 +254,37 @@ def arguments_done(
         name=name,
         arguments=arguments,
     )
+
+
+# ------------------------------------------------------------------------------------------ tools of MCP servers
+
+
+def mcp_listing(state: Literal["in_progress", "completed", "failed"], item_id: str) -> ServerEvent:
+    """
+    :param item_id: of the item that has (or will have) the tools.
+    """
+    return _event(f"mcp_list_tools.{state}", item_id=item_id)
+
+
+def mcp_arguments_delta(response_id: str, item_id: str, output_index: int, delta: str) -> ServerEvent:
+    """The empty `obfuscation` is for the JavaScript client, which ignores the event without it."""
+    place = {"response_id": response_id, "item_id": item_id, "output_index": output_index}
+    return _event("response.mcp_call_arguments.delta", **place, delta=delta, obfuscation="")
+
+
+def mcp_arguments_done(response_id: str, item_id: str, output_index: int, arguments: str) -> ServerEvent:
+    place = {"response_id": response_id, "item_id": item_id, "output_index": output_index}
+    return _event("response.mcp_call_arguments.done", **place, arguments=arguments)
+
+
+def mcp_call(state: Literal["in_progress", "completed", "failed"], item_id: str, output_index: int) -> ServerEvent:
+    """
+    :param output_index: of the call in its response, which may be done by then.
+    """
+    return _event(f"response.mcp_call.{state}", item_id=item_id, output_index=output_index)
+
+
+# ------------------------------------------------------------------------------------------ limits
 
 
 def rate_limits_updated(limits: Mapping[str, tuple[int, int, float]]) -> ServerEvent:

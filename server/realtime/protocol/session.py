@@ -15,10 +15,13 @@ from typing import Any, Literal, TypeVar
 
 from antiphon.engines.protocols import ToolSpec
 from antiphon.server.realtime.protocol.errors import ProtocolError
+from antiphon.server.realtime.protocol.mcp import McpChoice, McpServer, McpToolFields, server_of
 from antiphon.server.realtime.protocol.session_fields import (
+    AnyTool,
     FormatFields,
     InputFields,
     MaxTokens,
+    McpChoiceFields,
     OutputFields,
     SessionFields,
     ToolChoiceFields,
@@ -119,7 +122,7 @@ class NamedTool:
     name: str
 
 
-ToolChoice = Literal["none", "auto", "required"] | NamedTool
+ToolChoice = Literal["none", "auto", "required"] | NamedTool | McpChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,9 @@ class SessionConfig:
     max_output_tokens: int | None = None
     """None: no limit of the client's (`inf`)."""
     tools: tuple[ToolSpec, ...] = ()
+    """Functions of the client's."""
+    mcp: tuple[McpServer, ...] = ()
+    """Whose tools there are besides."""
     tool_choice: ToolChoice = "auto"
     input_format: AudioFormat = AudioFormat()
     transcription: Transcription | None = Transcription()
@@ -182,11 +188,12 @@ class SessionConfig:
             changes["max_output_tokens"] = max_tokens_of(update.max_output_tokens, first.max_output_tokens)
         if "tools" in given:
             changes["tools"] = first.tools if update.tools is None else tools_of(update.tools)
-        tools = changes.get("tools", self.tools)
+            changes["mcp"] = first.mcp if update.tools is None else servers_of(update.tools, self.mcp)
+        tools, mcp = changes.get("tools", self.tools), changes.get("mcp", self.mcp)
         if "tool_choice" in given:
             changes["tool_choice"] = tool_choice_of(update.tool_choice) or first.tool_choice
-            check_choice(changes["tool_choice"], tools, "session")
-        elif not is_there(self.tool_choice, tools):  # it went away with the tools it was among
+            check_choice(changes["tool_choice"], tools, mcp, "session")
+        elif not is_there(self.tool_choice, tools, mcp):  # it went away with the tools it was among
             changes["tool_choice"] = "auto"
         return changes
 
@@ -246,7 +253,7 @@ class SessionConfig:
             "instructions": self.instructions,
             "output_modalities": [self.modality],
             "max_output_tokens": self.max_output_tokens or "inf",
-            "tools": [_tool_to_wire(tool) for tool in self.tools],
+            "tools": [*map(_tool_to_wire, self.tools), *(server.to_wire() for server in self.mcp)],
             "tool_choice": tool_choice_to_wire(self.tool_choice),
         }
 
@@ -267,28 +274,49 @@ def max_tokens_of(value: MaxTokens | None, default: int | None) -> int | None:
     return default if value is None else None if value == "inf" else value
 
 
-def tools_of(tools: list[ToolFields]) -> tuple[ToolSpec, ...]:
+def tools_of(tools: list[AnyTool]) -> tuple[ToolSpec, ...]:
+    """The functions among them."""
     return tuple(
         ToolSpec(tool.name or "", tool.description or "", tool.parameters or {"type": "object", "properties": {}})
         for tool in tools
+        if isinstance(tool, ToolFields)
     )
 
 
+def servers_of(tools: list[AnyTool], known: tuple[McpServer, ...]) -> tuple[McpServer, ...]:
+    """The MCP servers among them.
+
+    :param known: those that the session has: one that is named by its label alone is reached as it was before.
+    """
+    by_label = {server.label: server for server in known}
+    named = (server_of(tool) for tool in tools if isinstance(tool, McpToolFields))
+    return tuple(server.reached_as(by_label.get(server.label)) for server in named)
+
+
 def tool_choice_of(choice: WireToolChoice | None) -> ToolChoice | None:
+    if isinstance(choice, McpChoiceFields):
+        return McpChoice(choice.server_label, choice.name)
     return NamedTool(choice.name) if isinstance(choice, ToolChoiceFields) else choice
 
 
-def is_there(choice: ToolChoice, tools: tuple[ToolSpec, ...]) -> bool:
+def is_there(choice: ToolChoice, tools: tuple[ToolSpec, ...], mcp: tuple[McpServer, ...]) -> bool:
+    """Which tools a server has may not be known yet."""
+    if isinstance(choice, McpChoice):
+        return any(server.label == choice.label for server in mcp)
     return not isinstance(choice, NamedTool) or any(tool.name == choice.name for tool in tools)
 
 
-def check_choice(choice: ToolChoice, tools: tuple[ToolSpec, ...], place: str) -> None:
+def check_choice(choice: ToolChoice, tools: tuple[ToolSpec, ...], mcp: tuple[McpServer, ...], place: str) -> None:
     """:raises ProtocolError: a tool that is not there must be called."""
-    if isinstance(choice, NamedTool) and not is_there(choice, tools):
-        raise ProtocolError(f"There is no tool '{choice.name}' to be called.", param=f"{place}.tool_choice")
+    if is_there(choice, tools, mcp):
+        return
+    what = f"MCP server '{choice.label}'" if isinstance(choice, McpChoice) else f"tool '{choice.name}'"  # type: ignore[union-attr]
+    raise ProtocolError(f"There is no {what} to be called.", param=f"{place}.tool_choice")
 
 
 def tool_choice_to_wire(choice: ToolChoice) -> str | dict[str, Any]:
+    if isinstance(choice, McpChoice):
+        return choice.to_wire()
     return {"type": "function", "name": choice.name} if isinstance(choice, NamedTool) else choice
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from antiphon.server.realtime.protocol.errors import ProtocolError
 from antiphon.server.realtime.protocol.items import MAX_TEXT_CHARS, Wire
-from antiphon.server.realtime.protocol.reading import MOVED, in_words, read_object
+from antiphon.server.realtime.protocol.mcp import McpToolFields
+from antiphon.server.realtime.protocol.reading import MOVED, in_words, member, read_object
 
 MAX_TOOLS = 256
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -95,31 +96,44 @@ class AudioFields(Wire):
 
 
 class ToolFields(Wire):
-    type: Literal["function", "mcp"] = "function"
+    """A function of the client's."""
+
+    type: Literal["function"] = "function"
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:-]+$")] | None = None
     description: Annotated[str, Field(max_length=20_000)] | None = None
     parameters: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _a_function(self) -> ToolFields:
-        if self.type == "mcp":
-            raise ValueError(
-                "MCP tools of a client's are not run by this server; configure them on the server, or offer functions"
-            )
+    def _has_a_name(self) -> ToolFields:
         if self.name is None:
             raise ValueError("a function has a name")
         return self
 
 
-def _different_names(tools: list[ToolFields]) -> list[ToolFields]:
-    names = [tool.name for tool in tools]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"two tools have the name '{twice}'")
+def _tool_kind(tool: Any) -> str:
+    """Functions are the kind that clients send without `type`."""
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    return member("mcp" if kind == "mcp" else "function")
+
+
+AnyTool = Annotated[
+    Annotated[ToolFields, Tag(member("function"))] | Annotated[McpToolFields, Tag(member("mcp"))],
+    Discriminator(_tool_kind),
+]
+
+
+def _different_names(tools: list[AnyTool]) -> list[AnyTool]:
+    for what, names in (
+        ("tools have the name", [tool.name or "" for tool in tools if isinstance(tool, ToolFields)]),
+        ("MCP servers have the label", [tool.server_label for tool in tools if isinstance(tool, McpToolFields)]),
+    ):
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two {what} '{twice}'")
     return tools
 
 
-Tools = Annotated[list[ToolFields], Field(max_length=MAX_TOOLS), AfterValidator(_different_names)]
+Tools = Annotated[list[AnyTool], Field(max_length=MAX_TOOLS), AfterValidator(_different_names)]
 
 
 class ToolChoiceFields(Wire):
@@ -129,7 +143,15 @@ class ToolChoiceFields(Wire):
     name: Name
 
 
-ToolChoice = Literal["none", "auto", "required"] | ToolChoiceFields
+class McpChoiceFields(Wire):
+    """A tool of an MCP server; with a name, that one."""
+
+    type: Literal["mcp"]
+    server_label: Name
+    name: Name | None = None
+
+
+ToolChoice = Literal["none", "auto", "required"] | ToolChoiceFields | McpChoiceFields
 MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)] | Literal["inf"]
 
 

@@ -1,0 +1,239 @@
+"""One MCP server of a session: connected when it is needed, and anew where the connection broke.
+
+Needs the package `mcp`; whoever imports this module does so in a thread, since it takes long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+
+from antiphon.pipeline.config.realtime_mcp import McpKeys
+from antiphon.server.realtime.mcp.allowing import Target
+from antiphon.server.realtime.mcp.http import GuardedTransport, make_client
+from antiphon.server.realtime.protocol import CallError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+CLOSE_S = 2.0
+"""How long a connection may take to end in order."""
+CONNECTION_CLOSED, NO_ANSWER = -32000, -32001
+MAX_MESSAGE_CHARS = 500
+"""Of what a server says of its own errors."""
+_NO_SUCH_SESSION = 404
+
+
+class LinkError(Exception):
+    """Raised where a server gave nothing; `error` is what clients are told."""
+
+    def __init__(self, error: CallError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTool:
+    """A tool as its server describes it."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    annotations: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def read_only(self) -> bool:
+        return self.annotations.get("readOnlyHint") is True
+
+
+class Link:
+    """Everything may be called at any time, and from any task; a connection belongs to a task of its own."""
+
+    def __init__(self, target: Target, keys: McpKeys) -> None:
+        self._target = target
+        self._keys = keys
+        self._keeper: asyncio.Task[None] | None = None
+        self._client: asyncio.Future[Client] | None = None
+        self._leave = asyncio.Event()
+        self._guard: GuardedTransport | None = None
+        self._closed = False
+
+    async def tools(self) -> tuple[FoundTool, ...]:
+        """What the server has, in its order, at most `max_tools`.
+
+        :raises LinkError: it says nothing, or nothing that can be used.
+        """
+        return await self._within(self._keys.connect_timeout_s, self._list)
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """What a tool gives, as text, at most `max_output_chars` of it. A call is made once.
+
+        :raises LinkError: it gave nothing, or an error.
+        """
+
+        async def ask(client: Client) -> Any:
+            return await client.call_tool(name, dict(arguments))
+
+        result = await self._within(self._keys.call_timeout_s, ask)
+        text = shortened(text_of(result), self._keys.max_output_chars)
+        if result.is_error:
+            raise LinkError(CallError("tool_execution_error", text or "The tool failed, and does not say why."))
+        return text
+
+    async def close(self) -> None:
+        """Calls that are under way fail."""
+        self._closed = True
+        await self._hang_up()
+
+    # ------------------------------------------------------------------------ inside
+
+    async def _list(self, client: Client) -> tuple[FoundTool, ...]:
+        found: list[FoundTool] = []
+        cursor: str | None = None
+        while True:
+            page = await client.list_tools(cursor=cursor)
+            for tool in page.tools:
+                annotations = tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else {}
+                found.append(FoundTool(tool.name, tool.description or "", tool.input_schema, annotations))
+            cursor = page.next_cursor
+            if cursor is None or len(found) >= self._keys.max_tools:
+                break
+        if len(found) > self._keys.max_tools or cursor is not None:
+            logger.warning("an MCP server has more tools than max_tools", extra={"max_tools": self._keys.max_tools})
+        return tuple(found[: self._keys.max_tools])
+
+    async def _within(self, limit_s: float, ask: Callable[[Client], Awaitable[T]]) -> T:
+        try:
+            async with asyncio.timeout(limit_s):
+                try:
+                    return await self._asked(ask)
+                except LinkError as failed:
+                    if failed.error.code != _NO_SUCH_SESSION or failed.error.type != "http_error":
+                        raise
+                return await self._asked(ask)  # the server was begun anew, and knows nothing of it: not done twice
+        except TimeoutError:
+            if self._client is not None and not self._client.done():
+                await self._hang_up()  # it is not even there
+            raise LinkError(CallError("protocol_error", f"No answer within {limit_s:g} s.", NO_ANSWER)) from None
+
+    async def _asked(self, ask: Callable[[Client], Awaitable[T]]) -> T:
+        client = await self._opened()
+        guard = self._guard
+        assert guard is not None
+        guard.refusal, guard.trouble = None, ""
+        try:
+            return await ask(client)
+        except MCPError as error:
+            failure = _in_words(error, guard)
+            if error.error.code == CONNECTION_CLOSED or guard.trouble or guard.refusal == _NO_SUCH_SESSION:
+                await self._hang_up()  # the next call begins anew
+            raise LinkError(failure) from error
+        except Exception as error:  # what a server sends must not break the session
+            logger.warning("an MCP server sent what its client does not take", extra={"code": type(error).__name__})
+            failure = CallError("protocol_error", "Its answer cannot be read.", CONNECTION_CLOSED)
+            raise LinkError(failure) from error
+
+    async def _opened(self) -> Client:
+        if self._closed:
+            raise LinkError(CallError("protocol_error", "The session does not have this MCP server any more.", -32600))
+        if self._client is None or (self._keeper is not None and self._keeper.done()):
+            self._client = asyncio.get_running_loop().create_future()
+            self._leave = asyncio.Event()
+            keeping = self._keep(self._client, self._leave)
+            self._keeper = asyncio.create_task(keeping, name="mcp-link")
+        return await asyncio.shield(self._client)
+
+    async def _keep(self, opened: asyncio.Future[Client], leave: asyncio.Event) -> None:
+        """Holds the connection: it is entered and left by one task, as its library needs it."""
+        keys, target = self._keys, self._target
+        guard: GuardedTransport | None = None
+        try:
+            tls = await asyncio.to_thread(trust) if target.url.startswith("https:") else None
+            max_bytes = keys.max_answer_kb * 1024
+            http, guard = make_client(target, max_bytes=max_bytes, timeout_s=keys.call_timeout_s, tls=tls)
+            self._guard = guard
+            async with http:
+                way = streamable_http_client(target.url, http_client=http, max_sse_event_size=max_bytes)
+                async with Client(way, cache=None) as client:
+                    opened.set_result(client)
+                    await leave.wait()
+        except Exception as error:
+            if not opened.done():
+                opened.set_exception(LinkError(_why_not(error, guard)))
+                opened.exception()  # whoever waited for it may have gone
+            else:
+                logger.info("the connection to an MCP server broke", extra={"code": type(error).__name__})
+        finally:
+            if not opened.done():
+                opened.cancel()
+
+    async def _hang_up(self) -> None:
+        keeper, self._keeper, self._client = self._keeper, None, None
+        self._leave.set()
+        if keeper is None:
+            return
+        _, late = await asyncio.wait({keeper}, timeout=CLOSE_S)
+        for task in late:
+            task.cancel()
+            await asyncio.wait({task})
+
+
+@cache
+def trust() -> ssl.SSLContext:
+    """The certificates that this machine trusts (and those of SSL_CERT_FILE). Reads files."""
+    return ssl.create_default_context()
+
+
+def text_of(result: Any) -> str:
+    """What a tool gave, as text; what is none is named."""
+    parts = [_part(content) for content in result.content]
+    if not parts and result.structured_content is not None:
+        return json.dumps(result.structured_content, ensure_ascii=False)
+    return "\n".join(parts)
+
+
+def _part(content: Any) -> str:
+    if content.type == "text":
+        return str(content.text)
+    if content.type == "resource" and hasattr(content.resource, "text"):
+        return str(content.resource.text)
+    if content.type == "resource_link":
+        return str(content.uri)
+    return f"({content.type}: no text)"
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many characters, and a word on what is missing."""
+    return text if len(text) <= most else f"{text[:most]}\n({len(text) - most} more characters are cut off)"
+
+
+def _in_words(error: MCPError, guard: GuardedTransport) -> CallError:
+    code, message = error.error.code, error.error.message[:MAX_MESSAGE_CHARS]
+    if guard.trouble:
+        return CallError("protocol_error", f"The MCP server cannot be used: {guard.trouble}.", CONNECTION_CLOSED)
+    if guard.refusal is not None:
+        return CallError("http_error", f"The MCP server answered with HTTP status {guard.refusal}.", guard.refusal)
+    if code == CONNECTION_CLOSED:
+        return CallError("protocol_error", "The connection to the MCP server broke.", code)
+    return CallError("protocol_error", message, code)
+
+
+def _why_not(error: BaseException, guard: GuardedTransport | None) -> CallError:
+    """Why there is no connection."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if guard is not None and (guard.trouble or guard.refusal is not None):
+        return _in_words(MCPError(CONNECTION_CLOSED, ""), guard)
+    if isinstance(error, MCPError) and error.error.code != CONNECTION_CLOSED:
+        return _in_words(error, guard) if guard is not None else CallError("protocol_error", "No connection.", 0)
+    return CallError("protocol_error", f"The MCP server cannot be reached ({type(error).__name__}).", CONNECTION_CLOSED)
