@@ -6,7 +6,7 @@ TEST_WORKERS ?= 2
 DEMO_QUESTION ?= What is the capital of France?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run setup-dev demo test lint bench bench-peers bench-components soak interop docs clean
+.PHONY: help setup setup-run setup-dev demo test lint bench bench-peers bench-components soak explore interop docs clean
 
 help:
 	@echo "make setup    .venv/bin/antiphon with all local engines, and the models of local.yaml"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-peers   the same, with Pipecat, LiveKit Agents and agents.voice beside it: out/bench-peers"
 	@echo "make bench-components   VADs and Whisper windows by themselves, on the same clips"
 	@echo "make soak     hundreds of turns with interruptions, hundreds of kills: nothing grows, nothing is missing (docs/soak.md)"
+	@echo "make explore  the tests that make up examples, with new ones each time (make test has always the same)"
 	@echo "make interop  other people's clients and SDKs against our server, in Node and Chromium too: docs/interop.md"
 	@echo "make docs     write the generated reference pages"
 
@@ -38,7 +39,8 @@ demo:
 	@echo; echo "$$ antiphon run configs/local.yaml --in out/question.wav --out out/answer.wav --events out/events.jsonl"
 	@$(BIN)/antiphon run configs/local.yaml --in out/question.wav --out out/answer.wav --events out/events.jsonl
 	@echo; echo "the question: out/question.wav   the answer: out/answer.wav   every event: out/events.jsonl"
-	@echo "talk to it:   .venv/bin/antiphon run"
+	@echo "talk to it:   .venv/bin/antiphon serve, then http://127.0.0.1:8080/console/ in a browser of this machine"
+	@echo "              .venv/bin/antiphon run (by microphone and speaker; wants PortAudio: apt install libportaudio2)"
 
 test: setup-dev
 	@$(BIN)/antiphon models pull --all
@@ -73,6 +75,9 @@ bench-components: setup-dev
 soak: setup-dev
 	@$(BIN)/antiphon models pull --all
 	@ANTIPHON_SOAK=full $(BIN)/python -m pytest tests/soak --timeout 3600
+
+explore: setup-dev
+	@ANTIPHON_EXPLORE=1 $(BIN)/python -m pytest -m hypothesis -n $(TEST_WORKERS) --dist loadfile
 
 interop: setup-dev
 	@$(BIN)/antiphon models pull --for tiny.yaml

@@ -1,16 +1,22 @@
-"""What all tests share: the human clip set, the model store, and the rule about skipping."""
+"""What all tests share: the human clip set, a home of their own, and the rule about skipping."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-# A slow machine is no failed test.
-hypothesis.settings.register_profile("antiphon", deadline=None)
-hypothesis.settings.load_profile("antiphon")
+# A slow machine is no failed test. Examples are the same in each run, so that a change is judged by what it changes;
+# `make explore` looks for new ones.
+hypothesis.settings.register_profile("antiphon", deadline=None, derandomize=True, database=None, print_blob=True)
+hypothesis.settings.register_profile("explore", deadline=None, derandomize=False, print_blob=True)
+hypothesis.settings.load_profile("explore" if os.environ.get("ANTIPHON_EXPLORE") else "antiphon")
 
 os.environ.pop("ANTIPHON_API_KEYS", None)  # a server in a test has the keys that the test gives it
 
@@ -19,6 +25,31 @@ NEEDS_POSTGRES = "needs a PostgreSQL server"
 _other_skips: list[str] = []
 _clip_skips: list[str] = []
 _server_skips: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keys, records and catalogs of whoever runs the tests are not those of the tests; the models are."""
+    from antiphon.engines.models.store import antiphon_home
+
+    own, before = Path(tempfile.mkdtemp(prefix="antiphon-tests-")), os.environ.get("ANTIPHON_HOME")
+    (own / "models").symlink_to((antiphon_home() / "models").resolve(), target_is_directory=True)
+    os.environ["ANTIPHON_HOME"] = str(own)
+
+    def give_back() -> None:
+        os.environ.pop("ANTIPHON_HOME", None)
+        if before is not None:
+            os.environ["ANTIPHON_HOME"] = before
+        shutil.rmtree(own, ignore_errors=True)
+
+    config.add_cleanup(give_back)
+
+
+@atexit.register
+def close_what_llama_cpp_leaves_open() -> None:
+    """It opens two files when it is imported, and closes them never."""
+    if (utils := sys.modules.get("llama_cpp._utils")) is not None:
+        utils.outnull_file.close()
+        utils.errnull_file.close()
 
 
 def clip_folder() -> Path:

@@ -55,7 +55,7 @@ def python(code: str, *, cwd: Path | None = None, environment: dict[str, str] | 
         env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

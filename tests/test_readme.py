@@ -55,7 +55,7 @@ def antiphon_command(*arguments: str, cwd: Path, stdin: str = "", home: Path | N
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -206,7 +206,7 @@ def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, ROOT / "examples" / name, *arguments],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=300,
         check=False,
     )
 

@@ -163,7 +163,7 @@ def test_before_it_is_entered_and_wrong_audio() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_real_engines_in_their_pipeline() -> None:
     """Their AudioInput, their agent class, their pipeline; every engine is local."""
 

@@ -17,7 +17,7 @@ from antiphon.engines.audio import resample
 from antiphon.pipeline.config import load_config
 from antiphon.pipeline.engine_making import engine_context, make_engine
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 QUESTION = "Why is the sky blue?"
 
 

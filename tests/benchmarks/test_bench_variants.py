@@ -226,7 +226,7 @@ def test_no_voice_speaks_from_memory() -> None:
 
 @pytest.mark.real
 @pytest.mark.clips
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_real_models_are_shared_and_every_variant_answers(clips: Path) -> None:
     chosen = [clip for clip in load_clips(clips, where=["lang=en"]) if clip.transcript][:1]
     settings = ({}, {"speculation.enabled": "false"}, {"llm.threads": "1"})

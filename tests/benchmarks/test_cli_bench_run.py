@@ -231,7 +231,7 @@ def test_ctrl_c_in_a_terminal_ends_the_sessions_in_order(config: Path, clips: Pa
         assert process.stdout is not None
         assert "b.wav" in process.stdout.readline(), "the cold turn"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors == ""
     assert written(tmp_path / "out")["complete"] is False

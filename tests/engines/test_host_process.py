@@ -56,7 +56,7 @@ async def isolated(*args: Any) -> AsyncIterator[Worker]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # a thread or process changes it
             await asyncio.sleep(0.005)
 

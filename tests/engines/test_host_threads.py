@@ -44,7 +44,7 @@ async def asked(worker: Worker, method: str, *args: Any, **ticket: Any) -> Any:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # a thread changes it, which no asyncio.Event can tell
             await asyncio.sleep(0.002)
 

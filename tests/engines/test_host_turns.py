@@ -59,7 +59,7 @@ def allow(counter: Counter, steps: int) -> None:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # a thread changes it
             await asyncio.sleep(0.002)
 

@@ -502,7 +502,7 @@ def test_leaving_a_stream_stops_the_work(context: EngineContext) -> None:
             async for _ in events:
                 break
         # The worker serves the next request only once the story has stopped.
-        answer = await asyncio.wait_for(ask(engine, FRANCE, key="next"), 30)
+        answer = await asyncio.wait_for(ask(engine, FRANCE, key="next"), 60)
         assert answer.text
         held = next(state.tokens for state in await slots(engine) if state.session_key == "leave")
         assert held < 200

@@ -358,7 +358,7 @@ def test_two_processes_at_once_fetch_each_file_once(tmp_path: Path) -> None:
         hub.files = {f"/{name}": data for name, data in FILES.items()}
         hub.slow_s = 0.05
         both = [spawn(tmp_path, hub, FILES) for _ in range(2)]
-        outputs = [process.communicate(timeout=60) for process in both]
+        outputs = [process.communicate(timeout=300) for process in both]
         assert [process.returncode for process in both] == [0, 0], outputs
         assert sorted(seen.path for seen in hub.seen) == ["/config.json", "/model.bin"]
     assert contents(store_of(tmp_path)) == FILES

@@ -22,7 +22,7 @@ def post(server: OpenAIStandin, path: str, body: dict[str, Any]) -> tuple[int, b
         server.base_url + path, json.dumps(body).encode(), {"content-type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -122,7 +122,7 @@ def test_a_client_that_leaves_while_it_sends_is_no_crash() -> None:
     with OpenAIStandin() as server:
         url = urllib.parse.urlsplit(server.base_url)
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 1000\r\n\r\n"
-        with socket.create_connection((url.hostname, url.port), timeout=10) as client:
+        with socket.create_connection((url.hostname, url.port), timeout=300) as client:
             client.sendall(head.encode() + b'{"model": ')
         assert post(server, "/chat/completions", GOOD)[0] == 200
         assert len(server.requests) == 1, "what never arrived as a whole was no request"

@@ -21,7 +21,7 @@ async def ask(worker: Worker, name: str, priority: Priority) -> Any:
 async def queue(worker: Worker, gate: Gate, *priorities: Priority) -> list[asyncio.Task[Any]]:
     """One request at work, and these behind it."""
     tasks = [asyncio.create_task(ask(worker, "busy", Priority.COMMITTED))]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not gate.entered.is_set():  # noqa: ASYNC110  # a thread sets it
             await asyncio.sleep(0.002)
     for number, priority in enumerate(priorities):

@@ -23,7 +23,7 @@ MODELS = ("whisper-tiny.en", "whisper-base")
 pytestmark = [
     pytest.mark.real,
     pytest.mark.clips,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not CLIPS.exists(), reason="needs the human clip set"),
 ]
 

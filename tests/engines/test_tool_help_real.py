@@ -15,7 +15,7 @@ from antiphon.engines.models.store import ModelStore
 from antiphon.engines.protocols import Finish, LLMOptions, MachinePlan, Message, TextDelta, ToolCall, ToolSpec, Usage
 from antiphon.engines.registry import EngineContext
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 SYSTEM = Message("system", "You are a helpful voice assistant. Answer in one or two short spoken sentences.")
 OVEN = ToolSpec(

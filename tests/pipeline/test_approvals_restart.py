@@ -49,7 +49,7 @@ class Bank:
 
     def resume(self, session: str, resumed: str) -> dict[str, Any]:
         child = self.start(session, resumed)
-        printed, _ = child.communicate(timeout=120)
+        printed, _ = child.communicate(timeout=300)
         assert child.returncode == 0
         result: dict[str, Any] = json.loads(printed)
         return result
@@ -85,7 +85,7 @@ def bank(request: pytest.FixtureRequest, tmp_path: Path) -> Bank:
     return Bank(tmp_path, request.param)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("granted", [True, False])
 def test_a_killed_process_leaves_a_question_that_is_decided_and_acted_on_once(bank: Bank, granted: bool) -> None:
     child = bank.start("one")
@@ -113,7 +113,7 @@ def test_a_killed_process_leaves_a_question_that_is_decided_and_acted_on_once(ba
         assert store.in_doubt() == []
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_call_that_was_begun_is_in_doubt_and_not_begun_again(tmp_path: Path) -> None:
     bank = Bank(tmp_path, "run")
     child = bank.start("one", takes_s=60.0)
@@ -128,7 +128,7 @@ def test_a_call_that_was_begun_is_in_doubt_and_not_begun_again(tmp_path: Path) -
     assert call.name == "make_transfer"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_question_whose_time_ran_out_is_told(bank: Bank) -> None:
     import sqlite3
 

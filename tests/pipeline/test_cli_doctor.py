@@ -247,7 +247,7 @@ def test_the_sound_that_engines_are_tried_with() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_tiny_yaml_is_well() -> None:
     result = doctor("tiny.yaml", "--json", "--timeout", "300")
     report = json.loads(result.stdout)

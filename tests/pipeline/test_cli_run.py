@@ -40,7 +40,7 @@ def run(*arguments: str | Path) -> Result:
 
 def run_process(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "antiphon", "run", *(str(argument) for argument in arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=60, env=environment())
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=300, env=environment())
 
 
 def environment() -> dict[str, str]:

@@ -35,7 +35,7 @@ async def call_tool(folder: Path, caller: str, supervisor: bool | None) -> tuple
         (open_,) = await desk.find(states=("pending",))
         assert (open_.question, open_.arguments) == ("Transfer of 100 euros to Anna", CALL)
         await desk.decide(open_.id, supervisor, by="ann")
-    outcome = await asyncio.wait_for(judging, 30)
+    outcome = await asyncio.wait_for(judging, 60)
     desk.close()
     return outcome, told, config
 

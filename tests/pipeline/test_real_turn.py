@@ -25,7 +25,7 @@ from antiphon.pipeline.engine_making import make_store
 from antiphon.pipeline.events import Event
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 QUESTION = "Why is the sky blue?"
 normal = EnglishTextNormalizer()
 

@@ -135,7 +135,7 @@ def test_a_yes_cannot_be_taken_back_by_going_on(tmp_path: Path) -> None:
                 yield ToolResult("c1", "lamp", "done")
             yield LONG
 
-    desk = ApprovalDesk(tmp_path / "approvals.db", timeout_s=20.0)
+    desk = ApprovalDesk(tmp_path / "approvals.db", timeout_s=60)
     approvals = SessionApprovals(desk)
     rig = Rig(
         [(0.5, 1.5), (5.0, 5.6), (6.15, 6.8)],
@@ -287,12 +287,12 @@ def test_a_store_that_hangs_is_waited_for_once(on_failure: Any) -> None:
             recorder.overdue(late)
             recorder.overdue(late)
             assert warnings == ["transcript_failed"]
-            await asyncio.wait_for(recorder.settled(), 5)
+            await asyncio.wait_for(recorder.settled(), 60)
             free.set()
             while not writer.is_written(1):  # noqa: ASYNC110 - of another thread
                 await asyncio.sleep(0.002)
             recorder.note("thing")
-            await asyncio.wait_for(recorder.settled(), 5)
+            await asyncio.wait_for(recorder.settled(), 60)
             assert writer.is_written(2), "it is waited for again"
         finally:
             free.set()

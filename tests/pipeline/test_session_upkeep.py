@@ -182,7 +182,7 @@ def test_a_finished_recording_is_answered_before_anything_is_shortened() -> None
 
 
 @pytest.mark.real
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(900)
 def test_a_small_model_writes_the_summary() -> None:
     async def main() -> None:
         conversation = Conversation()

@@ -155,7 +155,7 @@ def test_what_needs_a_yes_is_refused_unless_the_desk_grants_it(tmp_path: Path, b
                         await assembly.desk.grant(event.approval_id, by="Ada")
                 return found
 
-    events = asyncio.run(asyncio.wait_for(main(), 10))
+    events = asyncio.run(asyncio.wait_for(main(), 60))
     states = [(event.state, event.by) for event in events if event.type == "approval"]
     (result,) = [event.output for event in events if event.type == "tool_result"]
     if by == "voice":
@@ -177,7 +177,7 @@ def test_a_turn_that_is_broken_off_withdraws_its_question(tmp_path: Path) -> Non
                             break
                 return await assembly.desk.find(session=session.id), [item.text for item in session.conversation]
 
-    (question,), items = asyncio.run(asyncio.wait_for(main(), 10))
+    (question,), items = asyncio.run(asyncio.wait_for(main(), 60))
     assert (question.state, question.decided_by) == ("cancelled", "client")
     assert items == ["What time is it?"]
 
@@ -191,7 +191,7 @@ def test_it_is_on_record(tmp_path: Path) -> None:
                 await answer_text(session.ask("What time is it?"))
             return await assembly.recalled(session.id)
 
-    kept = asyncio.run(asyncio.wait_for(main(), 10))
+    kept = asyncio.run(asyncio.wait_for(main(), 60))
     assert [(item.role, item.text) for item in kept] == [("user", "What time is it?"), ("assistant", "It is noon.")]
 
 

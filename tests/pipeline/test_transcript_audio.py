@@ -275,7 +275,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("kind", ["plain", "sealed"])
 def test_a_recording_of_a_process_that_was_killed_is_read_as_far_as_it_got(tmp_path: Path, kind: str) -> None:
-    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), kind], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), kind], check=False, timeout=300)
     (path,) = tmp_path.iterdir()
     audio = read_recording(path, lambda: KEY)
     assert not audio.complete

@@ -612,7 +612,7 @@ def test_a_store_that_is_up_to_date_is_opened_without_alembic(tmp_path: Path) ->
         "open_store(path=pathlib.Path(sys.argv[1])).close()\n"
         "assert 'sqlalchemy' in sys.modules and 'alembic' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "transcripts.db")], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "transcripts.db")], check=True, timeout=300)
 
 
 def test_a_newer_store_is_not_touched(tmp_path: Path) -> None:
@@ -648,7 +648,7 @@ def test_importing_needs_no_database_package() -> None:
         "from antiphon.engines.errors import EngineUnavailable\n"
         "try:\n    open_store()\nexcept EngineUnavailable as error:\n    print(error.hint)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout == 'pip install "antiphon[memory]"\n'
 
 

@@ -31,7 +31,7 @@ from antiphon.engines.net import network_forbidden
 from antiphon.engines.protocols import TTS, STTOptions
 from antiphon.pipeline.build import Assembly
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 QUESTION = "What is the capital of France?"
 NORMAL = EnglishTextNormalizer()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from network_clock import run_networked
 from served import config
 
 from antiphon.engines.testing import Reply
@@ -99,14 +100,14 @@ def call(talk: Callable[[Caller], Awaitable[None]], given: Config | None = None,
             async with calling(fronts, **arguments) as caller:
                 await talk(caller)
                 caller.send(0x00)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     await caller.reading
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while service.sessions:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             return caller, events
 
-    return asyncio.run(main())
+    return run_networked(main())
 
 
 def texts(events: list[Event], role: str) -> list[str]:
@@ -172,13 +173,13 @@ def test_the_agent_hangs_up_when_the_conversation_is_over() -> None:
                 talking = asyncio.create_task(caller.speak(5, loud=False))
                 await asyncio.sleep(0.3)
                 await asyncio.gather(service.drain(), fronts.drain(5.0))
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(60):
                     await caller.reading
                 talking.cancel()
                 assert np.abs(caller.sound()).max() > 3000, "the greeting was said to its end"
                 return caller.kinds()
 
-    assert asyncio.run(main())[-1] == 0x00
+    assert run_networked(main())[-1] == 0x00
 
 
 # ------------------------------------------------------------------------------------ what goes wrong
@@ -210,12 +211,12 @@ def test_what_is_no_call_is_told_and_closed(data: bytes) -> None:
         async with answering(audiosocket_config({"idle_s": 0.3}, stt=(), llm=(), repeat=False)) as (fronts, service, _):
             async with calling(fronts, identify=False) as caller:
                 caller.writer.write(data)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     await caller.reading
                 assert service.sessions == 0
                 return caller.kinds()
 
-    kinds = asyncio.run(main())
+    kinds = run_networked(main())
     assert kinds[-1] == 0x00 and set(kinds) <= {0x00, 0xFF}
 
 
@@ -225,18 +226,18 @@ def test_a_line_that_falls_silent_is_hung_up_and_a_hang_up_before_any_audio_is_n
         async with answering(given) as (fronts, service, _):
             async with calling(fronts) as caller:
                 await caller.speak(0.2, loud=False)
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(60):
                     await caller.reading
                 assert caller.kinds()[-1] == 0x00
             for last in (0x00, 0xFF):
                 async with calling(fronts) as caller:
                     caller.send(last, b"\x01" if last else b"")
-                    async with asyncio.timeout(3):
+                    async with asyncio.timeout(60):
                         await caller.reading
                     assert caller.kinds() == [0x00]
             assert service.sessions == 0
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_calls_for_which_there_is_no_room_are_hung_up() -> None:
@@ -244,22 +245,22 @@ def test_calls_for_which_there_is_no_room_are_hung_up() -> None:
         given = audiosocket_config({"max_connections": 2}, server={"max_sessions": 1})
         async with answering(given) as (fronts, service, _), calling(fronts) as first:
             talking = asyncio.create_task(first.speak(5, loud=False))
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(60):
                 while not service.sessions:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             async with calling(fronts) as second:
                 await second.speak(0.1, loud=False)
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(60):
                     await second.reading
                 assert second.kinds() == [0x00], "no more conversations"
             async with calling(fronts) as second, calling(fronts) as third:
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(60):
                     await third.reading
                 assert third.kinds() == [0x00], "no more connections"
                 assert not second.reading.done()
             talking.cancel()
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_a_call_that_has_not_begun_when_the_server_ends_does_not_begin() -> None:
@@ -269,13 +270,13 @@ def test_a_call_that_has_not_begun_when_the_server_ends_does_not_begin() -> None
                 await asyncio.sleep(0.2)
                 draining = asyncio.create_task(fronts.drain(5.0))
                 await caller.speak(0.2, loud=False)  # too late
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(60):
                     await caller.reading
                     await draining
                 assert service.sessions == 0
                 return caller.kinds()
 
-    assert asyncio.run(main()) == [0x00]
+    assert run_networked(main()) == [0x00]
 
 
 def test_it_is_off_by_default_and_open_only_on_demand() -> None:

@@ -55,7 +55,7 @@ def shell(command: str, server: str, folder: Path) -> str:
     assert shutil.which("curl"), "the page's commands need curl"
     done = subprocess.run(
         ["bash", "-c", command.replace(SHOWN, server) + " --fail"],
-        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+        cwd=folder, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -65,7 +65,7 @@ def program(code: str, server: str, folder: Path) -> list[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
     done = subprocess.run(
         [sys.executable, "-c", code.replace(SHOWN, server).replace(WYOMING, f"127.0.0.1:{WYOMING_PORT}")],
-        cwd=folder, capture_output=True, text=True, timeout=90, check=False, env=environ,
+        cwd=folder, capture_output=True, text=True, timeout=300, check=False, env=environ,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

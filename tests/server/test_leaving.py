@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from network_clock import run_networked
 from operated import operating
 from served import config, serving
 
@@ -79,5 +80,5 @@ def test_the_first_signal_ends_the_server_whatever_breaks(
             pass
 
     monkeypatch.setattr(Fronts, "drain", broken)
-    asyncio.run(main())
+    run_networked(main())
     assert "not everything was ended in order" in caplog.messages

@@ -136,7 +136,7 @@ def test_what_requests_use_is_booked_to_their_key() -> None:
 
 def fetch(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=300) as answer:
             return str(answer.read(), "utf-8")
     except urllib.error.HTTPError as error:
         return error.read().decode()

@@ -166,7 +166,7 @@ def test_the_calls_for_recordings_speech_chat_and_figures() -> None:
             assert answer.choices[0].message.content == "It is noon."
         for path in ("metrics", "v1/sessions", "readyz"):
             await asyncio.to_thread(
-                lambda url: urllib.request.urlopen(url, timeout=10).close(), f"http://{address}/{path}"
+                lambda url: urllib.request.urlopen(url, timeout=300).close(), f"http://{address}/{path}"
             )
 
     watched(work)

@@ -44,7 +44,7 @@ def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
         return load_config(str(path))
 
     def shell(command: str) -> str:
-        done = subprocess.run(["bash", "-c", f"{command} --fail -sS"], capture_output=True, text=True, timeout=30)
+        done = subprocess.run(["bash", "-c", f"{command} --fail -sS"], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
@@ -54,7 +54,7 @@ def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
         async with serving(given, Service(given, source=read)) as (address, service):
             async with connect(f"ws://{address}/v1/stream") as client:
                 await client.send(bytes(640))
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     while not [name for talk in service.talks for name in talk.sessions]:  # noqa: ASYNC110
                         await asyncio.sleep(0.01)
                 (session,) = [name for talk in service.talks for name in talk.sessions]
@@ -64,7 +64,7 @@ def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
                     if "DELETE" in command:
                         await client.wait_closed()
             os.kill(os.getpid(), signal.SIGHUP)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while 'outcome="taken"} 2.0' not in (await service.figures())[0].decode():  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         return said

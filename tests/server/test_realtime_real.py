@@ -16,7 +16,7 @@ from antiphon.engines.audio import Samples, resample
 from antiphon.pipeline.config import Config, load_config
 from antiphon.server.service import Service
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 RATE_HZ = 24000
 
 

@@ -170,14 +170,14 @@ def test_a_shut_down_waits_for_no_conversation_of_before() -> None:
 def asked(url: str, method: str = "POST") -> tuple[int, dict[str, Any]]:
     request = urllib.request.Request(url, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
 
 
 async def until(there: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not there():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from network_clock import run_networked
 from served import config, serving, with_client
 
 from antiphon.engines.errors import EngineFailed, EngineOverloaded
@@ -80,7 +81,7 @@ def test_the_sync_client_gets_the_same() -> None:
 
             return await asyncio.to_thread(ask)
 
-    assert asyncio.run(main()) == ("It is noon.", "It is noon.")
+    assert run_networked(main()) == ("It is noon.", "It is noon.")
 
 
 def test_the_messages_are_the_history() -> None:
@@ -141,7 +142,7 @@ def test_the_policy_stands_around_it(stream: bool) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_needs_a_yes_is_refused_unless_the_desk_grants_it(tmp_path: Path, by: str, stream: bool) -> None:
     policy = PolicyConfig.model_validate({"tool_call": [{"check": "approve", "question": "Shall I?", "by": by}]})
-    approvals = ApprovalsConfig(store=tmp_path / "approvals.db", timeout_s=20, poll_ms=20)
+    approvals = ApprovalsConfig(store=tmp_path / "approvals.db", timeout_s=60, poll_ms=20)
 
     async def main() -> str:
         async with serving(clock(policy=policy, approvals=approvals)) as (address, service):
@@ -163,7 +164,7 @@ def test_what_needs_a_yes_is_refused_unless_the_desk_grants_it(tmp_path: Path, b
         await desk.grant(found[0].id, by="Ada")
 
     expected = "It is noon." if by == "desk" else "I may not tell."
-    assert asyncio.run(asyncio.wait_for(main(), 15)) == expected
+    assert run_networked(asyncio.wait_for(main(), 60)) == expected
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_the_answer_is_on_record_under_the_name_in_the_header(tmp_path: Path) ->
                 kept = await service.assembly.recalled(session)
                 return [(item.kind, item.text) for item in kept], service.assembly.transcripts.find(session)
 
-    kept, found = asyncio.run(main())
+    kept, found = run_networked(main())
     assert kept == [
         ("message", "What time is it?"), ("function_call", ""), ("function_call_output", "12:00"),
         ("message", "It is noon."),
@@ -237,9 +238,9 @@ def test_a_client_that_goes_stops_the_turn() -> None:
                     async for line in answer.aiter_lines():
                         if "It " in line:
                             break
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while service.assembly.llm.calls[0].outcome == "running":  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             return len(service.assembly.llm.calls)
 
-    assert asyncio.run(main()) == 1
+    assert run_networked(main()) == 1

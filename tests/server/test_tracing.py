@@ -93,7 +93,7 @@ def test_without_an_endpoint_nothing_of_it_is_even_imported() -> None:
         "assert s.Tracing.made(TracingKeys(), offline=True).conversation('s', protocol='p', key='k') is None\n"
         "assert not [name for name in sys.modules if name.startswith('opentelemetry')]\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 def test_offline_traces_do_not_leave_the_machine() -> None:

@@ -31,7 +31,7 @@ def shared(expected: list[str], found: list[str]) -> float:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_spoken_question_is_understood_and_the_spoken_answer_is_what_was_written() -> None:
     given = load_config("tiny.yaml").model_copy(update={"server": ServerConfig(port=0, keys_file=NO_KEYS)})
 

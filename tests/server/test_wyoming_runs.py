@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from network_clock import run_networked
 from wyoming.asr import Transcript
 from wyoming.audio import AudioChunk, AudioStop
 from wyoming.event import Event, async_read_event, async_write_event
@@ -31,7 +32,7 @@ def run(talk: Any, given: Any = None) -> Any:
         async with wyoming_server(given) as (address, service):
             return await talk(address, service)
 
-    return asyncio.run(main())
+    return run_networked(main())
 
 
 def texts(events: list[Event], kind: str) -> list[str]:
@@ -53,7 +54,7 @@ def test_a_spoken_question_is_answered_in_speech_and_the_next_run_goes_on_with_i
                 await speak_live(one, 0.7, loud=False)
                 runs.append(await until(one, "synthesize"))
             assert service.sessions == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while service.sessions:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return runs
@@ -116,7 +117,7 @@ def test_who_goes_on_listening_can_be_spoken_into() -> None:
                 await asyncio.wait({reading})
         return events
 
-    events = asyncio.run(main())
+    events = run_networked(main())
     assert texts(events, "transcript") == ["what time is it"] * 2
     order = kinds(events)
     stopped = order.index("audio-stop")
@@ -146,14 +147,14 @@ def test_a_satellite_that_hears_itself_is_not_listened_to_while_it_plays_and_aga
                     await speak_live(one, 0.1)  # its own echo
                 await speak_live(one, 0.8, loud=False)
                 await speak_live(one, 0.6)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while kinds(events).count("transcript") < 2:
                         await speak_live(one, 0.1, loud=False)
                 reading.cancel()
                 await asyncio.wait({reading})
         return events
 
-    events = asyncio.run(main())
+    events = run_networked(main())
     order = kinds(events)
     first_reply = order[order.index("audio-start") : order.index("audio-stop")]
     assert "voice-started" not in first_reply
@@ -166,7 +167,7 @@ def test_who_streams_all_the_time_gets_another_conversation_when_one_is_over() -
     async def talk(address: Any, service: Any) -> Any:
         async with client(address) as one:
             await one.write_event(RunPipeline(ASR, TTS, restart_on_end=True).event())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 for there in (1, 0, 1):
                     while service.sessions != there:
                         await speak_live(one, 0.02 if there else 0.0, loud=False)
@@ -218,7 +219,7 @@ def test_a_session_that_ends_before_it_has_heard_all_leaves_a_connection_that_wo
 
     async def talk(address: Any, service: Any) -> Any:
         found = []
-        async with client(address) as one, asyncio.timeout(10):
+        async with client(address) as one, asyncio.timeout(60):
             for stops_before in (False, True):
                 await one.write_event(RunPipeline(ASR, TTS).event())
                 for _ in range(2):
@@ -248,7 +249,7 @@ def test_a_session_that_cannot_be_made_is_told_once_and_the_connection_goes_on(
             raise RuntimeError("no session")
 
         monkeypatch.setattr(service, "session", broken)
-        async with client(address) as one, asyncio.timeout(5):
+        async with client(address) as one, asyncio.timeout(60):
             await one.write_event(RunPipeline(ASR, TTS, restart_on_end=True).event())
             await send_audio(one, TONE)
             await one.write_event(Describe().event())
@@ -313,11 +314,11 @@ def test_a_satellite_is_connected_to_served_and_looked_for_again(monkeypatch: py
         given = wyoming_config({"port": None, "satellites": [f"tcp://127.0.0.1:{port}"]})
         async with listening, wyoming_server(given) as (address, _):
             assert address == ("", 0), "it listens nowhere itself"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while len(met) < 2:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
-    asyncio.run(main())
+    run_networked(main())
     assert met[0] == ["describe", "run-satellite", "audio-start", "audio-chunk", "audio-stop"]
 
 

@@ -21,7 +21,7 @@ def ephemeral_key(server: str) -> str:
         data=json.dumps({"session": {"type": "realtime", "model": "gpt-realtime-2"}}).encode(),
         headers={"Content-Type": "application/json", "Authorization": "Bearer any"},
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=300) as response:
         value: str = json.load(response)["value"]
     assert value.startswith("ek_")
     return value

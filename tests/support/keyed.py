@@ -64,7 +64,7 @@ class Server:
             response = error.response
             return response.status_code, json.loads(response.body or b"{}")["error"]
 
-    async def closed(self, client: Any, within_s: float = 10) -> tuple[int, str]:
+    async def closed(self, client: Any, within_s: float = 60) -> tuple[int, str]:
         """With which code and words the server closes a WebSocket."""
         try:
             async with asyncio.timeout(within_s):

@@ -25,7 +25,7 @@ class Call:
         self._seen = 0
         """How many of them have been waited for."""
 
-    async def next(self, kind: str, within_s: float = 40.0) -> dict[str, Any]:
+    async def next(self, kind: str, within_s: float = 60) -> dict[str, Any]:
         """The next event of a kind; what comes before it is kept."""
         async with asyncio.timeout(within_s):
             while True:

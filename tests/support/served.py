@@ -47,7 +47,7 @@ async def serving(given: Config, service: Service | None = None) -> AsyncIterato
     finally:
         if not service.draining:  # a second signal would end this process, too
             signal.raise_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await task
 
 

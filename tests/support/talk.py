@@ -30,7 +30,7 @@ async def ask(client: ClientConnection) -> tuple[list[dict[str, Any]], bytes]:
 
     talking = asyncio.create_task(talk())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for message in client:
                 if isinstance(message, bytes):
                     audio += message

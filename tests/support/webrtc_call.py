@@ -57,7 +57,7 @@ class Phone:
     async def hang_up(self, call_id: str) -> httpx.Response:
         return await self.http.post(f"{CALLS}/{call_id}/hangup")
 
-    async def idle(self, timeout_s: float = 10.0) -> None:
+    async def idle(self, timeout_s: float = 60) -> None:
         """Wait until no conversation is under way."""
         async with asyncio.timeout(timeout_s):
             while self.service.sessions:  # noqa: ASYNC110  (the service tells nobody)

@@ -109,7 +109,7 @@ class Caller:
     def send(self, **event: Any) -> None:
         self.channels["oai-events"].send(json.dumps(event))
 
-    async def until(self, done: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+    async def until(self, done: Callable[[], Any], timeout_s: float = 60) -> Any:
         """Wait until `done` gives something; it is asked again whenever something came."""
         async with asyncio.timeout(timeout_s):
             while not (found := done()):
@@ -117,7 +117,7 @@ class Caller:
                 await self._changed.wait()
         return found
 
-    async def event(self, kind: str, *, after: int = 0, timeout_s: float = 20.0) -> dict[str, Any]:
+    async def event(self, kind: str, *, after: int = 0, timeout_s: float = 60) -> dict[str, Any]:
         """The first event of that type behind the first `after` events."""
 
         def find() -> dict[str, Any] | None:
