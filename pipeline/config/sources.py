@@ -35,7 +35,7 @@ def expanded(text: str) -> Path:
     """A path with its leading `~` resolved, where that names somebody."""
     try:
         return Path(text).expanduser()
-    except RuntimeError:  # no such user: a name like any other
+    except (RuntimeError, ValueError):  # no such user, or none can have that name: a name like any other
         return Path(text)
 
 

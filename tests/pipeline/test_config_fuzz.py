@@ -126,6 +126,7 @@ def test_any_override(override: str) -> None:
 @given(st.text(max_size=20))
 @example("/dev/null")
 @example("/proc/self/mem")
+@example("~\0")
 @example("-")
 @example("*")
 @settings(deadline=None)
