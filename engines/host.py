@@ -1,7 +1,7 @@
 """Runs blocking inference off the event loop: one worker a model, shared by all who ask for the same one.
 
-:mod:`antiphon.engines.worker` has the worker and its queue, :mod:`antiphon.engines.host_process` the workers whose
-model lives in a process of its own.
+:mod:`antiphon.engines.worker` has the worker, :mod:`antiphon.engines.job_queue` its queue, and
+:mod:`antiphon.engines.host_process` reaches models that live in a process of their own.
 """
 
 from __future__ import annotations
@@ -12,21 +12,13 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Literal
 
+from antiphon.engines.job_queue import MAX_WAITING, WorkerStats
 from antiphon.engines.net import network_forbidden
+from antiphon.engines.ports import DirectPort, Runtime, abandoned
+from antiphon.engines.precedence import Precedence
 from antiphon.engines.protocols import usable_cores
-from antiphon.engines.worker import (
-    MAX_WAITING,
-    DirectPort,
-    Meter,
-    Precedence,
-    Priority,
-    Runtime,
-    Ticket,
-    Worker,
-    WorkerStats,
-    abandoned,
-    current_ticket,
-)
+from antiphon.engines.tickets import Meter, Priority, Ticket, current_ticket
+from antiphon.engines.worker import Worker
 
 __all__ = [
     "EngineHost",

@@ -24,7 +24,7 @@ from typing import Any
 
 from antiphon.engines.errors import EngineFailed
 from antiphon.engines.net import forbid_network
-from antiphon.engines.worker import DirectPort, as_error, at_work
+from antiphon.engines.ports import DirectPort, as_error, at_work
 
 LOADING = 0
 """The request id of loading."""

@@ -30,7 +30,7 @@ from antiphon.engines.dotted import load_dotted
 from antiphon.engines.errors import EngineCrashed, EngineFailed, EngineTimeout, EngineUnavailable
 from antiphon.engines.host_child import LOADING, OFFLINE, ONLINE
 from antiphon.engines.net import network_forbidden
-from antiphon.engines.worker import Runtime, abandoned
+from antiphon.engines.ports import Runtime, abandoned
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ class Child:
 
 
 class ChildPort:
-    """The :class:`~antiphon.engines.worker.Port` to a runtime in a child process.
+    """The :class:`~antiphon.engines.ports.Port` to a runtime in a child process.
 
     After a crash the child is started again at once; when it crashes again soon, only after 1, 2, 4 ... 30 s, and
     requests until then fail at once.
