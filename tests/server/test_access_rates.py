@@ -112,3 +112,11 @@ def test_minting_keys_and_more_than_beginning_conversations_needs_a_lasting_key(
 def test_what_no_row_covers_is_for_admins(path: str) -> None:
     rule = rule_for(path)
     assert rule is ELSE or path == rule.path or path.startswith(f"{rule.path}/")
+
+
+def test_looking_takes_nothing() -> None:
+    rates = Rates(2, clock=lambda: 0.0)
+    assert [rates.look("a").remaining for _ in range(5)] == [2] * 5
+    rates.take("a")
+    rates.take("a")
+    assert not rates.look("a").allowed and rates.look("b").allowed

@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import pytest
-from mcp_standin import LONG, Notes, calling, hosted, talk_for_real, until
-from realtime_client import RealtimeClient
+from mcp_standin import LONG, Notes, allowing, calling, hosted, talk_with_tools
+from network_clock import until
+from realtime_client import RealtimeClient, config
 
 from antiphon.engines.protocols import ToolCall
 from antiphon.engines.testing import Reply
@@ -43,7 +44,7 @@ def test_a_call_from_the_list_of_tools_to_the_answer() -> None:
         client.respond()
         await client.wait_for("response.done", 2)
 
-    client, _, llm = talk_for_real(talk, calling("read_notes", text="One moment. "), Reply.of("Milk, it says."))
+    client, _, llm = talk_with_tools(talk, calling("read_notes", text="One moment. "), Reply.of("Milk, it says."))
     assert client.problems == []
     kinds = client.kinds
     assert kinds[2:6] == [
@@ -100,7 +101,7 @@ def test_clients_ask_for_the_answer_as_soon_as_they_hear_of_the_result() -> None
         notes.going_on.set()
         await client.wait_for("response.done", 2)
 
-    client, _, llm = talk_for_real(talk, calling("wait"), NOON)
+    client, _, llm = talk_with_tools(talk, calling("wait"), NOON)
     assert client.problems == [] and client.said == ["", "It is noon."]
     assert llm.calls[1].messages[-1].content == "That took long."
     begun = [event["type"] for event in client.of("response.created", "response.done")]
@@ -112,7 +113,7 @@ def test_a_question_of_the_client_that_is_asked_at_once_waits_for_the_list() -> 
         client.update(output_modalities=["text"], tools=[hosted(url)])
         await ask(client)
 
-    _, notes, llm = talk_for_real(talk, NOON)
+    _, notes, llm = talk_with_tools(talk, NOON)
     assert len(llm.calls[0].tools) == 5 and notes.requests
 
 
@@ -125,7 +126,7 @@ def test_some_of_the_tools_and_one_that_must_be_called() -> None:
         await client.wait_for("mcp_list_tools.completed", 2)
         await ask(client, 3)
 
-    client, _, llm = talk_for_real(talk, NOON, NOON, NOON)
+    client, _, llm = talk_with_tools(talk, NOON, NOON, NOON)
     assert client.problems == []
     first, second, third = llm.calls
     assert ([tool.name for tool in first.tools], first.options.tool_choice) == (["add_note", "read_notes"], "add_note")
@@ -143,7 +144,7 @@ def test_a_tool_that_has_the_name_of_a_function_has_another_for_the_model() -> N
         client.update(output_modalities=["text"], tools=[function, hosted(url, allowed_tools=["add_note"])])
         await ask(client)
 
-    client, notes, llm = talk_for_real(talk, calling("notes_add_note", '{"text": "Hello"}'))
+    client, notes, llm = talk_with_tools(talk, calling("notes_add_note", '{"text": "Hello"}'))
     assert [tool.name for tool in llm.calls[0].tools] == ["add_note", "notes_add_note"]
     assert notes.written == ["Hello"] and items(client, "mcp_call")[0]["name"] == "add_note"
 
@@ -155,9 +156,31 @@ def test_a_server_of_one_response() -> None:
         await ask(client, 2)
         await ask(client, 3, tools=[hosted(url)])
 
-    client, _, llm = talk_for_real(talk, calling("read_notes"), NOON, NOON)
+    client, _, llm = talk_with_tools(talk, calling("read_notes"), NOON, NOON)
     assert [len(call.tools) for call in llm.calls] == [5, 0, 5]
     assert len(client.of("mcp_list_tools.completed")) == 1, "it is known from then on"
+
+
+def test_nothing_is_called_for_a_turn_that_may_go_on() -> None:
+    """Answers are begun at every pause; their calls are made once, when the turn is over."""
+
+    def write_down(call: Any) -> Reply:
+        last = call.messages[-1]
+        return NOON if last.role == "tool" else calling("add_note", json.dumps({"text": last.content}))
+
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        client.update(tools=[hosted(url)])
+        await client.wait_for("mcp_list_tools.completed")
+        await client.speak(0.6)
+        await client.be_silent(0.35)
+        await client.speak(0.6)
+        await client.be_silent(2.0)
+        await client.wait_for("response.mcp_call.completed")
+
+    client, notes, llm = talk_with_tools(talk, given=lambda url: config(allowing(url), llm=write_down))
+    assert notes.written == ["what time is it"] and len(llm.calls) > 1
+    kinds = client.kinds
+    assert kinds.index("input_audio_buffer.committed") < kinds.index("response.mcp_call.in_progress")
 
 
 # ------------------------------------------------------------------------------------------ a yes or a no
@@ -186,7 +209,7 @@ def test_a_yes_and_then_the_answer() -> None:
         client.respond(tool_choice="none")
         await client.wait_for("response.done", 2)
 
-    client, notes, llm = talk_for_real(talk, calling("add_note", '{"text": "Hi"}'), Reply.of("Done."))
+    client, notes, llm = talk_with_tools(talk, calling("add_note", '{"text": "Hi"}'), Reply.of("Done."))
     assert client.problems == [] and written == [[]] and notes.written == ["Hi"]
     (request,), (given,), (call,) = (
         items(client, kind) for kind in ("mcp_approval_request", "mcp_approval_response", "mcp_call")
@@ -217,7 +240,7 @@ def test_a_no_is_known_to_the_next_answer() -> None:
         client.respond()
         await client.wait_for("response.done", 2)
 
-    client, notes, llm = talk_for_real(talk, calling("add_note", '{"text": "Hi"}'), NOON)
+    client, notes, llm = talk_with_tools(talk, calling("add_note", '{"text": "Hi"}'), NOON)
     assert notes.written == [] and client.problems == ["approval_request_not_found"], "it was answered before"
     (call,) = items(client, "mcp_call")
     assert call["output"] is None
@@ -231,7 +254,7 @@ def test_which_calls_need_a_yes() -> None:
         await ask(client)
         await ask(client, 2)
 
-    client, notes, _ = talk_for_real(talk, calling("read_notes"), calling("add_note", '{"text": "Hi"}'))
+    client, notes, _ = talk_with_tools(talk, calling("read_notes"), calling("add_note", '{"text": "Hi"}'))
     assert [item["name"] for item in items(client, "mcp_call")] == ["read_notes"]
     assert [item["name"] for item in items(client, "mcp_approval_request")] == ["add_note"] and not notes.written
 
@@ -242,7 +265,7 @@ def test_without_a_word_about_it_every_call_needs_a_yes() -> None:
         client.update(output_modalities=["text"], tools=[tool])
         await ask(client)
 
-    client, _, _ = talk_for_real(talk, calling("read_notes"))
+    client, _, _ = talk_with_tools(talk, calling("read_notes"))
     assert len(items(client, "mcp_approval_request")) == 1 and not items(client, "mcp_call")
     assert client.of("session.updated")[0]["session"]["tools"][0]["require_approval"] == "always"
 
@@ -267,7 +290,7 @@ def test_a_call_that_fails(call: Reply, error: dict[str, Any]) -> None:
         client.respond()
         await client.wait_for("response.done", 2)
 
-    client, _, llm = talk_for_real(talk, call, NOON)
+    client, _, llm = talk_with_tools(talk, call, NOON)
     assert client.problems == [] and len(client.of("response.mcp_call.failed")) == 1
     (item,) = items(client, "mcp_call")
     assert item["error"] == error and item["output"] is None
@@ -282,9 +305,11 @@ def test_a_server_that_is_slow() -> None:
         await until(lambda: notes.given_up)
         await ask(client, 2)
 
-    client, notes, _ = talk_for_real(talk, calling("wait"), calling("read_notes"), call_timeout_s=0.3)
+    # On the real clock: to the virtual one, the end of a request that is given up is no news.
+    script = (calling("wait"), calling("read_notes"))
+    client, notes, _ = talk_with_tools(talk, *script, run=asyncio.run, call_timeout_s=2)
     first, second = items(client, "mcp_call")
-    assert first["error"] == {"type": "protocol_error", "code": -32001, "message": "No answer within 0.3 s."}
+    assert first["error"] == {"type": "protocol_error", "code": -32001, "message": "No answer within 2 s."}
     assert notes.given_up, "it is told that nobody waits"
     assert second["output"] == "There are no notes.", "the connection is good for the next call"
 
@@ -295,7 +320,7 @@ def test_an_answer_without_end() -> None:
         await ask(client)
         await ask(client, 2)
 
-    client, _, _ = talk_for_real(talk, calling("long"), calling("read_notes"), max_answer_kb=64)
+    client, _, _ = talk_with_tools(talk, calling("long"), calling("read_notes"), max_answer_kb=64)
     first, second = items(client, "mcp_call")
     assert "longer than 65536 bytes" in first["error"]["message"]
     assert second["output"] == "There are no notes."
@@ -306,7 +331,7 @@ def test_a_long_result_is_cut_off_for_the_conversation() -> None:
         await listed(client, url)
         await ask(client)
 
-    client, _, _ = talk_for_real(talk, calling("long"), max_output_chars=1000)
+    client, _, _ = talk_with_tools(talk, calling("long"), max_output_chars=1000)
     (call,) = items(client, "mcp_call")
     assert call["output"] == LONG[:1000] + f"\n({len(LONG) - 1000} more characters are cut off)"
 
@@ -321,7 +346,7 @@ def test_more_calls_at_a_time_than_are_allowed() -> None:
         await client.wait_for("response.done")
 
     both = Reply((), tool_calls=[ToolCall("a", "wait", "{}"), ToolCall("b", "read_notes", "{}")])
-    client, _, _ = talk_for_real(talk, both, max_calls=1)
+    client, _, _ = talk_with_tools(talk, both, max_calls=1)
     outcomes = {item["name"]: item.get("error", {}).get("message") for item in items(client, "mcp_call")}
     assert outcomes["wait"] is None and "more are not allowed" in outcomes["read_notes"]
 
@@ -339,7 +364,7 @@ def test_two_calls_of_one_response_run_at_the_same_time() -> None:
         await client.wait_for("response.done", 2)
 
     both = Reply((), tool_calls=[ToolCall("a", "wait", "{}"), ToolCall("b", "read_notes", "{}")])
-    client, _, llm = talk_for_real(talk, both, NOON)
+    client, _, llm = talk_with_tools(talk, both, NOON)
     assert [item["name"] for item in items(client, "mcp_call")] == ["read_notes", "wait"], "as they were done"
     roles = [message.role for message in llm.calls[1].messages]
     assert roles.count("tool") == 2
@@ -362,7 +387,7 @@ def test_a_response_that_is_cancelled_does_not_take_its_call_back() -> None:
         client.respond()
         await client.wait_for("response.done", 3)
 
-    client, _, llm = talk_for_real(talk, calling("wait"), NOON, Reply.of("That took long."))
+    client, _, llm = talk_with_tools(talk, calling("wait"), NOON, Reply.of("That took long."))
     assert client.problems == [] and client.statuses == ["cancelled", "completed", "completed"]
     assert [message.role for message in llm.calls[1].messages] == ["system", "user"], "nothing came of it yet"
     assert "That took long." in [message.content for message in llm.calls[2].messages if message.role == "tool"]
@@ -384,7 +409,7 @@ def test_the_user_speaks_while_a_tool_is_at_work() -> None:
         notes.going_on.set()
         await client.wait_for("response.mcp_call.completed")
 
-    client, _, _ = talk_for_real(talk, calling("wait"), NOON)
+    client, _, _ = talk_with_tools(talk, calling("wait"), NOON)
     assert client.problems == []
     reasons = [event["response"]["status_details"] for event in client.of("response.done")]
     assert reasons[0] == {"type": "cancelled", "reason": "turn_detected"} and client.said[1] == "It is noon."
@@ -403,7 +428,7 @@ def test_a_deleted_call_is_given_up() -> None:
         await client.wait_for("response.done")
         await ask(client, 2)
 
-    client, _, llm = talk_for_real(talk, calling("wait"), NOON)
+    client, _, llm = talk_with_tools(talk, calling("wait"), NOON)
     assert client.problems == [] and not items(client, "mcp_call")
     assert all(message.role != "tool" and not message.tool_calls for message in llm.calls[1].messages)
 
@@ -421,7 +446,7 @@ def test_deleting_and_retrieving_what_came_of_a_call() -> None:
         client.respond()
         await client.wait_for("response.done", 3)
 
-    client, _, llm = talk_for_real(talk, calling("read_notes"), NOON, NOON)
+    client, _, llm = talk_with_tools(talk, calling("read_notes"), NOON, NOON)
     assert client.problems == []
     assert client.of("conversation.item.retrieved")[0]["item"] == items(client, "mcp_call")[0]
     assert [message.role for message in llm.calls[1].messages][-2:] == ["assistant", "tool"]
@@ -435,5 +460,5 @@ def test_the_session_may_end_in_the_middle_of_a_call() -> None:
         client.respond()
         await notes.waiting.wait()
 
-    _, notes, _ = talk_for_real(talk, calling("wait"))
+    _, notes, _ = talk_with_tools(talk, calling("wait"))
     assert notes.given_up or notes.going_on.is_set()

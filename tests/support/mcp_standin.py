@@ -1,20 +1,18 @@
-"""MCP servers on a socket of this machine, inside the test's own event loop, and Realtime clients that use them.
-
-The clock is the real one: there are sockets between a conversation and its tools.
-"""
+"""MCP servers on a socket of this machine, inside the test's own event loop, and Realtime clients that use them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
 from mcp.server import MCPServer
 from mcp.types import ToolAnnotations
+from network_clock import run_networked, until
 from realtime_client import RealtimeClient, config
 from realtime_schema import validate_all
 
@@ -27,6 +25,8 @@ from antiphon.server.realtime.socket import RealtimeSocket
 from antiphon.server.service import Service
 
 LONG = "x" * 200_000
+TASKS = {"mcp-link", "mcp-list", "mcp-call", "mcp-close"}
+"""What runs for a session that has MCP servers."""
 
 
 class Notes:
@@ -91,13 +91,6 @@ class Notes:
         return LONG
 
 
-async def until(what: Callable[[], bool], within_s: float = 10.0) -> None:
-    """For what happens elsewhere, and tells nobody."""
-    async with asyncio.timeout(within_s):
-        while not what():  # noqa: ASYNC110 - there is nothing to wait for
-            await asyncio.sleep(0.005)
-
-
 @asynccontextmanager
 async def mcp_server(notes: Notes, port: int = 0) -> AsyncIterator[str]:
     """Its address. It is ended with the context."""
@@ -146,17 +139,19 @@ def calling(name: str, arguments: str = "{}", text: str = "") -> Reply:
     return Reply((text,) if text else (), tool_calls=[ToolCall("call_0", name, arguments)])
 
 
-def talk_for_real(
+def talk_with_tools(
     talk: Callable[[RealtimeClient, Notes, str], Awaitable[None]],
     *replies: Reply,
     given: Callable[[str], Config] | None = None,
     principal: Principal = ANYONE,
+    run: Callable[[Coroutine[Any, Any, Any]], Any] = run_networked,
     **keys: Any,
 ) -> tuple[RealtimeClient, Notes, Any]:
     """A conversation in which the client does `talk`, beside an MCP server; ends in events that clients take.
 
     :param replies: of the language model.
     :param given: makes the configuration of the server's address.
+    :param run: runs it, on which clock.
     :param keys: of `server.realtime.mcp`, besides `allow`.
     :returns: the client, what the MCP server knows, and the language model.
     """
@@ -183,8 +178,11 @@ def talk_for_real(
                     await talking
                     client.to_server.put_nowait(None)
                     await serving
+                    assert not {task.get_name() for task in asyncio.all_tasks()} & TASKS, (
+                        "all has ended with the session"
+                    )
             return client, notes, made.llm[0].options.engine  # type: ignore[attr-defined]
 
-    client, notes, llm = asyncio.run(main())
+    client, notes, llm = run(main())
     validate_all(client.events)
     return client, notes, llm

@@ -12,15 +12,17 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
+from mcp.types import Implementation
 
 from antiphon.pipeline.config.realtime_mcp import McpKeys
 from antiphon.server.realtime.mcp.allowing import Target
-from antiphon.server.realtime.mcp.http import GuardedTransport, make_client
+from antiphon.server.realtime.mcp.http import Course, course, make_client
 from antiphon.server.realtime.protocol import CallError
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ CONNECTION_CLOSED, NO_ANSWER = -32000, -32001
 MAX_MESSAGE_CHARS = 500
 """Of what a server says of its own errors."""
 _NO_SUCH_SESSION = 404
+_GONE = CallError("protocol_error", "The session does not have this MCP server any more.", -32600)
 
 
 class LinkError(Exception):
@@ -65,7 +68,6 @@ class Link:
         self._keeper: asyncio.Task[None] | None = None
         self._client: asyncio.Future[Client] | None = None
         self._leave = asyncio.Event()
-        self._guard: GuardedTransport | None = None
         self._closed = False
 
     async def tools(self) -> tuple[FoundTool, ...]:
@@ -128,24 +130,24 @@ class Link:
 
     async def _asked(self, ask: Callable[[Client], Awaitable[T]]) -> T:
         client = await self._opened()
-        guard = self._guard
-        assert guard is not None
-        guard.refusal, guard.trouble = None, ""
+        of_this = Course()
+        before = course.set(of_this)
         try:
             return await ask(client)
         except MCPError as error:
-            failure = _in_words(error, guard)
-            if error.error.code == CONNECTION_CLOSED or guard.trouble or guard.refusal == _NO_SUCH_SESSION:
+            if _is_broken(error) or of_this.refusal == _NO_SUCH_SESSION:
                 await self._hang_up()  # the next call begins anew
-            raise LinkError(failure) from error
+            raise LinkError(_in_words(error, of_this)) from error
         except Exception as error:  # what a server sends must not break the session
             logger.warning("an MCP server sent what its client does not take", extra={"code": type(error).__name__})
             failure = CallError("protocol_error", "Its answer cannot be read.", CONNECTION_CLOSED)
             raise LinkError(failure) from error
+        finally:
+            course.reset(before)
 
     async def _opened(self) -> Client:
         if self._closed:
-            raise LinkError(CallError("protocol_error", "The session does not have this MCP server any more.", -32600))
+            raise LinkError(_GONE)
         if self._client is None or (self._keeper is not None and self._keeper.done()):
             self._client = asyncio.get_running_loop().create_future()
             self._leave = asyncio.Event()
@@ -155,37 +157,42 @@ class Link:
 
     async def _keep(self, opened: asyncio.Future[Client], leave: asyncio.Event) -> None:
         """Holds the connection: it is entered and left by one task, as its library needs it."""
-        keys, target = self._keys, self._target
-        guard: GuardedTransport | None = None
+        keys, target, opening = self._keys, self._target, Course()
+        course.set(opening)  # of this task
         try:
             tls = await asyncio.to_thread(trust) if target.url.startswith("https:") else None
             max_bytes = keys.max_answer_kb * 1024
-            http, guard = make_client(target, max_bytes=max_bytes, timeout_s=keys.call_timeout_s, tls=tls)
-            self._guard = guard
-            async with http:
+            async with make_client(target, max_bytes=max_bytes, timeout_s=keys.call_timeout_s, tls=tls) as http:
                 way = streamable_http_client(target.url, http_client=http, max_sse_event_size=max_bytes)
-                async with Client(way, cache=None) as client:
+                async with Client(way, cache=None, client_info=_name()) as client:
                     opened.set_result(client)
                     await leave.wait()
         except Exception as error:
             if not opened.done():
-                opened.set_exception(LinkError(_why_not(error, guard)))
-                opened.exception()  # whoever waited for it may have gone
+                opened.set_exception(LinkError(_why_not(error, opening)))
             else:
                 logger.info("the connection to an MCP server broke", extra={"code": type(error).__name__})
         finally:
             if not opened.done():
-                opened.cancel()
+                opened.set_exception(LinkError(_GONE))
+            opened.exception()  # whoever waited for it may have gone
 
     async def _hang_up(self) -> None:
-        keeper, self._keeper, self._client = self._keeper, None, None
+        keeper, client = self._keeper, self._client
+        self._keeper = self._client = None
         self._leave.set()
         if keeper is None:
             return
+        if client is not None and not client.done():
+            keeper.cancel()  # there is nothing to be ended in order yet
         _, late = await asyncio.wait({keeper}, timeout=CLOSE_S)
         for task in late:
             task.cancel()
             await asyncio.wait({task})
+
+
+def _name() -> Implementation:
+    return Implementation(name="antiphon", version=version("antiphon"))
 
 
 @cache
@@ -217,23 +224,26 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}\n({len(text) - most} more characters are cut off)"
 
 
-def _in_words(error: MCPError, guard: GuardedTransport) -> CallError:
+def _is_broken(error: MCPError) -> bool:
+    """Whether the connection is of no use any more; else one request of it failed."""
+    return error.error.code == CONNECTION_CLOSED and error.error.message == "Connection closed"
+
+
+def _in_words(error: MCPError, course: Course) -> CallError:
     code, message = error.error.code, error.error.message[:MAX_MESSAGE_CHARS]
-    if guard.trouble:
-        return CallError("protocol_error", f"The MCP server cannot be used: {guard.trouble}.", CONNECTION_CLOSED)
-    if guard.refusal is not None:
-        return CallError("http_error", f"The MCP server answered with HTTP status {guard.refusal}.", guard.refusal)
+    if course.trouble:
+        return CallError("protocol_error", f"The MCP server cannot be used: {course.trouble}.", CONNECTION_CLOSED)
+    if course.refusal is not None:
+        return CallError("http_error", f"The MCP server answered with HTTP status {course.refusal}.", course.refusal)
     if code == CONNECTION_CLOSED:
         return CallError("protocol_error", "The connection to the MCP server broke.", code)
     return CallError("protocol_error", message, code)
 
 
-def _why_not(error: BaseException, guard: GuardedTransport | None) -> CallError:
+def _why_not(error: BaseException, opening: Course) -> CallError:
     """Why there is no connection."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if guard is not None and (guard.trouble or guard.refusal is not None):
-        return _in_words(MCPError(CONNECTION_CLOSED, ""), guard)
-    if isinstance(error, MCPError) and error.error.code != CONNECTION_CLOSED:
-        return _in_words(error, guard) if guard is not None else CallError("protocol_error", "No connection.", 0)
+    if isinstance(error, MCPError) or opening.trouble or opening.refusal is not None:
+        return _in_words(error if isinstance(error, MCPError) else MCPError(CONNECTION_CLOSED, ""), opening)
     return CallError("protocol_error", f"The MCP server cannot be reached ({type(error).__name__}).", CONNECTION_CLOSED)

@@ -1,0 +1,369 @@
+"""Which MCP servers a client may name, how they are reached, and what happens where one is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import Any
+
+import httpx2
+import pytest
+from mcp_standin import Notes, allowing, calling, hosted, mcp_server, talk_with_tools
+from network_clock import run_networked
+from pydantic import ValidationError
+from realtime_client import RealtimeClient, config, talk_to
+from served import config as served_config
+from served import serving
+
+from antiphon.engines.testing import Reply
+from antiphon.pipeline.config.model import SessionConfig as SessionSection
+from antiphon.pipeline.config.realtime_mcp import McpKeys
+from antiphon.server.realtime.mcp.allowing import Allowing, is_below
+from antiphon.server.realtime.mcp.link import shortened, text_of
+from antiphon.server.realtime.protocol import ProtocolError, SessionConfig, parse_session
+
+URL = "http://127.0.0.1:9/mcp"
+SECRET = "sesame-open-up"
+NOON = Reply.of("It is noon.")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def ask(client: RealtimeClient, responses: int = 1) -> None:
+    client.write("What do my notes say?")
+    client.respond()
+    await client.wait_for("response.done", responses)
+
+
+# ------------------------------------------------------------------------------------------ which may be named
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "is_it"),
+    [
+        ("http://a/mcp", "http://a/mcp", True),
+        ("http://a/mcp/deeper?x=1", "http://a/mcp", True),
+        ("http://A:80/mcp", "http://a/mcp", True),
+        ("https://a.:443/mcp", "https://a/mcp/", False),
+        ("https://a.:443/mcp/", "https://a/mcp/", True),
+        ("http://a", "http://a/", True),
+        ("http://a/mcpx", "http://a/mcp", False),
+        ("http://a/mcp/../admin", "http://a/mcp", False),
+        ("http://a/mcp/%2e%2e/admin", "http://a/mcp", False),
+        ("http://a/mcp//b", "http://a/mcp", False),
+        ("http://a/mcp\\..\\admin", "http://a/mcp", False),
+        ("http://user@a/mcp", "http://a/mcp", False),
+        ("http://a/mcp#b", "http://a/mcp", False),
+        ("http://a:81/mcp", "http://a/mcp", False),
+        ("https://a/mcp", "http://a/mcp", False),
+        ("http://a.evil/mcp", "http://a/mcp", False),
+        ("http://a:b/mcp", "http://a/mcp", False),
+        ("http://\N{CYRILLIC SMALL LETTER A}/mcp", "http://a/mcp", False),
+        ("http://a/mcp\t", "http://a/mcp", False),
+        ("file:///mcp", "http://a/mcp", False),
+    ],
+)
+def test_what_is_below_an_address(url: str, allowed: str, is_it: bool) -> None:
+    assert is_below(url, allowed) is is_it
+
+
+@pytest.mark.parametrize("url", ["ftp://a", "http://", "http://a:x", "http://u:p@a/", "http://a/?key=1", "a/mcp"])
+def test_an_operators_mistake_is_told(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"is no address|auth_env"):
+        McpKeys(allow=(url,))
+
+
+CONFIGURED = {"servers": {"notes": {"url": URL}}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "tool", "message", "param"),
+    [
+        ({}, hosted(URL), "server.realtime.mcp.allow is empty", "session.tools.server_url"),
+        ({}, hosted(), "server.realtime.mcp.servers (there is: none)", "session.tools.server_label"),
+        ({"allow": ["http://127.0.0.1:9/other"]}, hosted(URL), "below none of those", "session.tools.server_url"),
+        (CONFIGURED, hosted(server_label="diary"), "(there is: notes)", "session.tools.server_label"),
+        (CONFIGURED, hosted(connector_id="connector_gmail"), "no connector 'conn", "session.tools.connector_id"),
+        (CONFIGURED, hosted(URL, connector_id="notes"), "not both", "session.tools[0]"),
+        (CONFIGURED, hosted(tunnel_id="t"), "no tunnels", "session.tools[0]"),
+        (CONFIGURED, hosted(headers={"Host": "a"}), "header 'Host'", "session.tools[0]"),
+        (CONFIGURED, hosted(headers={"a": "b\nc"}), "pattern", "session.tools[0].headers.a"),
+        (CONFIGURED, hosted(headers={"Authorization": "a"}, authorization="b"), "not both", "session.tools[0]"),
+        ({**CONFIGURED, "max_servers": 1}, [hosted(), hosted(server_label="b")], "may have 1 MCP", "session.tools"),
+        (CONFIGURED, [hosted(), hosted()], "two MCP servers have the label 'notes'", "session.tools"),
+        (CONFIGURED, hosted(require_approval="sometimes"), "", "session.tools[0].require_approval"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_would_have_to_allow_it(keys: dict[str, Any], tool: Any, message: str, param: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        config = SessionConfig(id="s").merged(parse_session({"tools": tool if isinstance(tool, list) else [tool]}))
+        Allowing(McpKeys.model_validate(keys), offline=True).check_all(config.mcp, "session")
+    assert message in caught.value.message and (caught.value.param or "").startswith(param)
+
+
+def test_nothing_is_taken_of_an_update_that_is_refused_and_the_session_goes_on() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        client.tell("session.update", session={"instructions": "No.", "tools": [hosted(URL)]}, event_id="mine")
+        await client.wait_for("error")
+        client.update()
+        await client.wait_for("session.updated")
+
+    client = talk_to(talk)
+    error = client.of("error")[0]["error"]
+    assert (error["code"], error["event_id"]) == ("mcp_server_not_allowed", "mine")
+    session = client.of("session.updated")[0]["session"]
+    assert session["tools"] == [] and session["instructions"] != "No."
+
+
+def test_a_choice_of_a_server_that_is_not_there_and_a_response_beside_the_conversation() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        client.update(tool_choice={"type": "mcp", "server_label": "notes"})
+        client.respond(tools=[hosted(URL)])
+        client.respond(tools=[hosted()], conversation="none")
+        await client.wait_for("error", 3)
+
+    client = talk_to(talk, config({"realtime": {"mcp": {"servers": {"other": {"url": URL}}}}}))
+    problems = [event["error"] for event in client.of("error")]
+    assert [problem["code"] for problem in problems] == ["invalid_value", "mcp_server_not_allowed", "unsupported_tool"]
+    assert "MCP server 'notes'" in problems[0]["message"] and not client.of("response.created")
+
+
+def test_what_is_not_on_this_machine_is_out_of_reach_offline() -> None:
+    keys = McpKeys.model_validate(
+        {"allow": ["https://far.example/mcp"], "servers": {"notes": {"url": "http://10.0.0.1/"}}}
+    )
+    for tool in (hosted("https://far.example/mcp"), hosted()):
+        (server,) = SessionConfig(id="s").merged(parse_session({"tools": [tool]})).mcp
+        Allowing(keys, offline=False).check(server, "tools")
+        with pytest.raises(ProtocolError, match=r"session\.offline: true"):
+            Allowing(keys, offline=True).check(server, "tools")
+    assert SessionSection().offline, "as it comes"
+
+
+# ------------------------------------------------------------------------------------------ how they are reached
+
+
+def test_a_server_by_its_label_gets_the_operators_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTES_KEY", SECRET)
+    monkeypatch.setenv("NOTES_DESK", "seven")
+    keys = {"auth_env": "NOTES_KEY", "headers_env": {"X-Desk": "NOTES_DESK"}}
+
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        client.update(output_modalities=["text"], tools=[hosted(headers={"X-Desk": "eight", "X-More": "yes"})])
+        await ask(client)
+
+    client, notes, _ = talk_with_tools(
+        talk,
+        given=lambda url: config(
+            {"realtime": {"mcp": {"servers": {"notes": {"url": url, **keys}}}}},
+            llm=[calling("read_notes")],
+        ),
+    )
+    assert client.problems == [] and len(client.of("response.mcp_call.completed")) == 1
+    sent = notes.requests[-1][2]
+    assert (sent["authorization"], sent["x-desk"], sent["x-more"]) == (f"Bearer {SECRET}", "seven", "yes")
+    assert SECRET not in str(client.events)
+
+
+def test_a_secret_that_is_not_set_is_the_operators_business(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("NOTES_KEY", raising=False)
+
+    async def talk(client: RealtimeClient) -> None:
+        client.update(tools=[hosted()])
+        await client.wait_for("error")
+
+    servers = {"notes": {"url": URL, "auth_env": "NOTES_KEY"}}
+    client = talk_to(talk, config({"realtime": {"mcp": {"servers": servers}}}))
+    assert client.problems == ["mcp_server_not_ready"] and "NOTES_KEY" not in str(client.events)
+    (line,) = [record for record in caplog.records if "MCP" in record.message]
+    assert "server.realtime.mcp.servers.notes.auth_env" in line.problem and "NOTES_KEY" in line.problem  # type: ignore[attr-defined]
+
+
+def test_what_a_client_keeps_secret_is_told_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG, "antiphon")
+
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        secrets = {"headers": {"X-Key": f"{SECRET}-1"}, "authorization": f"{SECRET}-2"}
+        client.update(output_modalities=["text"], tools=[hosted(f"{url}?key={SECRET}-3", **secrets)])
+        await ask(client)
+        notes.status = 401
+        await ask(client, 2)
+        client.update(tools=[hosted(server_description="Named by its label alone.")])
+        await client.wait_for("session.updated", 2)
+
+    client, notes, _ = talk_with_tools(talk, calling("read_notes"))
+    sent = notes.requests[-1][2]
+    assert (sent["x-key"], sent["authorization"]) == (f"{SECRET}-1", f"Bearer {SECRET}-2")
+    first, second = (item["item"] for item in client.of("conversation.item.done") if item["item"]["type"] == "mcp_call")
+    assert first["output"] == "There are no notes."
+    assert second["error"] == {
+        "type": "http_error",
+        "code": 401,
+        "message": "The MCP server answered with HTTP status 401.",
+    }
+    told = [event["session"]["tools"][0] for event in client.of("session.updated")]
+    assert all(tool["server_url"].endswith("/mcp") and not {"headers", "authorization"} & tool.keys() for tool in told)
+    assert told[1]["server_description"] and len(client.of("mcp_list_tools.completed")) == 1, "the same connection"
+    assert SECRET not in str(client.events) + "".join(
+        f"{record.getMessage()}{vars(record)}" for record in caplog.records if record.name.startswith("antiphon")
+    )
+
+
+def test_the_settings_of_an_ephemeral_key_are_checked_and_told_without_secrets() -> None:
+    async def main() -> tuple[httpx2.Response, httpx2.Response]:
+        async with serving(served_config(allowing(URL))) as (address, _):
+            async with httpx2.AsyncClient(base_url=f"http://{address}", trust_env=False) as http:
+                tools = [[hosted(URL, authorization=SECRET)], [hosted("http://127.0.0.1:10/mcp", authorization=SECRET)]]
+                made, refused = [
+                    await http.post("/v1/realtime/client_secrets", json={"session": {"type": "realtime", "tools": one}})
+                    for one in tools
+                ]
+                return made, refused
+
+    made, refused = run_networked(main())
+    assert made.json()["session"]["tools"][0]["server_url"] == URL and refused.status_code == 400
+    assert refused.json()["error"]["code"] == "mcp_server_not_allowed"
+    assert SECRET not in made.text + refused.text
+
+
+# ------------------------------------------------------------------------------------------ what goes wrong
+
+
+def test_a_server_that_is_not_there_and_comes_later() -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        notes.status = 503
+        client.update(output_modalities=["text"], tools=[hosted(url)])
+        await client.wait_for("error")
+        await ask(client)
+        notes.status = None
+        client.update(tools=[hosted(url)])
+        await client.wait_for("mcp_list_tools.completed")
+        await ask(client, 2)
+
+    client, _, llm = talk_with_tools(talk, NOON, calling("read_notes"))
+    assert client.problems == ["mcp_list_tools_failed"]
+    message = client.of("error")[0]["error"]["message"]
+    assert "'notes' could not be listed" in message and "503" in message
+    kinds = client.kinds
+    failed = kinds.index("mcp_list_tools.failed")
+    assert kinds[failed : failed + 3] == ["mcp_list_tools.failed", "conversation.item.done", "error"]
+    assert [len(call.tools) for call in llm.calls] == [0, 5] and client.said[0] == "It is noon."
+
+
+def test_nobody_listens_there() -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        client.update(output_modalities=["text"], tools=[hosted(URL)])
+        await ask(client)
+
+    client, _, _ = talk_with_tools(talk, given=lambda url: config(allowing(URL)))
+    assert client.problems == ["mcp_list_tools_failed"] and client.said == ["It is noon."]
+    assert "cannot be reached" in client.of("error")[0]["error"]["message"]
+
+
+def test_a_server_that_says_nothing() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    port = free_port()
+
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        async with await asyncio.start_server(silent, "127.0.0.1", port):
+            client.update(output_modalities=["text"], tools=[hosted(f"http://127.0.0.1:{port}/mcp")])
+            await ask(client)
+
+    keys = allowing(f"http://127.0.0.1:{port}", connect_timeout_s=0.3)
+    client, _, _ = talk_with_tools(talk, given=lambda url: config(keys))
+    assert client.problems == ["mcp_list_tools_failed"] and client.said == ["It is noon."]
+    assert "No answer within 0.3 s" in client.of("error")[0]["error"]["message"]
+
+
+def test_a_server_that_goes_and_comes_back() -> None:
+    port = free_port()
+
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        async with mcp_server(notes, port) as other:
+            client.update(output_modalities=["text"], tools=[hosted(other)])
+            await ask(client)
+        await ask(client, 2)
+        async with mcp_server(notes, port):
+            await ask(client, 3)
+
+    keys = allowing(f"http://127.0.0.1:{port}")
+    client, _, _ = talk_with_tools(talk, given=lambda url: config(keys, llm=[calling("read_notes")]))
+    calls = [item["item"] for item in client.of("conversation.item.done") if item["item"]["type"] == "mcp_call"]
+    assert client.problems == [] and client.statuses == ["completed"] * 3
+    assert [call["output"] for call in calls] == ["There are no notes.", None, "There are no notes."]
+    assert calls[1]["error"]["code"] == -32000
+
+
+@pytest.mark.parametrize("to", ["http://127.0.0.1:9/mcp", "/admin", "/mcp/../admin"])
+def test_a_redirect_does_not_leave_what_is_allowed(to: str) -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        client.update(output_modalities=["text"], tools=[hosted(url)])
+        await client.wait_for("mcp_list_tools.completed")
+        notes.redirect = to
+        before = len(notes.requests)
+        await ask(client)
+        assert {path for _, path, _ in notes.requests[before:]} == {"/mcp"}
+
+    client, _, _ = talk_with_tools(talk, calling("read_notes"))
+    (call,) = [item["item"] for item in client.of("conversation.item.done") if item["item"]["type"] == "mcp_call"]
+    assert call["output"] is None and "edirect" in call["error"]["message"]
+
+
+def test_a_server_that_the_session_has_no_more() -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        client.update(output_modalities=["text"], tools=[hosted(url, require_approval="always")])
+        await ask(client)
+        client.update(tools=[])
+        await client.wait_for("session.updated", 2)
+        (request,) = [
+            item["item"]
+            for item in client.of("conversation.item.done")
+            if item["item"]["type"] == "mcp_approval_request"
+        ]
+        item = {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": True}
+        client.tell("conversation.item.create", item=item)
+        await client.wait_for("response.mcp_call.failed")
+        await ask(client, 2)
+
+    client, _, llm = talk_with_tools(talk, calling("read_notes"), NOON)
+    assert client.problems == [] and llm.calls[1].tools == ()
+    (call,) = [item["item"] for item in client.of("conversation.item.done") if item["item"]["type"] == "mcp_call"]
+    assert "does not have this MCP server any more" in call["error"]["message"]
+
+
+# ------------------------------------------------------------------------------------------ what a tool gives
+
+
+class _Content:
+    def __init__(self, **fields: Any) -> None:
+        vars(self).update(fields)
+
+
+def test_what_a_tool_gives_becomes_text() -> None:
+    parts = [
+        _Content(type="text", text="One."),
+        _Content(type="image", data="..."),
+        _Content(type="resource", resource=_Content(text="Two.")),
+        _Content(type="resource", resource=_Content(blob="...")),
+        _Content(type="resource_link", uri="notes://3"),
+    ]
+    assert text_of(_Content(content=parts, structured_content=None)).splitlines() == [
+        "One.",
+        "(image: no text)",
+        "Two.",
+        "(resource: no text)",
+        "notes://3",
+    ]
+    assert text_of(_Content(content=[], structured_content={"a": "é"})) == '{"a": "é"}'
+    assert shortened("abc", 3) == "abc" and shortened("abcd", 3) == "abc\n(1 more characters are cut off)"
