@@ -25,18 +25,19 @@ class RealtimeKeys(BaseModel):
     max_asides: int = option(
         4, "Answers beside the conversation (`conversation: none`) at the same time; one more is refused.", ge=0, le=64
     )
+    keep_audio_s: float = option(
+        60.0,
+        "Sound of a conversation's newest items that is kept in memory, for `conversation.item.retrieve` (48 kB a "
+        "second, 96 in calls); 0: none.",
+        unit="s",
+        ge=0,
+        le=600,
+    )
     interrupt: Literal["sure", "at_once", "decided"] = option(
         "sure",
         "When a client on a WebSocket, which cannot be told to pause, is told to drop the reply that the user speaks "
         "into. `sure`: after a fifth of a second of what is speech beyond doubt, or as `decided`, whichever comes "
         "first; `at_once`: at the first sound of a voice, be it a cough; `decided`: as everywhere else "
         "(`interruption.min_speech_ms`, or the words), so that a back-channel does not end it either.",
-    )
-    keep_audio_s: float = option(
-        60.0,
-        "Sound of the newest items of a conversation that is kept for `conversation.item.retrieve`, in memory; 0: none.",
-        unit="s",
-        ge=0,
-        le=3600,
     )
     mcp: McpKeys = option(McpKeys(), "MCP servers that clients may name for tools of their sessions.")

@@ -190,7 +190,7 @@ class Answers:
         assert self.session is not None
         response = self._responses.get(turn)
         if response is None:
-            self.session.played(turn, seconds)
+            self._played(turn, seconds)
             return
         self._cuts[turn] = seconds
         if not self.session.requests.stop(turn):
@@ -263,7 +263,14 @@ class Answers:
         response.finish(status, usage)
         if heard is not None and message is not None and response.config.modality == "audio":
             self._book.update(message, text=heard, status="incomplete")
+            self._book.sounds.stopped(turn, self.heard_s(turn))
             if not self._sends_audio:
                 self._emit(server_events.item_truncated(message, 0, round(1000 * self.heard_s(turn))))
         if cut_s is not None:
-            self.session.played(turn, cut_s)
+            self._played(turn, cut_s)
+
+    def _played(self, turn: int, seconds: float) -> None:
+        """The client says how much of an answer that is over was heard."""
+        assert self.session is not None
+        self._book.sounds.cut(turn, seconds)
+        self.session.played(turn, seconds)

@@ -1,4 +1,4 @@
-"""What a client's events do. Everything here is synchronous: what takes time is done by the session, or in a task."""
+"""What a client's events do. Nearly all is synchronous: what takes time is done by the session, or in a task."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ from antiphon.server.realtime.protocol import (
     response_config,
     server_events,
 )
+from antiphon.server.realtime.sounds import encoded
 from antiphon.server.realtime.spending import Spending
 
 logger = logging.getLogger(__name__)
@@ -120,8 +121,14 @@ class Commands:
             turn = next((one.turn for one in self._conversation if one.call_id == item.call_id), 0)
             self._session.requests.tool_done(turn, item.call_id, item.name, item.text)
 
-    def retrieve_item(self, event: ItemRetrieve) -> None:
-        self._emit(server_events.item_retrieved(self._book.get(event.item_id).wire()))
+    async def retrieve_item(self, event: ItemRetrieve) -> None:
+        """With its sound, as far as that is kept."""
+        entry, sound, config = self._book.get(event.item_id), self._book.sound_of(event.item_id), self._config()
+        audio = None
+        if sound is not None:
+            form = config.input_format if entry.item.role == "user" else config.output_format
+            audio = await asyncio.to_thread(encoded, sound.heard(), form) or None
+        self._emit(server_events.item_retrieved(entry.wire(audio)))
 
     def delete_item(self, event: ItemDelete) -> None:
         if (hearing := self._hearing.get(event.item_id)) is not None:
@@ -181,6 +188,8 @@ class Commands:
         try:
             if not isinstance(audio, AudioFrame):
                 audio = await audio
+            if item_id in self._book:
+                self._book.sounds.put_frame(item_id, audio)
             heard = await self._session.requests.hear(audio)
         except (StageError, ProtocolError) as error:  # the latter: it was cleared meanwhile
             if item_id in self._book:

@@ -51,6 +51,7 @@ from antiphon.server.realtime.protocol import (
     server_events,
 )
 from antiphon.server.realtime.protocol.session import Kind
+from antiphon.server.realtime.sounds import Recorder, Sounds
 from antiphon.server.realtime.spending import Spending
 from antiphon.server.realtime.user_sound import UserSound
 from antiphon.server.realtime.workflow import RealtimeWorkflow
@@ -116,7 +117,14 @@ class RealtimeConnection:
         keys = service.settings.realtime
         self._keys = keys
         self._config = first_config(service, id=self.id, kind=kind, model=model, settings=(principal.session, settings))
-        self._book = ItemBook(self._conversation, self._emit, max_items=keys.max_items, max_chars=keys.max_text_chars)
+        sounds, recorder = Sounds(max_s=keys.keep_audio_s), Recorder(max_s=keys.keep_audio_s)
+        self._book = ItemBook(
+            self._conversation,
+            self._emit,
+            max_items=keys.max_items,
+            max_chars=keys.max_text_chars,
+            sounds=sounds,
+        )
         self._toolbox = Toolbox(lambda: allowing(service), self._book, self._emit)
         self._spending = Spending(service.access, principal, self._emit)
         self._hosting = Calls(self._toolbox, self._book, self._emit, most=keys.mcp.max_calls, tell=self._tell_tool_done)
@@ -130,14 +138,20 @@ class RealtimeConnection:
             spent=self._spending.spent,
             hosted=self._hosting,
         )
-        self._narrator = Narrator(self._emit, self._book, self._answers, config=lambda: self._config)
+        self._narrator = Narrator(self._emit, self._book, self._answers, config=lambda: self._config, recorder=recorder)
         self._client = None if transport is not None else EventTransport(_Sink(room), self._answers.audio)
         self._transport: Transport = transport if transport is not None else self._client  # type: ignore[assignment]
         self._answers.heard_s = self._transport.heard_s
         if transport is not None:
             transport.listener = self._narrator  # type: ignore[attr-defined]
         self._buffer = InputBuffer(max_s=keys.max_buffer_s)
-        ear = Ear(self._transport, self._buffer, is_manual=lambda: self._config.turn_detection is None)
+        ear = Ear(
+            self._transport,
+            self._buffer,
+            is_manual=lambda: self._config.turn_detection is None,
+            recorder=recorder,
+            sounds=sounds,
+        )
         self._ear = cast(Transport, ear)
         self._watchers: list[EventSink] = []
         self._session: Session | None = None
@@ -248,7 +262,7 @@ class RealtimeConnection:
             case ItemCreate():
                 commands.create_item(event)
             case ItemRetrieve():
-                commands.retrieve_item(event)
+                await commands.retrieve_item(event)
             case ItemTruncate():
                 commands.truncate_item(event)
             case ItemDelete():

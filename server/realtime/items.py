@@ -13,6 +13,7 @@ from typing import Any
 
 from antiphon.pipeline.conversation import Conversation, Item
 from antiphon.server.realtime.protocol import ProtocolError, ServerEvent, Shape, server_events, to_wire
+from antiphon.server.realtime.sounds import Sound, Sounds
 
 FORGOTTEN = 32
 """Items that were taken back, of which a client may ask on its way to know."""
@@ -33,8 +34,11 @@ class Entry:
     reads: tuple[Item, ...] = ()
     """What prompts know in its place."""
 
-    def wire(self) -> dict[str, Any]:
-        return to_wire(self.item, self.shape) if self.own is None else self.own
+    def wire(self, audio: str | None = None) -> dict[str, Any]:
+        """
+        :param audio: base64, of spoken words.
+        """
+        return to_wire(self.item, self.shape, audio=audio) if self.own is None else self.own
 
     @property
     def read(self) -> tuple[Item, ...]:
@@ -46,8 +50,18 @@ class ItemBook:
     """One per connection."""
 
     def __init__(
-        self, conversation: Conversation, emit: Callable[[ServerEvent], None], *, max_items: int, max_chars: int
+        self,
+        conversation: Conversation,
+        emit: Callable[[ServerEvent], None],
+        *,
+        max_items: int,
+        max_chars: int,
+        sounds: Sounds | None = None,
     ) -> None:
+        """
+        :param sounds: of its items; None: none are kept.
+        """
+        self.sounds = Sounds(max_s=0.0) if sounds is None else sounds
         self._conversation = conversation
         self._emit = emit
         self._max_items = max_items
@@ -75,6 +89,13 @@ class ItemBook:
         if entry is None:
             raise ProtocolError(f"There is no item '{item_id}'.", code="item_not_found", param="item_id")
         return entry
+
+    def sound_of(self, item_id: str) -> Sound | None:
+        """What was heard in an item; None: nothing, or it is not kept."""
+        entry = self._entries.get(item_id)
+        if entry is None or not entry.shape.spoken:
+            return None
+        return self.sounds.find(entry.turn if entry.item.role == "assistant" else item_id)
 
     def of_turn(self, turn: int) -> Iterator[Entry]:
         """What the assistant said in an answer."""
@@ -195,6 +216,9 @@ class ItemBook:
         for known in (item_id, *(item.id for item in entry.reads)):
             if known in self._conversation:
                 self._conversation.delete(known)
+        self.sounds.forget(item_id)
+        if entry.turn and entry.shape.spoken:
+            (self.sounds.forget if remembered else self.sounds.delete)(entry.turn)  # that turn may be answered anew
         if remembered:
             self._taken_back[item_id] = entry
             while len(self._taken_back) > FORGOTTEN:

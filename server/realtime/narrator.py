@@ -32,6 +32,12 @@ from antiphon.server.realtime.protocol import (
     server_events,
 )
 from antiphon.server.realtime.protocol.session import SessionConfig
+from antiphon.server.realtime.sounds import Recorder, Sound, joined
+
+LEAST_PADDING_S = 0.3
+"""So much of what came before the first sample of a voice belongs to the sound of its turn: voices begin softly."""
+TAIL_S = 0.2
+"""And so much of what came behind the last one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +54,8 @@ class _Spoken:
     """What was heard of it last, while it may go on."""
     sent: str = ""
     """Of its words: what the client has been told already."""
+    sound: Sound | None = None
+    """What was said in it, where that is kept; of a turn that goes on, what came before its reopening."""
     void: bool = False
     """Nothing becomes of it, and the client knows nothing of it."""
 
@@ -66,16 +74,23 @@ class Narrator:
         answers: Answers,
         *,
         config: Callable[[], SessionConfig],
+        recorder: Recorder,
     ) -> None:
-        """:param config: what is effective now."""
+        """
+        :param config: what is effective now.
+        :param recorder: keeps what the user says, while that is needed.
+        """
         self._emit = emit
         self._book = book
         self._answers = answers
         self._config = config
+        self._recorder = recorder
         self.session: Session | None = None
         self.on_event: Callable[[], None] = lambda: None
         """Called behind each event: what is awaited may be another."""
         self._spoken: dict[int, _Spoken] = {}
+        self._reopened: tuple[int, Sound | None] = (0, None)
+        """The turn that was reopened last, and what had been said in it."""
         self._untold: list[tuple[_Spoken, Callable[[], None]]] = []
         """What is told once it is known that the user means to interrupt."""
 
@@ -143,7 +158,10 @@ class Narrator:
     def _tell(self, event: Event) -> None:
         spoken = self._spoken.get(event.turn)
         if spoken is not None and spoken.void:
-            if isinstance(event, TurnEnded) or (isinstance(event, Dropped) and not spoken.committed):
+            is_dropped = isinstance(event, Dropped) and not spoken.committed
+            if is_dropped or isinstance(event, Committed):
+                self._recorder.drop()
+            if is_dropped or isinstance(event, TurnEnded):
                 del self._spoken[event.turn]
             return
         assert self.session is not None
@@ -156,6 +174,7 @@ class Narrator:
                 spoken.ended_s = event.at_s
             case Committed() if spoken is not None:
                 spoken.committed = True
+                spoken.sound = joined(spoken.sound, self._recorder.take(spoken.ended_s + TAIL_S))
                 self._soon(spoken, lambda: self._commit(spoken))
             case Dropped():
                 self._dropped(event, spoken)
@@ -191,9 +210,12 @@ class Narrator:
         if not event.turn or event.turn in self._spoken:
             return
         spoken = self._spoken[event.turn] = _Spoken(new_id(), event.at_s)
+        turn, before = self._reopened
+        spoken.sound = before if turn == event.turn else None
         detection = self._config().turn_detection
         padding_ms = getattr(detection, "prefix_padding_ms", 0)
         start_ms = max(0, round(1000 * event.at_s - padding_ms))
+        self._recorder.begin(event.at_s - max(padding_ms / 1000, LEAST_PADDING_S))
         self._soon(spoken, lambda: self._emit(server_events.speech_started(spoken.item_id, start_ms)))
 
     def _commit(self, spoken: _Spoken) -> None:
@@ -202,6 +224,8 @@ class Narrator:
         item = Item(id=spoken.item_id, role="user")
         self._book.append(Entry(item, Shape(spoken=True, transcript_known=False)))
         self._book.done(spoken.item_id)
+        if spoken.sound is not None:
+            self._book.sounds.put(spoken.item_id, spoken.sound)
 
     def _words(self, turn: int, spoken: _Spoken, text: str) -> None:
         assert self.session is not None
@@ -240,11 +264,13 @@ class Narrator:
             return
         if event.reason == "reopened":
             del self._spoken[event.turn]
+            self._reopened = (event.turn, spoken.sound)
             self._take_back(event.turn, spoken)
         elif not spoken.committed and event.reason not in ("resumed", "refused"):
             spoken.void = True
             self._untold = [(one, tell) for one, tell in self._untold if one is not spoken]
             del self._spoken[event.turn]
+            self._recorder.drop()
 
     def _take_back(self, turn: int, spoken: _Spoken) -> None:
         """The user went on just after the end: that was none, and what was told of it is void."""

@@ -33,6 +33,7 @@ DETECTIONS = st.sampled_from(
 
 STEPS = st.one_of(
     st.tuples(st.just("speak"), st.floats(0.05, 1.2)),
+    st.tuples(st.just("cough"), st.floats(0.05, 0.8)),
     st.tuples(st.just("be_silent"), st.floats(0.05, 1.5)),
     st.tuples(st.just("wait"), st.floats(0.0, 2.0)),
     st.tuples(st.just("write"), NAMES),
@@ -83,7 +84,7 @@ class Monkey:
     async def do(self, name: str, value: Any) -> None:
         client = self.client
         match name:
-            case "speak" | "be_silent":
+            case "speak" | "cough" | "be_silent":
                 await getattr(client, name)(value)
             case "wait":
                 await asyncio.sleep(value)

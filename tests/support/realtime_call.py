@@ -72,8 +72,15 @@ class Caller(RealtimeClient):
     async def speak(self, seconds: float, *, loud: bool = True) -> None:
         for _ in range(round(seconds / 0.02)):
             await asyncio.sleep(0.02)
-            piece = np.resize(TONE, 960) / 32768 if loud else np.zeros(960)
-            await self.transport.push(piece.astype(np.float32))
+            await self._say(np.resize(TONE, 960) if loud else np.zeros(960))
+
+    async def cough(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.02)):
+            await asyncio.sleep(0.02)
+            await self._say(np.resize(TONE // 3, 960))
+
+    async def _say(self, piece: np.ndarray[Any, Any]) -> None:
+        await self.transport.push((piece / 32768).astype(np.float32))
 
 
 def call(talk: Callable[[Caller], Awaitable[None]], given: Config | None = None) -> Caller:

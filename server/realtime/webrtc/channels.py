@@ -58,8 +58,16 @@ class Outgoing:
         text = json.dumps(message, ensure_ascii=False, allow_nan=False)
         if self._channel is None:
             self._early.append(text)
-        elif not self._put(text):
+        elif not self._put(text) and not self._put_silent(message):
             self._put(json.dumps(_too_long(str(message.get("type")), len(text.encode()))))
+
+    def _put_silent(self, message: Mapping[str, Any]) -> bool:
+        """An item that was asked for goes without its sound, where it is too long with it: its words are waited for."""
+        parts = message["item"].get("content", ()) if message.get("type") == "conversation.item.retrieved" else ()
+        if not any("audio" in part for part in parts):
+            return False
+        silent = [{key: part[key] for key in part if key != "audio"} for part in parts]
+        return self._put(json.dumps({**message, "item": {**message["item"], "content": silent}}, ensure_ascii=False))
 
     def _put(self, text: str) -> bool:
         """False: it is longer than the other end takes."""
