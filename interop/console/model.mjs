@@ -7,25 +7,33 @@ import { readFileSync } from 'node:fs';
 const load = (name) => import(`data:text/javascript;base64,${readFileSync(new URL(`../../server/console/static/js/${name}.js`, import.meta.url)).toString('base64')}`);
 const { answerPieces, Conversation } = await load('conversation');
 const { figures, parse } = await load('metrics');
+const { nextTryMs } = await load('patience');
 const { waterfall } = await load('waterfall');
 
-const { timings = [], events = [], metrics = [] } = JSON.parse(readFileSync(0, 'utf8'));
+const { timings = [], events = [], metrics = [], tries = [] } = JSON.parse(readFileSync(0, 'utf8'));
 
 function told(list) {
   const conversation = new Conversation();
   for (const event of list) {
     if (event.type === 'typed') conversation.type(event.text);
+    else if (event.type === 'went on') conversation.goOn(event.text);
     else conversation.apply(event);
   }
   const turns = conversation.turns.map((turn) => ({
     number: turn.number, user: turn.user, status: turn.status, pieces: answerPieces(turn).map(({ text, kind }) => [kind, text]),
     calls: turn.calls, approvals: turn.approvals.map(({ state, by }) => [state, by]), fillers: turn.fillers, errors: turn.errors,
+    warnings: turn.warnings, seam: turn.seam,
   }));
-  return { turns, phase: conversation.phase, interruptions: conversation.interruptions, answers: conversation.answers() };
+  const copy = new Conversation();
+  copy.restore(JSON.parse(JSON.stringify(conversation.turns)));
+  const told = conversation.told().map(({ role, text }) => [role, text]);
+  if (JSON.stringify(copy.told().map(({ role, text }) => [role, text])) !== JSON.stringify(told)) throw new Error('what a page keeps is not what it had');
+  return { told, turns, phase: conversation.phase, interruptions: conversation.interruptions, answers: conversation.answers() };
 }
 
 console.log(JSON.stringify({
   falls: timings.map((one) => waterfall(one).map(({ key, doneMs, partMs }) => [key, doneMs, partMs])),
   conversations: events.map(told),
+  waits: tries.map(([many, spentMs, error, chance]) => nextTryMs(many, spentMs, error, chance)),
   figures: metrics.map((text) => Object.fromEntries(figures(parse(text)).map(({ name, value }) => [name, value]))),
 }));

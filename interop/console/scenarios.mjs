@@ -51,8 +51,6 @@ export async function conversation({ open, check, shoot }) {
   const live = await page.locator('.beside .falls tr').count();
   await story.locator('.unheard').waitFor(LONG);
   await turn(page, 'What time is it?').last().locator('.fall').waitFor(LONG);
-  await story.scrollIntoViewIfNeeded();
-  await shoot(page, 'interrupted');
   await page.getByRole('article', { name: /Waiting for a yes/ }).waitFor(LONG);
   await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
   await pause(400);
@@ -71,7 +69,7 @@ export async function conversation({ open, check, shoot }) {
   await page.getByRole('button', { name: 'End', exact: true }).click();
   await page.getByRole('heading', { name: 'The conversation is over' }).waitFor();
   await check(page, 'talk, over');
-  return { turns: all, waterfall, live, captions, alerts, loudest };
+  return { turns: all, waterfall, live, captions, alerts, meters: loudest };
 }
 
 /** What was kept of it: found by words, read, and heard again; what was decided; how the server is. */
@@ -146,7 +144,7 @@ export async function keyboard({ open, check }) {
   await turn(page, 'What time is it?').locator('.heard', { hasText: 'It is noon.' }).waitFor(LONG);
   await page.keyboard.press('Escape');
   await page.keyboard.press('?');
-  const dialog = page.getByRole('dialog', { name: 'Keyboard and captions' });
+  const dialog = page.getByRole('dialog', { name: 'Signs, keys and captions' });
   await dialog.waitFor();
   await check(page, 'the dialog');
   await page.keyboard.press('Escape');
@@ -278,10 +276,6 @@ export async function states({ open, check, base }) {
 
   await page.reload();
   await page.evaluate(() => {
-    const Real = RTCPeerConnection;
-    window.RTCPeerConnection = function (...options) {
-      return (window.connection = new Real(...options));
-    };
     const getUserMedia = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
     navigator.mediaDevices.getUserMedia = async (wanted) => (window.stream = await getUserMedia(wanted));
   });
@@ -294,17 +288,8 @@ export async function states({ open, check, base }) {
   await page.getByRole('textbox').fill('What time is it?');
   await page.keyboard.press('Enter');
   await page.locator('.heard', { hasText: 'It is noon.' }).waitFor(LONG);
-  await page.evaluate(() => {
-    Object.defineProperty(window.connection, 'connectionState', { get: () => 'failed' });
-    window.connection.dispatchEvent(new Event('connectionstatechange'));
-  });
-  await page.getByRole('heading', { name: 'The connection broke' }).waitFor();
-  found.kept = (await turns(page)).map((one) => one.heard);
-  await check(page, 'lost');
-  await begin(page, 'Try again');
-  await listening(page);
-  found.again = (await turns(page)).length;
   await page.getByRole('button', { name: 'End', exact: true }).click();
+  await page.getByRole('heading', { name: 'The conversation is over' }).waitFor();
 
   await page.route(`${base}/v1/**`, (route) => route.abort());
   await page.getByRole('button', { name: 'Look now' }).waitFor({ timeout: 20_000 });
@@ -346,6 +331,17 @@ export async function real({ open, check, shoot }) {
   await page.locator('.phase', { hasText: 'Listening' }).waitFor({ timeout: 60_000 });
   const waterfall = await steps(page, page.locator('.talk .turn').first());
   await shoot(page, 'waterfall');
+  await page.getByRole('textbox').fill('Tell me a story about a lighthouse.');
+  await page.keyboard.press('Enter');
+  const story = turn(page, 'lighthouse').last();
+  await page.locator('.phase', { hasText: 'Speaking' }).waitFor({ timeout: 60_000 });
+  await page.waitForFunction(() => document.querySelectorAll('.voice .meter')[1].getAttribute('aria-valuenow') > 40, undefined, LONG);
+  await pause(2500); // a picture of some words that were heard, and of some that were not
+  await page.keyboard.press('Escape'); // leaves the field
+  await page.keyboard.press('Escape'); // stops the reply
+  await story.locator('.unheard').waitFor(LONG);
+  await page.locator('.phase', { hasText: /Listening|Ready/ }).waitFor(LONG);
+  await shoot(page, 'interrupted');
   const all = await turns(page);
   await go(page, 'Server');
   await page.getByText('conversations', { exact: true }).waitFor(LONG);
@@ -353,4 +349,91 @@ export async function real({ open, check, shoot }) {
   await shoot(page, 'server');
   await check(page, 'server, real engines');
   return { turns: all, waterfall };
+}
+
+/** A connection that breaks comes back by itself, a reload forgets nothing, and the assistant knows what was said. */
+export async function regained({ open, check, base, shoot }) {
+  const page = await open({ expected: ['404', 'Failed to load'] });
+  page.on('dialog', (dialog) => dialog.accept());
+  const watch = () =>
+    page.evaluate(() => {
+      const Real = RTCPeerConnection;
+      window.RTCPeerConnection = function (...options) {
+        return (window.connection = new Real(...options));
+      };
+    });
+  const snap = () =>
+    page.evaluate(() => {
+      Object.defineProperty(window.connection, 'connectionState', { get: () => 'failed' });
+      window.connection.dispatchEvent(new Event('connectionstatechange'));
+    });
+  const ask = async (text, answer) => {
+    await page.getByRole('textbox').fill(text);
+    await page.keyboard.press('Enter');
+    await turn(page, text).last().locator('.heard', { hasText: answer }).waitFor(LONG);
+  };
+  await watch();
+  await begin(page, 'Type instead');
+  await listening(page);
+  await ask('What time is it?', 'It is noon.');
+  await snap();
+  await page.locator('#alert p', { hasText: 'Connected again.' }).waitFor(LONG);
+  await ask('What did I say first?', 'You said: What time is it?');
+  const seam = await page.locator('.seam').innerText();
+  await check(page, 'regained');
+
+  await page.reload();
+  await page.getByRole('heading', { name: 'Go on where you were?' }).waitFor(LONG);
+  await check(page, 'reloaded');
+  await watch();
+  await begin(page, 'Type instead');
+  await listening(page);
+  await ask('What did I say first?', 'You said: What time is it?');
+  const kept = (await turns(page)).map(({ heard }) => heard);
+
+  await page.route(`${base}/v1/realtime/calls`, (route) => route.fulfill({ status: 404, json: { error: { message: 'not any more' } } }));
+  await snap();
+  await page.getByRole('heading', { name: 'The connection broke' }).waitFor(LONG);
+  await check(page, 'lost');
+  await page.unroute(`${base}/v1/realtime/calls`);
+  await begin(page, 'New conversation');
+  await listening(page);
+  const anew = (await turns(page)).length;
+  await page.getByRole('button', { name: 'End', exact: true }).click();
+  return { seam, kept, anew };
+}
+
+/** Words are words, whoever says them: markup is none, long ones break, and those from right to left do. */
+export async function words({ open, check }) {
+  const markup = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script><b>bold</b> javascript:window.hacked=1';
+  const others = ['שלום עולם, מה השעה עכשיו?', '今日はとても良い天気ですね。散歩に行きましょう。', 'W'.repeat(300)];
+  const page = await open({ phone: true });
+  await page.evaluate(() => {
+    window.violations = [];
+    document.addEventListener('securitypolicyviolation', (event) => window.violations.push(event.violatedDirective));
+  });
+  await begin(page, 'Type instead');
+  await listening(page);
+  for (const said of [`Repeat: ${markup}`, `Weather: ${markup}`, ...others.map((one) => `Repeat: ${one}`)]) {
+    await page.getByRole('textbox').fill(said);
+    await page.keyboard.press('Enter');
+    await page.locator('.talk .turn').last().locator('.line.them .heard').first().waitFor(LONG);
+    await listening(page);
+  }
+  await check(page, 'words, talk');
+  const all = await turns(page);
+  const toTheRight = await turn(page, 'שלום').locator('.line.them .said').evaluate((one) => getComputedStyle(one).direction);
+  const harm = () => page.evaluate(() => ({ hacked: window.hacked ?? null, made: document.querySelectorAll('main img, main script, .said b').length, violations: window.violations ?? [] }));
+  const harms = [await harm()];
+  await page.getByRole('button', { name: 'End', exact: true }).click();
+  await page.reload();
+  await page.getByRole('heading', { name: 'Go on where you were?' }).waitFor(LONG);
+  await go(page, 'Conversations');
+  await page.getByRole('searchbox', { name: 'Search' }).fill('onerror');
+  await page.locator('.sessions mark').first().waitFor(LONG);
+  await page.locator('.sessions a').first().click();
+  await page.locator('.detail .turn').nth(4).waitFor(LONG);
+  await check(page, 'words, read');
+  harms.push(await harm());
+  return { markup, heard: all.map(({ heard }) => heard), call: all[1].calls[0], toTheRight, harms, others };
 }

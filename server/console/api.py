@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -17,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from antiphon.pipeline.errors import AlreadyDecided, ApprovalError, UnknownApproval
 from antiphon.pipeline.policy.approval import STATES, Approval, State
 from antiphon.pipeline.transcript import RecordingKey, TranscriptError, TranscriptStore, UnknownSession
+from antiphon.pipeline.transcript.errors import RecordingDamaged
 from antiphon.pipeline.transcript.export import to_jsonl, to_markdown, to_vtt
 from antiphon.pipeline.transcript.playback import Playback
 from antiphon.server.access.principal import PRINCIPAL, Denied, Principal, Scope, principal_of
@@ -26,6 +28,8 @@ from antiphon.server.console.files import HEADERS
 from antiphon.server.rest.access import AnyService, Ready
 from antiphon.server.rest.errors import ApiError
 from antiphon.server.service import Service
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -40,7 +44,11 @@ _EXPORTS: dict[int | str, dict[str, Any]] = {
 class Memory:
     """What the console's calls remember from one to the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, edition: str) -> None:
+        """
+        :param edition: of the page's files.
+        """
+        self.edition = edition
         self.recordings = Recordings()
         self.tickets = Tickets()
 
@@ -78,9 +86,9 @@ router = APIRouter(tags=["console"], dependencies=[Depends(_headers)])
 
 
 @router.get("/v1/state", response_model=shapes.State)
-async def state(service: AnyService, principal: Anybody) -> dict[str, Any]:
+async def state(service: AnyService, principal: Anybody, memory: Remembered) -> dict[str, Any]:
     """What the server is, how it is, and what the key is for."""
-    return views.server_state(service, principal)
+    return views.server_state(service, principal) | {"console": memory.edition}
 
 
 # ---------------------------------------------------------------------------------------- transcripts
@@ -199,7 +207,13 @@ async def _playback(service: Service, memory: Memory, session: str) -> Playback:
         if not info.audio_files:
             raise ApiError(404, "no_recording", f"of the session {session} there is no recording")
         path: Path = store.recordings / info.audio_files[0]
-        return memory.recordings.open(path, lambda: RecordingKey.load(keys.key_file))
+        try:
+            return memory.recordings.open(path, lambda: RecordingKey.load(keys.key_file))
+        except RecordingDamaged as error:
+            if info.ended:
+                raise
+            message = "the conversation is not over: of its recording nothing can be heard yet"
+            raise ApiError(409, "recording_open", message) from error
 
     return await _in_thread(look)
 
@@ -217,8 +231,10 @@ async def _in_thread(work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work)
     except UnknownSession as error:
         raise ApiError(404, "not_found", error.message) from error
-    except TranscriptError as error:
-        raise ApiError(500, "transcripts_failed", error.message) from error
+    except TranscriptError as error:  # it may name files and servers, which are nothing for clients
+        logger.error("transcripts could not be read for the console", extra={"reason": error.message})
+        message = "the transcripts cannot be read just now; the server's log says why"
+        raise ApiError(500, "transcripts_failed", message) from error
 
 
 # ------------------------------------------------------------------------------------------ approvals

@@ -25,7 +25,7 @@ def install(app: FastAPI) -> None:
         root = request.scope.get("root_path", "")
         return RedirectResponse(f"{root}/console/", status_code=307)
 
-    app.state.console = api.Memory()
+    app.state.console = api.Memory(files.edition)
     app.include_router(api.router)
     pages.add_api_route("/", to_console, methods=["GET", "HEAD"])
     pages.add_api_route("/console", to_console, methods=["GET", "HEAD"])

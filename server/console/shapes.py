@@ -67,6 +67,8 @@ class State(_Shape):
     """What the server is, how it is, and what the key is for."""
 
     version: str
+    console: str
+    """The edition of the console's files: a page that was loaded with another one is to be loaded again."""
     scopes: list[str]
     key_id: str
     """Of the key that was shown; empty where none is asked for."""

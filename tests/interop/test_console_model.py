@@ -27,6 +27,7 @@ from antiphon.pipeline.events import (
     ToolResultEvent,
     TranscriptEvent,
     TurnEnded,
+    WarningEvent,
 )
 from antiphon.pipeline.waterfall import STEPS, waterfall
 from antiphon.server.observing.metrics import Metrics
@@ -136,6 +137,49 @@ def test_what_is_typed_is_answered_in_the_turn_that_follows(node: str) -> None:
     talk.tell(TextDeltaEvent, 4, text="It is noon.").ends(4, text="It is noon.")
     (turn,) = told(node, talk)["turns"]
     assert (turn["number"], turn["user"], turn["pieces"]) == (4, "What time is it?", [["heard", "It is noon."]])
+
+
+def test_what_a_later_session_is_told_is_what_was_heard(node: str) -> None:
+    talk = Talk().asks("Hello?").tell(TextDeltaEvent, text="One two three four").tell(Spoken, text="One two three")
+    talk.tell(AudioStarted).tell(Interrupted, heard="One two", unheard=" three four").ends(status="interrupted")
+    talk.asks("And then?", 2).tell(TextDeltaEvent, 2, text="Then I").tell(Spoken, 2, text="Then")
+    talk.events.append({"type": "went on", "text": "The connection broke."})
+    talk.asks("Hello again?").tell(TextDeltaEvent, text="Yes.").ends(text="Yes.")
+    found = told(node, talk)
+    first, second, third = found["turns"]
+    assert (second["status"], second["number"]) == ("broken", 2)
+    assert (third["number"], third["seam"], third["user"]) == (1, "The connection broke.", "Hello again?")
+    assert (first["user"], first["seam"]) == ("Hello?", ""), "turns of the same number are not mixed up"
+    heard = [["user", "Hello?"], ["assistant", "One two"], ["user", "And then?"], ["assistant", "Then I"]]
+    assert found["told"] == [*heard, ["user", "Hello again?"], ["assistant", "Yes."]]
+
+
+def test_a_very_long_conversation_is_told_by_its_end(node: str) -> None:
+    talk = Talk()
+    for number in range(1, 61):
+        talk.asks(f"Question {number}? {'x' * 700}", number).ends(number, text=f"Answer {number}.")
+    told_of = told(node, talk)["told"]
+    assert told_of[-1] == ["assistant", "Answer 60."] and told_of[0][1].startswith("Question ")
+    assert 15_000 < sum(len(text) for _, text in told_of) <= 20_000
+
+
+def test_a_warning_stands_in_its_turn_once(node: str) -> None:
+    talk = Talk().asks("Hello?")
+    for _ in range(2):
+        talk.tell(WarningEvent, code="turn_detector_failed", message="the turn detector failed")
+    talk.tell(WarningEvent, 0, code="x", message="of the whole session")
+    assert [turn["warnings"] for turn in told(node, talk)["turns"]] == [["the turn detector failed"]]
+
+
+def test_a_broken_connection_is_tried_again_ever_less_often(node: str) -> None:
+    refused = {"status": 503, "retryAfterS": 7}
+    cases = [[many, 0, None, 0.5] for many in range(8)]
+    waits = model(node, tries=cases)["waits"]
+    assert waits == [500, 1000, 2000, 4000, 8000, 15000, 15000, 15000]
+    soon, late = model(node, tries=[[3, 0, None, 0.0], [3, 0, None, 1.0]])["waits"]
+    assert (soon, late) == (3000, 5000), "pages that lost the same server do not come back at once"
+    others = [[0, 0, refused, 0.5], [9, 175_000, None, 0.5], *([0, 0, {"status": one}, 0.5] for one in (401, 403, 404))]
+    assert model(node, tries=others)["waits"] == [7000, None, None, None, None]
 
 
 def test_the_figures_are_those_of_our_metrics(node: str) -> None:

@@ -77,6 +77,16 @@ def test_every_file_of_the_page_is_served_with_its_type_and_a_strict_policy() ->
     asked(use)
 
 
+def test_a_page_of_before_an_upgrade_knows_that_it_is_one(tmp_path: Path) -> None:
+    (tmp_path / "js").mkdir()
+    (tmp_path / "index.html").write_text("<!doctype html>", "utf-8")
+    (tmp_path / "js" / "main.js").write_text("let a;", "utf-8")
+    before = Files(tmp_path).edition
+    assert Files(tmp_path).edition == before
+    (tmp_path / "js" / "main.js").write_text("let b;", "utf-8")
+    assert Files(tmp_path).edition != before
+
+
 NO_FILES = "nothing.js ../files.py ..%2ffiles.py js/../../api.py js %2e%2e/routes.py js/main.js/ \\x".split()
 
 
@@ -125,6 +135,7 @@ def test_the_state_tells_engines_limits_and_what_is_kept(tmp_path: Path) -> None
 
     state = asked(use, given)
     assert (state["sessions"], state["max_sessions"], state["refused"]) == (0, 3, None)
+    assert state["console"] == Files().edition
     assert state["transcripts"] == {"kept": True, "audio": True, "encrypted": False, "keep": "30d"}
     assert [one["stage"] for one in state["engines"]] == ["vad", "turn", "stt", "llm", "tts"]
     assert {one["stage"]: one["in_order"] for one in state["engines"]} == {
@@ -319,8 +330,30 @@ def test_what_cannot_be_read_of_a_recording_is_silence(tmp_path: Path) -> None:
         file.unlink()
         gone = await client.post("/v1/transcripts/sess_3/ticket", json={})
         assert gone.json()["error"]["code"] == "transcripts_failed"
+        assert str(tmp_path) not in gone.text, "where it would be is nothing for clients"
 
     with_records(tmp_path, use)
+
+
+def test_the_recording_of_a_conversation_under_way_is_heard_later(tmp_path: Path) -> None:
+    async def begun() -> None:
+        with open_store(path=tmp_path / "t.db") as store:
+            recorder = store.recorder("sess_4")
+            for event in Talk("sess_4").asks("Hello?"):
+                recorder(event)
+            recordings = tmp_path / "recordings"
+            recordings.mkdir()
+            (recordings / "sess_4.flac").write_bytes(b"fLaC")
+            recorder.note_audio("opened", "sess_4.flac", rate_hz=24000, duration_s=0.0, encrypted=False)
+            await recorder.settled()
+
+    async def use(client: Client, service: Service) -> None:
+        ticket = await client.post("/v1/transcripts/sess_4/ticket", json={})
+        assert ticket.status_code == 409 and ticket.json()["error"]["code"] == "recording_open"
+
+    asyncio.run(begun())
+    kept = TranscriptConfig(store="sqlite", path=tmp_path / "t.db")
+    asked(use, config().model_copy(update={"transcript": kept}))
 
 
 def test_a_ticket_is_for_one_recording_and_runs_out() -> None:

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from interop_desk import Llm, Stt, Tts, Vad, write_recording
+from interop_desk import Stt, Tts, Vad, answer, write_recording
+
+from antiphon.engines.config import EngineOptions
+from antiphon.engines.protocols import ToolCall, Usage
+from antiphon.engines.testing import LLMCall, Reply, ScriptedLLM
 
 __all__ = ["Llm", "Stt", "Tts", "Vad", "delete_account", "get_weather", "write_config", "write_recording"]
+
+REPEAT = "Repeat: "
+WHERE = "Weather: "
+
+
+def talk(call: LLMCall) -> Reply:
+    """The rules of the desk, and those that the console is tried with."""
+    last = call.messages[-1]
+    told = [message.content for message in call.messages if message.role == "user"]
+    if last.role == "user" and last.content.startswith(REPEAT):
+        return Reply.of(last.content.removeprefix(REPEAT))
+    if last.role == "user" and last.content == "What did I say first?":
+        return Reply.of(f"You said: {told[0]}")
+    if last.role == "user" and last.content.startswith(WHERE):
+        place = json.dumps({"city": last.content.removeprefix(WHERE)})
+        return Reply(tool_calls=[ToolCall(f"call_w{len(call.messages)}", "get_weather", place)], usage=Usage(20, 5))
+    return answer(call)
+
+
+class Llm(ScriptedLLM):
+    Options = EngineOptions
+
+    def __init__(self, options: EngineOptions, context: Any) -> None:
+        super().__init__(talk)
 
 
 def get_weather(city: str) -> str:

@@ -2,6 +2,8 @@
 
 import { button, h, icon, pretty, span } from "./dom.js";
 
+/** What is decided by nobody, because nobody did in time. */
+const RAN_OUT = { granted: ["check", "Granted: nobody said no in time"], refused: ["cross", "Refused: nobody said yes in time"] };
 const STATES = {
   granted: ["check", "Granted"],
   refused: ["cross", "Refused"],
@@ -15,16 +17,18 @@ const STATES = {
  */
 export function approvalCard(approval, { decide, busy = false, about = null, inline = false } = {}) {
   const open = approval.state === "pending";
-  const [sign, word] = STATES[approval.state] ?? ["shield", "Waiting for a yes"];
+  const ranOut = approval.by === "timeout" ? RAN_OUT[approval.state] : undefined;
+  const [sign, word] = ranOut ?? STATES[approval.state] ?? ["shield", "Waiting for a yes"];
+  const by = approval.by && !open && !ranOut ? ` by ${approval.by}` : "";
   const byVoice = approval.decides === "voice";
   if (inline) {
-    return h("p", { class: `approval brief is-${approval.state}` }, icon(sign), h("span", {}, h("b", {}, word, approval.by && !open ? ` by ${approval.by}` : ""), h("span", { class: "question" }, approval.question)));
+    return h("p", { class: `approval brief is-${approval.state}` }, icon(sign), h("span", {}, h("b", {}, word, by), h("span", { class: "question", dir: "auto" }, approval.question)));
   }
   return h(
     "article",
     { class: `approval is-${approval.state}`, "aria-label": `${word}: ${approval.question}` },
-    h("p", { class: "state" }, icon(sign), h("span", {}, word, approval.by && !open ? ` by ${approval.by}` : ""), open && approval.leftS !== undefined && h("span", { class: "left", title: "until it is decided by itself" }, span(approval.leftS))),
-    h("p", { class: "question" }, approval.question),
+    h("p", { class: "state" }, icon(sign), h("span", {}, word, by), open && approval.leftS !== undefined && h("span", { class: "left", title: "until it is decided by itself" }, span(approval.leftS))),
+    h("p", { class: "question", dir: "auto" }, approval.question),
     approval.tool && h("div", { class: "what" }, h("code", {}, approval.tool), approval.arguments && approval.arguments !== "{}" && pretty(approval.arguments)),
     about,
     open && byVoice && h("p", { class: "note" }, icon("mic"), "Only the caller can answer this, by voice."),

@@ -1,45 +1,47 @@
-// A conversation over WebRTC: the offer, the two data channels, and what the user does while it lasts.
-//
-// `oai-events` carries OpenAI's Realtime events, `antiphon` those of the pipeline (docs/reference/events.md).
+// A conversation by voice or by typing: its microphone, its connection, another one when that breaks, and what the user
+// does while it lasts.
 
-import { auth, errorOf, ApiError } from "./api.js";
-import * as microphone from "./microphone.js";
+import { ApiError } from "./api.js";
 import { Meter } from "./levels.js";
+import { hangUp, Link } from "./link.js";
+import * as microphone from "./microphone.js";
+import { nextTryMs } from "./patience.js";
 
-const CALLS = "/v1/realtime/calls";
-const GATHERING_MS = 1500;
-const CONNECTING_MS = 15000;
-const LOST_MS = 6000;
 const TAIL_MS = 250; // what was said just before the key was let go is still on its way
 
 /**
- * Events: `state` (after `state` changed), `pipeline` and `realtime` (detail: the event), `microphone` (after `problem`
- * or the device changed).
+ * Events: `state` (after `state` or `shaky` changed), `resumed` (there is a connection again: the server begins a new
+ * session), `pipeline` and `realtime` (detail: the event), `microphone` (after `problem` or the device changed), `blocked`
+ * (the browser plays no sound yet).
  */
 export class Call extends EventTarget {
   constructor() {
     super();
-    /** idle, asking, connecting, live, lost, ended, failed. */
+    /** idle, asking, connecting, live, broken (it is tried again at `triesAt`), lost, ended, failed. */
     this.state = "idle";
     /** Why it failed, was lost, or was refused: an ApiError. */
     this.error = null;
     /** Why there is no microphone: a MicrophoneError, or null. */
     this.problem = null;
+    /** Nothing comes through just now. */
+    this.shaky = false;
+    /** Whether the server ended it. */
+    this.endedThere = false;
+    /** When the next connection is tried, by `performance.now()`; null while one is. */
+    this.triesAt = null;
     this.muted = false;
     this.pushToTalk = false;
     this.pressed = false;
     this.hasMicrophone = false;
-    this.callId = "";
     this.startedAt = 0;
     this.player = new Audio();
     this.player.autoplay = true;
-    this._listening = null; // how the server finds the end of a turn, as it said at the beginning
-    this._responding = false;
-    this._manual = false; // what the server was told of push to talk
+    this._forget();
   }
 
+  /** Under way, or about to be. */
   get active() {
-    return ["asking", "connecting", "live"].includes(this.state);
+    return ["asking", "connecting", "live", "broken"].includes(this.state);
   }
 
   get live() {
@@ -56,7 +58,7 @@ export class Call extends EventTarget {
     this._release();
     const attempt = (this._attempt = {});
     this.error = this.problem = null;
-    this.muted = this.pressed = this._responding = this._manual = false;
+    this.muted = this.pressed = this.endedThere = false;
     this.pushToTalk = pushToTalk && !silent;
     this._become("asking");
     this._context = new AudioContext();
@@ -64,30 +66,37 @@ export class Call extends EventTarget {
     this.mine = new Meter(this._context);
     this.theirs = new Meter(this._context);
     const stream = silent ? null : await this._ask(deviceId);
-    if (this._attempt !== attempt) {
-      stream?.getTracks().forEach((track) => track.stop());
-      return;
-    }
+    if (this._attempt !== attempt) return stop(stream);
     if (!silent && !stream) {
       this._release();
       this._become("idle");
       return;
     }
-    this._stream = stream;
-    this.hasMicrophone = Boolean(stream);
-    this.mine.listen(stream);
+    this._take(stream);
     this._become("connecting");
     try {
-      await this._connect(attempt);
+      await this._connect();
     } catch (error) {
-      if (this._attempt === attempt) this._fail("failed", error instanceof ApiError ? error : new ApiError(0, "broken", String(error.message ?? error)));
+      if (this._attempt === attempt) this._finish("failed", asApiError(error));
+      return;
     }
+    if (this._attempt !== attempt) return;
+    this.startedAt = performance.now();
+    this._live();
   }
 
   end() {
-    if (!this.active) return;
-    this._release();
-    this._become("ended");
+    if (this.active) this._finish("ended");
+  }
+
+  /** The page is left: nobody will be there to say goodbye. */
+  leave() {
+    if (this.active) hangUp(this._link?.callId);
+  }
+
+  /** Try now, where one waits to. */
+  tryNow() {
+    this._hurry?.();
   }
 
   async _ask(deviceId) {
@@ -99,100 +108,135 @@ export class Call extends EventTarget {
     }
   }
 
-  async _connect(attempt) {
-    const connection = (this._connection = new RTCPeerConnection());
-    const track = this._stream?.getAudioTracks()[0] ?? microphone.silence(this._context);
-    this._sender = connection.addTransceiver(track, { direction: "sendrecv" }).sender;
-    this._gate();
-    this._watchMicrophone();
-    connection.addEventListener("track", ({ track: theirs }) => {
-      const stream = new MediaStream([theirs]);
-      this.player.srcObject = stream;
-      this.player.play().catch(() => this.dispatchEvent(new Event("blocked")));
-      this.theirs.listen(stream);
+  async _connect() {
+    const link = (this._link = new Link());
+    link.addEventListener("sound", ({ detail }) => this._play(detail));
+    link.addEventListener("event", ({ detail }) => this._hear(detail));
+    link.addEventListener("pipeline", ({ detail }) => this.dispatchEvent(new CustomEvent("pipeline", { detail })));
+    link.addEventListener("shaky", () => this._shake(true));
+    link.addEventListener("steady", () => this._shake(false));
+    link.addEventListener("over", () => {
+      if (!this.live) return;
+      this.endedThere = true;
+      this._finish("ended");
     });
-    this._events = connection.createDataChannel("oai-events");
-    this._pipeline = connection.createDataChannel("antiphon");
-    this._events.addEventListener("message", ({ data }) => this._hear(data));
-    this._pipeline.addEventListener("message", ({ data }) => this._watch(data));
-    const opened = Promise.all([this._events, this._pipeline].map((channel) => new Promise((resolve) => channel.addEventListener("open", resolve, { once: true }))));
-    this._events.addEventListener("close", () => this._attempt === attempt && this._gone());
-    connection.addEventListener("connectionstatechange", () => this._attempt === attempt && this._look(connection));
+    link.addEventListener("down", ({ detail }) => this.live && this._regain(detail));
+    this._gate();
+    try {
+      await link.open(this._stream?.getAudioTracks()[0] ?? microphone.silence(this._context));
+    } catch (error) {
+      link.close();
+      throw error;
+    }
+  }
 
-    await connection.setLocalDescription(await connection.createOffer());
-    await gathered(connection);
-    const answer = await this._offer(connection.localDescription.sdp);
-    if (this._attempt !== attempt) return;
-    await connection.setRemoteDescription({ type: "answer", sdp: answer });
-    await inTime(opened, CONNECTING_MS);
-    if (this._attempt !== attempt) return;
-    this.startedAt = performance.now();
+  /** The connection broke: try for another one, less and less often. */
+  async _regain(error) {
+    const attempt = (this._attempt = {});
+    const brokeAt = performance.now();
+    const before = this._link?.callId;
+    this.error = error;
+    this._unlink();
+    for (let tries = 0; ; tries += 1) {
+      const wait = nextTryMs(tries, performance.now() - brokeAt, tries ? this.error : null);
+      if (wait === null) return this._finish("lost", this.error);
+      this.triesAt = performance.now() + wait;
+      this._become("broken");
+      await this._wait(wait);
+      if (this._attempt !== attempt) return;
+      this.triesAt = null;
+      this.dispatchEvent(new Event("state"));
+      await hangUp(before); // the place that it holds may be the last one
+      if (this._attempt !== attempt) return;
+      try {
+        await this._connect();
+      } catch (failed) {
+        if (this._attempt !== attempt) return;
+        this.error = asApiError(failed);
+        this._unlink();
+        continue;
+      }
+      if (this._attempt !== attempt) return;
+      this.error = null;
+      this._live();
+      this.dispatchEvent(new Event("resumed"));
+      return;
+    }
+  }
+
+  /** So long, or until the network is there again, or somebody is impatient. */
+  _wait(ms) {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        removeEventListener("online", done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      addEventListener("online", done);
+      this._hurry = done;
+    });
+  }
+
+  _live() {
     this._become("live");
     this._configure();
   }
 
-  async _offer(sdp) {
-    let response;
-    try {
-      response = await fetch(CALLS, { method: "POST", headers: { "Content-Type": "application/sdp", ...auth() }, body: sdp, credentials: "omit" });
-    } catch {
-      throw new ApiError(0, "offline", "The server cannot be reached.");
-    }
-    if (!response.ok) throw await errorOf(response);
-    this.callId = (response.headers.get("Location") ?? "").split("/").pop();
-    return response.text();
-  }
-
-  _look(connection) {
-    clearTimeout(this._losing);
-    if (connection.connectionState === "failed") this._fail("lost", new ApiError(0, "lost", "The connection broke."));
-    else if (connection.connectionState === "disconnected") {
-      this._losing = setTimeout(() => this._fail("lost", new ApiError(0, "lost", "The connection broke.")), LOST_MS);
-    }
-  }
-
-  /** The server closed it: the conversation is over. */
-  _gone() {
-    if (!this.active) return;
-    this._release();
-    this._become("ended");
-  }
-
-  _fail(state, error) {
+  _finish(state, error = null) {
     this.error = error;
     this._release();
     this._become(state);
   }
 
+  /** Let go of the connection, and keep the microphone. */
+  _unlink() {
+    this._link?.close();
+    this.player.srcObject = null;
+    this.theirs?.listen(null);
+    this._link = this._listening = null;
+    this._responding = this._manual = this.shaky = this.pressed = false;
+  }
+
   _release() {
     this._attempt = null;
-    clearTimeout(this._losing);
-    this._events?.close();
-    this._pipeline?.close();
-    this._connection?.close();
-    this._stream?.getTracks().forEach((track) => track.stop());
+    clearTimeout(this._tail);
+    this._hurry?.();
+    this._unlink();
+    stop(this._stream);
     this._context?.close();
-    this.player.srcObject = null;
-    this._events = this._pipeline = this._connection = this._stream = this._context = this._sender = this._listening = null;
-    this.mine = this.theirs = null;
+    this._forget();
+  }
+
+  _forget() {
+    this._attempt = this._link = this._stream = this._context = this._hurry = null;
+    this._listening = null; // how the server finds the end of a turn, as it said at the beginning
+    this._responding = false;
+    this._manual = false; // what the server was told of push to talk
+    this.mine = this.theirs = this.triesAt = null;
   }
 
   _become(state) {
-    if (this.state === state) return;
+    if (this.state === state && state !== "broken") return;
     this.state = state;
     this.dispatchEvent(new Event("state"));
   }
 
-  // ------------------------------------------------------------------------------------- channels
-
-  /** One of OpenAI's client events. */
-  send(event) {
-    if (this._events?.readyState === "open") this._events.send(JSON.stringify(event));
+  _shake(shaky) {
+    if (!this.live || this.shaky === shaky) return;
+    this.shaky = shaky;
+    this.dispatchEvent(new Event("state"));
   }
 
-  _hear(data) {
-    const event = read(data);
-    if (!event) return;
+  // ------------------------------------------------------------------------------------- what comes
+
+  _play(stream) {
+    this.player.srcObject = stream;
+    this.player.play().catch(() => this.player.srcObject === stream && this.dispatchEvent(new Event("blocked")));
+    this.theirs?.listen(stream);
+  }
+
+  _hear(event) {
     if (event.type === "session.created") {
       this._listening = event.session?.audio?.input?.turn_detection ?? null;
       this._configure();
@@ -201,17 +245,53 @@ export class Call extends EventTarget {
     this.dispatchEvent(new CustomEvent("realtime", { detail: event }));
   }
 
-  _watch(data) {
-    const message = read(data);
-    if (message?.type === "event" && message.event) this.dispatchEvent(new CustomEvent("pipeline", { detail: message.event }));
-  }
-
   /** Who ends a turn: the server, or the key. */
   _configure() {
     if (!this.live || this._manual === this.pushToTalk) return;
     this._manual = this.pushToTalk;
     const detection = this.pushToTalk ? null : this._listening;
-    this.send({ type: "session.update", session: { type: "realtime", audio: { input: { turn_detection: detection } } } });
+    this._send({ type: "session.update", session: { type: "realtime", audio: { input: { turn_detection: detection } } } });
+  }
+
+  _send(event) {
+    this._link?.send(event);
+  }
+
+  // ------------------------------------------------------------------------------- the microphone
+
+  _take(stream) {
+    this._stream = stream;
+    this.hasMicrophone = Boolean(stream);
+    this.mine.listen(stream);
+    this._gate();
+    // One that is pulled out leaves silence; the conversation goes on.
+    stream?.getAudioTracks()[0].addEventListener("ended", () => {
+      if (this._stream !== stream || !this._context) return;
+      this.pressed = false;
+      this._take(null);
+      this._link?.replace(microphone.silence(this._context));
+      this.problem = new microphone.MicrophoneError("none", "The microphone is gone. Type, or use another one.");
+      this.dispatchEvent(new Event("microphone"));
+    });
+  }
+
+  /** It is heard unless it is muted, or waits for the key. */
+  _gate() {
+    const heard = !this.muted && (!this.pushToTalk || this.pressed);
+    this._stream?.getAudioTracks().forEach((track) => (track.enabled = heard));
+  }
+
+  /** Another microphone, or one where there was none, in the middle of the conversation. */
+  async use(deviceId) {
+    const stream = await this._ask(deviceId);
+    if (stream && this._link && this._context) {
+      const before = this._stream;
+      await this._link.replace(stream.getAudioTracks()[0]);
+      this._take(stream);
+      stop(before);
+      this.problem = null;
+    } else stop(stream);
+    this.dispatchEvent(new Event("microphone"));
   }
 
   // -------------------------------------------------------------------------------- what one does
@@ -230,31 +310,12 @@ export class Call extends EventTarget {
     this.dispatchEvent(new Event("microphone"));
   }
 
-  /** A microphone that is pulled out leaves silence; the conversation goes on. */
-  _watchMicrophone() {
-    const stream = this._stream;
-    stream?.getAudioTracks()[0].addEventListener("ended", () => {
-      if (this._stream !== stream || !this._context) return;
-      this._stream = null;
-      this.hasMicrophone = this.pressed = false;
-      this._sender?.replaceTrack(microphone.silence(this._context));
-      this.mine.listen(null);
-      this.problem = new microphone.MicrophoneError("none", "The microphone is gone. Type, or use another one.");
-      this.dispatchEvent(new Event("microphone"));
-    });
-  }
-
-  /** The microphone is heard unless it is muted, or waits for the key. */
-  _gate() {
-    const heard = !this.muted && (!this.pushToTalk || this.pressed);
-    this._stream?.getAudioTracks().forEach((track) => (track.enabled = heard));
-  }
-
   press() {
-    if (!this.live || !this.pushToTalk || this.pressed || !this.hasMicrophone) return;
-    clearTimeout(this._tail);
+    if (!this.live || !this.pushToTalk || !this.hasMicrophone) return;
+    clearTimeout(this._tail); // pressed again at once: still the same turn
+    if (this.pressed) return;
     this.interrupt();
-    this.send({ type: "input_audio_buffer.clear" });
+    this._send({ type: "input_audio_buffer.clear" });
     this.pressed = true;
     this.muted = false;
     this._gate();
@@ -264,62 +325,41 @@ export class Call extends EventTarget {
   release() {
     if (!this.pressed) return;
     this._tail = setTimeout(() => {
+      if (!this.pressed) return;
       this.pressed = false;
       this._gate();
-      this.send({ type: "input_audio_buffer.commit" });
-      this.send({ type: "response.create" });
+      this._send({ type: "input_audio_buffer.commit" });
+      this._send({ type: "response.create" });
       this.dispatchEvent(new Event("microphone"));
     }, TAIL_MS);
   }
 
   /** Stop the reply: what has not been heard of it will not be. */
   interrupt() {
-    if (this._responding) this.send({ type: "response.cancel" });
-    this.send({ type: "output_audio_buffer.clear" });
+    if (this._responding) this._send({ type: "response.cancel" });
+    this._send({ type: "output_audio_buffer.clear" });
   }
 
   /** Say something by typing it. */
   say(text) {
     if (this._responding) this.interrupt();
-    this.send({ type: "conversation.item.create", item: { type: "message", role: "user", content: [{ type: "input_text", text }] } });
-    this.send({ type: "response.create" });
+    this._put("user", "input_text", text);
+    this._send({ type: "response.create" });
   }
 
-  /** Another microphone, or one where there was none, in the middle of the conversation. */
-  async use(deviceId) {
-    const stream = await this._ask(deviceId);
-    if (stream && this._sender && this._context) {
-      this._stream?.getTracks().forEach((track) => track.stop());
-      this._stream = stream;
-      await this._sender.replaceTrack(stream.getAudioTracks()[0]);
-      this.mine.listen(stream);
-      this.hasMicrophone = true;
-      this.problem = null;
-      this._gate();
-      this._watchMicrophone();
-    } else stream?.getTracks().forEach((track) => track.stop());
-    this.dispatchEvent(new Event("microphone"));
+  /**
+   * Tell a session what was said in the one before it.
+   * @param {{role: "user"|"assistant", text: string}[]} said
+   */
+  tell(said) {
+    for (const { role, text } of said) this._put(role, role === "user" ? "input_text" : "output_text", text);
+  }
+
+  _put(role, type, text) {
+    this._send({ type: "conversation.item.create", item: { type: "message", role, content: [{ type, text }] } });
   }
 }
 
-function read(data) {
-  try {
-    return JSON.parse(data);
-  } catch {
-    return null; // no JSON: nothing that is meant for this page
-  }
-}
+const stop = (stream) => stream?.getTracks().forEach((track) => track.stop());
 
-function gathered(connection) {
-  if (connection.iceGatheringState === "complete") return Promise.resolve();
-  return new Promise((resolve) => {
-    const look = () => connection.iceGatheringState === "complete" && resolve();
-    connection.addEventListener("icegatheringstatechange", look);
-    setTimeout(resolve, GATHERING_MS); // what was found by then has to do
-  });
-}
-
-function inTime(promise, limitMs) {
-  const late = new Promise((_, reject) => setTimeout(() => reject(new ApiError(0, "unreachable", "The server was reached, but no audio gets through: a firewall may keep UDP away.")), limitMs));
-  return Promise.race([promise, late]);
-}
+const asApiError = (error) => (error instanceof ApiError ? error : new ApiError(0, "broken", String(error.message ?? error)));

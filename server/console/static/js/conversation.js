@@ -1,7 +1,10 @@
 // What the events of the pipeline say, as turns. Pure: no page, no clock of its own.
 
 const MAX_TURNS = 400;
-const MAX_NOTES = 50;
+const MAX_NOTES = 5;
+/** What a later session is told of an earlier one: the last turns, within so many characters. */
+const TOLD_TURNS = 40;
+const TOLD_CHARS = 20_000;
 
 let serial = 0;
 
@@ -30,11 +33,15 @@ function newTurn(number) {
     /** What was said to bridge a wait; no part of the answer. */
     fillers: [],
     errors: [],
+    /** What went less well than it should, and was helped. */
+    warnings: [],
     timings: {},
     exact: false,
     speculation: null,
     usage: [],
     ended: false,
+    /** Why a session begins with this turn, where an earlier one went before it. */
+    seam: "",
   };
 }
 
@@ -48,10 +55,48 @@ export class Conversation {
     this.turns = [];
     this.session = "";
     this.phase = "listening";
-    this.notes = [];
     this.interruptions = 0;
     this._byNumber = new Map();
     this._aside = null;
+    this._seam = "";
+  }
+
+  /**
+   * Another session goes on with it: its turns count from 1 again, and what was under way is not finished any more.
+   * @param {string} seam why, for the reader
+   * @returns {object[]} the turns that have changed
+   */
+  goOn(seam) {
+    const open = this.turns.filter((turn) => !turn.ended);
+    for (const turn of open) Object.assign(turn, { ended: true, status: "broken", userFinal: true, paused: false });
+    this.phase = "listening";
+    this._byNumber = new Map();
+    this._aside = null;
+    this._seam = this.turns.length ? seam : "";
+    return open;
+  }
+
+  /** What was said, for a session that goes on with it: of the assistant's words those that were heard. */
+  told() {
+    const found = [];
+    let chars = 0;
+    for (const turn of this.turns.slice(-TOLD_TURNS).reverse()) {
+      const said = [
+        { role: "user", text: turn.user.trim() },
+        { role: "assistant", text: answerPieces(turn).filter(({ kind }) => kind === "heard").map(({ text }) => text).join("").trim() },
+      ].filter(({ text }) => text);
+      chars += said.reduce((sum, { text }) => sum + text.length, 0);
+      if (chars > TOLD_CHARS) break;
+      found.unshift(...said);
+    }
+    return found;
+  }
+
+  /** @param {object[]} turns of an earlier page, as `turns` had them */
+  restore(turns) {
+    this.clear();
+    this.turns = turns.map((turn) => Object.assign(newTurn(0), turn, { id: newTurn(0).id }));
+    this.interruptions = this.turns.filter((turn) => turn.heard !== null).length;
   }
 
   /** Something that the user typed. */
@@ -70,11 +115,7 @@ export class Conversation {
   apply(event) {
     if (event.session) this.session = event.session;
     const handler = HANDLERS[event.type];
-    if (!handler) return null;
-    if (event.type === "warning" || (event.type === "error" && !event.turn)) {
-      this.notes = [...this.notes, { level: event.type, text: event.message }].slice(-MAX_NOTES);
-      if (event.type === "warning") return null;
-    }
+    if (!handler || (event.type === "warning" && !this._byNumber.has(event.turn))) return null;
     const turn = this._turn(event);
     handler(turn, event, this);
     return turn;
@@ -109,6 +150,8 @@ export class Conversation {
   }
 
   _add(turn) {
+    turn.seam = this._seam;
+    this._seam = "";
     this.turns.push(turn);
     if (this.turns.length > MAX_TURNS) this._byNumber.delete(this.turns.shift().number);
     return turn;
@@ -211,6 +254,9 @@ const HANDLERS = {
   },
   error(turn, event) {
     turn.errors.push(`${event.stage}: ${event.message}`);
+  },
+  warning(turn, event) {
+    if (!turn.warnings.includes(event.message)) turn.warnings = [...turn.warnings, event.message].slice(-MAX_NOTES);
   },
   turn_ended(turn, event, conversation) {
     turn.ended = true;

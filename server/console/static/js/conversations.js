@@ -3,7 +3,8 @@
 import { json, request } from "./api.js";
 import { blank } from "./approvals.js";
 import { button, clock, count, day, exactClock, fill, h, icon, span, toast } from "./dom.js";
-import { setScale, turnView } from "./turn-view.js";
+import { setScale } from "./fall-view.js";
+import { TurnView } from "./turn-view.js";
 
 const TYPING_MS = 250;
 
@@ -97,8 +98,8 @@ export class ConversationsPage {
         { href: `#/conversations/${encodeURIComponent(one.id)}`, data: { session: one.id } },
         h("span", { class: "when" }, h("b", {}, day(one.started_at)), ` ${clock(one.started_at)}`),
         h("span", { class: "soft small" }, [count(one.turns, "turn"), one.person && `with ${one.person}`, ...marks].filter(Boolean).join(" · ")),
-        !one.hits.length && one.opening && h("span", { class: "hit user" }, one.opening),
-        one.hits.map((hit) => h("span", { class: `hit ${hit.who}` }, highlighted(hit.text, words))),
+        !one.hits.length && one.opening && h("span", { class: "hit user", dir: "auto" }, one.opening),
+        one.hits.map((hit) => h("span", { class: `hit ${hit.who}`, dir: "auto" }, highlighted(hit.text, words))),
       ),
     );
   }
@@ -126,7 +127,6 @@ export class ConversationsPage {
       return;
     }
     if (this._chosen !== session) return;
-    this._opened = new Set();
     this._talk = talk;
     this._turns = h("div", { class: "turns" });
     this._audio = h("div", { class: "player" });
@@ -169,7 +169,8 @@ export class ConversationsPage {
     try {
       ticket = await json(`/v1/transcripts/${encodeURIComponent(session)}/ticket`, { body: {} });
     } catch (error) {
-      fill(this._audio, h("p", { class: "note bad" }, icon("warn"), error.message));
+      const early = error.code === "recording_open";
+      fill(this._audio, h("p", { class: early ? "note" : "note bad" }, icon("warn"), h("span", {}, early ? "Its recording can be heard once it has ended." : error.message)));
       return;
     }
     if (this._chosen !== session) return;
@@ -210,12 +211,9 @@ export class ConversationsPage {
     fill(
       this._turns,
       talk.turns_shown.map((turn, index) => {
-        const id = `past-${index}`;
-        const toggle = () => {
-          if (!this._opened.delete(id)) this._opened.add(id);
-          this._showTurns();
-        };
-        return turnView(asTurn(turn, id), { open: this._opened.has(id), toggle, at: this._when(turn) });
+        const view = new TurnView(asTurn(turn, `past-${index}`), { at: this._when(turn) });
+        view.show();
+        return view.element;
       }),
     );
   }
@@ -245,6 +243,9 @@ function asTurn(turn, id) {
     unheard: turn.unheard,
     paused: false,
     status: turn.aside ? "dismissed" : turn.status,
+    warnings: [],
+    fillers: [],
+    seam: "",
     calls: turn.calls.map((call) => ({ ...call, id: call.call_id, doubt: "in doubt: no result was recorded" })),
     approvals: turn.approvals.map((one) => ({ ...one, id: one.approval_id, arguments: "" })),
     checks: [],

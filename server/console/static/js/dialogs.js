@@ -1,4 +1,4 @@
-// The key, and the keyboard.
+// The key; the signs of the page, and the keyboard.
 
 import { button, h, remember } from "./dom.js";
 
@@ -62,6 +62,17 @@ const KEYS = [
   ["?", "this list"],
 ];
 
+const SIGNS = [
+  ["over", "your turn was over"],
+  ["audible", "the answer began to sound"],
+  ["cut", "you cut in"],
+  ["coming", "written, not spoken yet"],
+  ["unheard", "never heard: the agent knows that"],
+];
+
+/** The sign as it stands on the talk page. */
+const sign = (kind) => (["coming", "unheard"].includes(kind) ? h("span", { class: "said" }, h(kind === "unheard" ? "s" : "span", { class: kind }, "words")) : h("i", { class: `pin is-${kind}` }));
+
 export function shortcutsDialog() {
   const choice = (name, label) => {
     const input = h("input", { type: "checkbox", on: { change: () => remember.set(name, input.checked ? "on" : "off") } });
@@ -69,7 +80,8 @@ export function shortcutsDialog() {
     return h("label", { class: "choice" }, input, label);
   };
   const box = dialog(
-    "Keyboard and captions",
+    "Signs, keys and captions",
+    h("dl", { class: "keys signs" }, SIGNS.map(([kind, meaning]) => [h("dt", { "aria-hidden": "true" }, sign(kind)), h("dd", {}, meaning)])),
     h("dl", { class: "keys" }, KEYS.map(([name, deed]) => [h("dt", {}, h("kbd", {}, name)), h("dd", {}, deed)])),
     choice("keys", "Single keys do something (Esc and Space always do)"),
     choice("captions", "Tell captions to screen readers"),

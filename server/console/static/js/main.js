@@ -80,7 +80,7 @@ function tools() {
     h("a", { class: `pill ${kind}`, href: "#/server", "data-keep": "pill" }, h("i", { "aria-hidden": "true" }), h("span", {}, word)),
     (state.needsKey || key.get() || state.value?.key_id) && button("The key", { icon: "key", class: "bare", press: app.askKey, "data-keep": "key" }),
     button(`Colours: ${THEMES[theme][1]}`, { icon: THEMES[theme][0], class: "bare", press: nextTheme, "data-keep": "theme" }),
-    button("Keyboard and captions", { icon: "keyboard", class: "bare", press: () => shortcutsDialog(), "data-keep": "shortcuts" }),
+    button("Signs, keys and captions", { icon: "keyboard", class: "bare", press: () => shortcutsDialog(), "data-keep": "shortcuts" }),
   );
 }
 
@@ -96,9 +96,11 @@ function nextTheme() {
 function banner() {
   const box = document.getElementById("banner");
   const away = state.word === "away";
-  box.hidden = !away;
-  box.className = "banner bad";
-  if (away) fill(box, icon("warn"), h("span", {}, "The server cannot be reached. This page looks again every few seconds."), button("Look now", { icon: "again", class: "plain small", press: () => state.now() }));
+  const renewed = !away && state.renewed;
+  box.hidden = !away && !renewed;
+  box.className = away ? "banner bad" : "banner";
+  if (away) fill(box, icon("warn"), h("span", {}, "The server cannot be reached. This page looks again every few seconds."), button("Look now", { icon: "again", class: "plain small", press: () => state.now(), "data-keep": "look" }));
+  else if (renewed) fill(box, icon("again"), h("span", {}, "The server has a newer edition of this page. What was said stays."), button("Load it", { class: "plain small", press: () => location.reload(), "data-keep": "load" }));
 }
 
 async function reload() {
@@ -129,7 +131,7 @@ function pressed(event) {
   if (remember.get("keys", "on") !== "on" || event.repeat) return;
   const page = PAGES[Number(event.key) - 1];
   const deeds = {
-    c: () => (call.active ? call.end() : shown === PAGES[0][3] && state.word === "ready" && shown.begin()),
+    c: () => (call.active ? call.end() : shown === PAGES[0][3] && ["ready", "degraded"].includes(state.word) && shown.begin()),
     m: () => call.live && call.hasMicrophone && call.setMuted(!call.muted),
     t: () => shown === PAGES[0][3] && shown.focusText(),
     "/": () => shown === PAGES[1][3] && shown.focusSearch(),

@@ -53,7 +53,11 @@ export function onChange(listener) {
   return () => navigator.mediaDevices?.removeEventListener?.("devicechange", listener);
 }
 
-/** A track on which nothing is ever heard. */
+/** A track on which nothing is ever heard. Something has to play into it: without, nothing is sent, and no time passes. */
 export function silence(context) {
-  return context.createMediaStreamDestination().stream.getAudioTracks()[0];
+  const destination = context.createMediaStreamDestination();
+  const nothing = new ConstantSourceNode(context, { offset: 0 });
+  nothing.connect(destination);
+  nothing.start();
+  return destination.stream.getAudioTracks()[0];
 }

@@ -58,12 +58,19 @@ export class ServerState extends Poller {
     return this.error?.status === 401;
   }
 
-  /** One word for the whole server: "ready", "loading", "full", "draining", "away", "key", or "asking". */
+  /** Whether the server has another edition of this page than the one that was loaded. */
+  get renewed() {
+    this._edition ??= this.value?.console;
+    return Boolean(this._edition && this.value && this.value.console !== this._edition);
+  }
+
+  /** One word for the whole server: "ready", "degraded", "loading", "full", "draining", "away", "key", or "asking". */
   get word() {
     if (this.needsKey) return "key";
     if (this.error) return "away";
     if (!this.value) return "asking";
-    return this.value.refused?.code ?? "ready";
+    if (this.value.refused) return this.value.refused.code;
+    return this.value.engines.some((one) => one.in_order === false) ? "degraded" : "ready";
   }
 }
 

@@ -2,6 +2,7 @@
 
 const WINDOW_S = 24;
 const STEP_S = 0.06;
+const PITCH_PX = 3;
 const MARKS = 60;
 
 /** Draws on a canvas. Feed it with `sample` and `mark`; `start` and `stop` the drawing. */
@@ -32,6 +33,11 @@ export class Score {
   stop() {
     this._running = false;
     this.draw();
+  }
+
+  /** Whether there is anything on it. */
+  get drawn() {
+    return this._columns.length > 0;
   }
 
   clear() {
@@ -74,11 +80,12 @@ export class Score {
     const middle = height / 2;
     const now = this._running ? performance.now() / 1000 : (this._columns.at(-1)?.at ?? 0);
     const x = (at) => width - ((now - at) / WINDOW_S) * width;
-    const wide = Math.max(1.5, (STEP_S / WINDOW_S) * width - 1);
+    const each = Math.max(1, Math.ceil((PITCH_PX * WINDOW_S) / (STEP_S * width))); // on a phone several columns are one
+    const wide = Math.max(1.5, ((each * STEP_S) / WINDOW_S) * width - 1);
 
     pen.fillStyle = colour("line");
     pen.fillRect(0, middle - 0.5, width, 1);
-    for (const { at, mine, theirs } of this._columns) {
+    for (const { at, mine, theirs } of loudest(this._columns, each)) {
       pen.fillStyle = colour("you");
       if (mine > 0.02) bar(pen, x(at), middle - 2, -mine * (middle - 6), wide);
       pen.fillStyle = colour("them");
@@ -104,6 +111,18 @@ export class Score {
       }
     }
   }
+}
+
+/** Of every so many columns the loudest; which belong together stays the same while they move. */
+function loudest(columns, each) {
+  if (each === 1) return columns;
+  const found = new Map();
+  for (const { at, mine, theirs } of columns) {
+    const group = Math.floor(at / (each * STEP_S));
+    const known = found.get(group) ?? { at: (group + 1) * each * STEP_S, mine: 0, theirs: 0 };
+    found.set(group, { at: known.at, mine: Math.max(known.mine, mine), theirs: Math.max(known.theirs, theirs) });
+  }
+  return [...found.values()];
 }
 
 function bar(pen, x, y, length, wide) {

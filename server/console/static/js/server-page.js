@@ -14,6 +14,7 @@ const STAGES = {
 };
 const WORDS = {
   ready: ["good", "Ready", "Conversations are taken."],
+  degraded: ["warn", "Degraded", "Conversations are taken, but an engine is out of order: another one stands in for it."],
   full: ["warn", "Full", "No further conversation is taken until one ends."],
   busy: ["warn", "Busy", "The machine carries no more conversations just now."],
   loading: ["warn", "Loading", "The engines are being loaded."],

@@ -1,0 +1,23 @@
+// How long to wait before one tries again, and for how long one goes on trying. Pure: the clock is given.
+
+const FIRST_MS = 500;
+const MOST_MS = 15_000;
+/** A server that is upgraded is back by then; somebody who waits longer has gone. */
+export const GIVE_UP_MS = 180_000;
+
+/** Refusals that another try would meet again: no key, no right, no such thing here. */
+const FINAL = new Set([400, 401, 403, 404, 413, 415, 501]);
+
+/**
+ * @param {number} tries that failed, 0 at first
+ * @param {number} spentMs since the connection broke
+ * @param {{status?: number, retryAfterS?: number|null}|null} error of the last try
+ * @param {number} chance 0 to 1, so that all pages of a server that comes back do not come at once
+ * @returns {number|null} in how many ms to try; null: not any more
+ */
+export function nextTryMs(tries, spentMs, error, chance = Math.random()) {
+  if (error && FINAL.has(error.status)) return null;
+  const backoff = Math.min(MOST_MS, FIRST_MS * 2 ** tries) * (0.75 + chance / 2);
+  const wait = Math.max(backoff, Math.min(MOST_MS, (error?.retryAfterS ?? 0) * 1000));
+  return spentMs + wait > GIVE_UP_MS ? null : wait;
+}
