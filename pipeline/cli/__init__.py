@@ -10,6 +10,7 @@ import typer
 from antiphon.pipeline.cli import approvals, bench, config, engines, keys, models, transcripts
 from antiphon.pipeline.cli.chat import chat
 from antiphon.pipeline.cli.doctor import doctor
+from antiphon.pipeline.cli.examples import examples
 from antiphon.pipeline.cli.run import run
 from antiphon.pipeline.cli.say import say
 from antiphon.pipeline.cli.serve import serve
@@ -23,14 +24,10 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    epilog=examples(""),
 )
-app.command()(run)
-app.command()(chat)
-app.command()(say)
-app.command()(transcribe)
-app.command()(test)
-app.command()(serve)
-app.command()(doctor)
+for command in (run, chat, say, transcribe, test, serve, doctor):
+    app.command(epilog=examples(command.__name__))(command)
 app.add_typer(models.app, name="models")
 app.add_typer(engines.app, name="engines")
 app.add_typer(config.app, name="config")
