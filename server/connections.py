@@ -11,7 +11,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from antiphon.server.access.addresses import entry_for, site_of
 from antiphon.server.share import Share
 
 logger = logging.getLogger(__name__)
@@ -41,11 +42,18 @@ class Limits:
     """Of the connections of one server."""
 
     connections: int
+    per_address: int
+    """Of one client (:func:`~antiphon.server.access.addresses.site_of`)."""
+    many_behind: tuple[str, ...]
+    """Proxies: addresses and networks with many clients behind each address, which :attr:`per_address` spares."""
     head_s: float
     """From the first byte of a request, or from the beginning of the connection, to the end of its head."""
     slow_client_s: float
     client_share: float
     """Of the event loop's time, for the messages of one WebSocket."""
+    on_refused: Callable[[str, str], object] = lambda address, reason: None
+    """Told of each connection that was closed at once: from where, and whether the server was `full`, or had enough of
+    that address (`address_full`)."""
 
 
 class LimitedConfig(uvicorn.Config):
@@ -99,12 +107,28 @@ class _Http(_SlowClient, H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > self.config.limits.connections:
-            logger.warning("a connection too many was closed", extra={"limit": self.config.limits.connections})
+        reason = self._too_many()
+        if reason:
+            address = self.client[0] if self.client else ""
+            logger.warning("a connection too many was closed", extra={"reason": reason})
+            self.config.limits.on_refused(address, reason)
             transport.write(_FULL)
             transport.close()
             return
         self._wait_for_head()
+
+    def _too_many(self) -> str:
+        """Whether there are too many connections with this one: of all, or of its address; "": there are not."""
+        limits: Limits = self.config.limits
+        if len(self.connections) > limits.connections:
+            return "full"
+        address = self.client[0] if self.client else ""
+        if len(self.connections) <= limits.per_address or entry_for(address, limits.many_behind) is not None:
+            return ""
+        site = site_of(address)
+        others: Collection[Any] = self.connections
+        same = sum(one.client is not None and site_of(one.client[0]) == site for one in others)
+        return "address_full" if same > limits.per_address else ""
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():

@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 LIVE_KEYS = frozenset(
     {
-        "aliases", "allowed_hosts", "allowed_origins", "capacity", "capacity_from", "capacity_p95_ms", "drain_s",
-        "full_notice", "log_level", "max_session_s", "max_sessions", "max_upload_mb", "max_wait_s", "max_waiting",
-        "proxy_headers", "requests_per_minute", "sessions_per_key", "sessions_per_minute", "stall_s", "upload_s",
-        "wait_over_notice", "when_full",
+        "aliases", "allowed_addresses", "allowed_hosts", "allowed_origins", "audit_required", "capacity",
+        "capacity_from", "capacity_p95_ms", "drain_s", "full_notice", "log_level", "max_session_s", "max_sessions",
+        "max_upload_mb", "max_wait_s", "max_waiting", "proxy_headers", "requests_per_minute", "sessions_per_key",
+        "sessions_per_minute", "stall_s", "upload_s", "wait_over_notice", "when_full", "wrong_keys_per_minute",
     }
 )  # fmt: skip
 """Keys of `server` that are asked for when they are needed. The others are read once, at the start."""
@@ -75,6 +75,11 @@ class Reloading:
     def leaving(self) -> int:
         """Configurations of before whose engines are still used."""
         return len(self._leaving)
+
+    @property
+    def tidying(self) -> bool:
+        """Whether memory of engines of before is still to be given back."""
+        return self._tidying is not None and not self._tidying.done()
 
     async def reload(self) -> Reloaded:
         """Read the configuration again, load its engines, and use them for what begins from now on.
@@ -176,7 +181,7 @@ class Reloading:
             except Exception:
                 logger.exception("engines of a configuration of before were not freed in order")
         logger.warning("the engines of the configuration before were freed")
-        if self._tidying is None or self._tidying.done():
+        if not self.tidying:
             self._tidying = asyncio.create_task(self._tidy(), name="tidy")
 
     async def _tidy(self) -> None:

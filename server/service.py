@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ class Service:
         self.access = Access(config.server)
         self.host = EngineHost()
         self.metrics = Metrics(worker_stats=self._worker_stats)
+        self.access.audit.on_lost = partial(self.metrics.count, "antiphon_audit_lines_lost_total")
         self.talks = Talks()
         self.watching = Watching(self)
         self.uses = Uses()
@@ -83,6 +85,7 @@ class Service:
         self.metrics.set("antiphon_event_loop_tasks", len(asyncio.all_tasks()))
         self.metrics.set("antiphon_ready", self.ready and not self.draining)
         self.metrics.set("antiphon_config_generations", self.ready + self.reloading.leaving)
+        self.metrics.set("antiphon_audit_in_order", not self.access.audit.failing)
         return await asyncio.to_thread(self.metrics.page)
 
     # ------------------------------------------------------------------------------ life
@@ -212,6 +215,14 @@ class Service:
             raise Refused("draining", "the server is shutting down", retry_after_s=30)
         if not self.ready:
             raise Refused("loading", "the engines are being loaded", retry_after_s=5)
+        self.must_be_on_record()
+
+    def must_be_on_record(self) -> None:
+        """
+        :raises Refused: what is done now would not be on record, and the operator wants it to be.
+        """
+        if self.settings.audit_required and self.access.audit.failing:
+            raise Refused("audit", "the audit log cannot be written", retry_after_s=10)
 
     def check(self) -> None:
         """
@@ -306,7 +317,7 @@ class Service:
         try:
             yield meter
         finally:
-            self.metrics.use(principal.key_id, usage_of([meter]))
+            self.metrics.use(principal.counted_as, usage_of([meter]))
 
     # ------------------------------------------------------------------------------ inside
 

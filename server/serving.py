@@ -143,9 +143,23 @@ async def serve(
 def _settings(service: Service) -> LimitedConfig:
     settings = service.settings
     tls = service.access.tls
+
+    def refused(address: str, reason: str) -> None:
+        service.metrics.count("antiphon_connections_refused_total", front="http", reason=reason)
+        service.access.connection_refused("http", address, reason)
+
+    limits = Limits(
+        connections=settings.max_connections,
+        per_address=settings.max_connections_per_address or settings.max_connections // 2,
+        many_behind=settings.proxy_headers,
+        head_s=settings.request_head_s,
+        slow_client_s=settings.slow_client_s,
+        client_share=settings.client_share,
+        on_refused=refused,
+    )
     return LimitedConfig(
         create_app(service),
-        Limits(settings.max_connections, settings.request_head_s, settings.slow_client_s, settings.client_share),
+        limits,
         None if tls is None else tls.context,
         ws_max_size=settings.max_message_kb * 1024,
         ws_per_message_deflate=False,  # PCM hardly shrinks, and packing it costs time that answers need

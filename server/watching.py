@@ -43,6 +43,8 @@ class Watching:
             session=session.id,
             protocol=protocol,
             key=principal.key_id,
+            counted_as=principal.counted_as,
+            address=principal.address,
             on_ttfa=service.admission.answered,
         )
         later.sinks.append(watch)

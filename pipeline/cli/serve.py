@@ -44,6 +44,9 @@ def serve(
             raise EngineUnavailable(
                 f"antiphon serve needs the package {package}", hint='pip install "antiphon[server]"'
             )
+    from antiphon.server.memory import keep_few_arenas
+
+    keep_few_arenas()
     from antiphon.server.fronts import Fronts
     from antiphon.server.observing.logs import configure
     from antiphon.server.service import Service

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, model_validator
 
@@ -19,6 +19,10 @@ def _network(text: str) -> str:
     return text
 
 
+Network = Annotated[str, AfterValidator(_network)]
+"""An address, or a network such as 192.168.1.0/24."""
+
+
 class AccessKeys(BaseModel):
     """Who may do what, and how much of it."""
 
@@ -31,13 +35,27 @@ class AccessKeys(BaseModel):
         None, "Serve HTTPS: the certificate with its chain (PEM). A renewed one is taken up."
     )
     tls_key: Path | None = option(None, "The certificate's private key (PEM, without a passphrase).")
-    proxy_headers: tuple[Annotated[str, AfterValidator(_network)], ...] = option(
+    proxy_headers: tuple[Network, ...] = option(
         (),
         "Addresses or networks of proxies in front of the server, such as `10.0.0.0/8`: from them, and nobody else, "
         "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Request-Id` are believed.",
     )
-    audit_log: Path | None = option(
-        None, "Who did what, a JSON line each; null: to the logger `antiphon.audit`. Can be rotated by renaming."
+    allowed_addresses: tuple[Network, ...] = option(
+        (),
+        "Addresses and networks that may send requests (403 beyond), besides this machine's own; none: all. Behind a "
+        "proxy of `proxy_headers` it is the address that the proxy tells.",
+        examples=[["192.168.1.0/24"]],
+    )
+    audit_log: Literal["stderr", "off"] | Path | None = option(
+        None,
+        "Who did what, a JSON line each, to this file (mode 0600; can be rotated by renaming), to `stderr`, or `off`. "
+        "null: to standard error as soon as others can come in (with keys, or by a port that other machines reach).",
+    )
+    audit_required: bool = option(
+        False,
+        "While the audit log cannot be written (the disk is full), nobody new is let in (503), and requests but those "
+        "for health and figures are refused. False: lines wait, past some thousands they are lost and counted, and all "
+        "goes on.",
     )
     sessions_per_key: int | None = option(
         None, "Conversations at the same time with one key (429 beyond); null: only `max_sessions` counts.", ge=1
@@ -49,6 +67,18 @@ class AccessKeys(BaseModel):
     )
     sessions_per_minute: int = option(60, "Conversations begun with one key, counted likewise.", ge=1)
     max_connections: int = option(512, "Connections at the same time; one more is closed (503).", ge=4)
+    max_connections_per_address: int | None = option(
+        None,
+        "The same for one address (a /64 of IPv6), which this machine's own and those of `proxy_headers` do not have; "
+        "null: half of `max_connections`.",
+        ge=1,
+    )
+    wrong_keys_per_minute: int = option(
+        30,
+        "From one address (a /64 of IPv6); past that it is told 429, whatever key it shows, but for keys that have "
+        "been used from there before.",
+        ge=1,
+    )
     max_header_kb: int = option(16, "The longest head of a request.", unit="kB", ge=4, le=256)
     request_head_s: float = option(
         10.0,

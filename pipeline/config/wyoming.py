@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.engines.config import option
+from antiphon.pipeline.config.access import Network
 
 WyomingService = Literal["asr", "tts", "handle", "pipeline"]
 """Recordings to text; text to speech; text to the agent's answer; speech to the agent's spoken answer."""
@@ -19,14 +20,19 @@ class OpenPort(BaseModel):
 
     host: str = option(
         "127.0.0.1",
-        "The address to listen at. Any but this machine's own (loopback) needs `allow_unauthenticated: true`.",
+        "The address to listen at. Any but this machine's own (loopback) needs `allowed_addresses`.",
         min_length=1,
     )
-    allow_unauthenticated: bool = option(
-        False,
-        "This protocol has no keys. True: whoever reaches the address may use the server; keep it in a network of "
-        "its own.",
+    allowed_addresses: tuple[Network, ...] = option(
+        (),
+        "This protocol has no keys: these addresses and networks may use it, besides this machine itself. Everybody: "
+        '`["0.0.0.0/0", "::/0"]`.',
+        examples=[["192.168.1.20", "192.168.2.0/24"]],
     )
+    max_connections_per_address: int | None = option(
+        None, "Connections at the same time from one address (a /64 of IPv6); null: only `max_connections` counts.",
+        ge=1,
+    )  # fmt: skip
 
 
 class WyomingKeys(OpenPort):

@@ -7,17 +7,18 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import HTTPConnection
 
 from antiphon.pipeline.config.model import ServerConfig
 from antiphon.server.access.audit import Audit, Value
+from antiphon.server.access.guessing import WrongKeys
 from antiphon.server.access.key_file import keys_path
 from antiphon.server.access.keyring import Keyring
 from antiphon.server.access.keys import Key
 from antiphon.server.access.principal import ANYONE, PRINCIPAL, Denied, Principal, Scope, check_scope
-from antiphon.server.access.protection import check_address, protection, tls_of
+from antiphon.server.access.protection import audit_target, check_address, protection, tls_of
 from antiphon.server.access.rates import Allowance, Rates, headers_of
 from antiphon.server.access.routes import Rule, rule_for
 from antiphon.server.access.tokens import shown_in_query, token_of
@@ -34,8 +35,8 @@ SHOWN = "antiphon.key"
 """Under which key of an ASGI scope the id of a key stands that was shown, good or not: for the audit log."""
 NOBODY = Principal("", frozenset())
 """Who shows no key where none is asked for, while other routes ask for one."""
-CALLER = Principal("", frozenset({"realtime"}))
-"""Who comes by a route that checks its callers itself."""
+CALLER = Principal("", frozenset({"realtime"}), via="signed")
+"""Who comes by a route that checks its callers itself: by their signature."""
 
 _POLL_S = 1.0
 
@@ -65,6 +66,8 @@ class _Begun:
     principal: Principal
     protocol: str
     at_s: float
+    request: str
+    """Its id: that of the request, or of the connection."""
 
 
 class Access:
@@ -75,13 +78,14 @@ class Access:
 
     def __init__(self, settings: ServerConfig) -> None:
         self.keyring = Keyring(keys_path(settings.keys_file))
-        self.audit = Audit(settings.audit_log)
+        self.audit = Audit(audit_target(settings, self.keyring))
         self.tls = tls_of(settings)
         self.host = settings.host
         """Where it listens, whatever a reload says."""
         self._settings = settings
         self._requests = Rates(settings.requests_per_minute)
         self._sessions = Rates(settings.sessions_per_minute)
+        self._wrong_keys = WrongKeys(settings.wrong_keys_per_minute)
         self._resolvers: dict[str, Resolver] = {}
         self._held: set[_Held] = set()
         self._begun: dict[str, _Begun] = {}
@@ -91,6 +95,7 @@ class Access:
         self._settings = settings
         self._requests.set_limit(settings.requests_per_minute)
         self._sessions.set_limit(settings.sessions_per_minute)
+        self._wrong_keys.set_limit(settings.wrong_keys_per_minute)
 
     def check(self, settings: ServerConfig) -> None:
         """Whether these may be in force from now on: with the address and the keys that it has, not those they name.
@@ -126,7 +131,7 @@ class Access:
         return self._admit(connection, Rule(connection.scope["path"], scope, begins="websocket"))
 
     def _admit(self, connection: HTTPConnection, rule: Rule) -> Principal:
-        principal = self._who(connection, rule)
+        principal = replace(self._who(connection, rule), address=address_of(connection))
         connection.scope[PRINCIPAL] = principal
         if rule.needs != "any" and rule.needs != "public" and rule.needs != "own":
             check_scope(principal, rule.needs)
@@ -157,7 +162,9 @@ class Access:
             raise Denied(401, "missing_api_key", _missing(connection))
         key = None if ephemeral is not None else self.keyring.find(token)
         if key is None:
+            _not_too_wrong(self._wrong_keys.wrong(address_of(connection)))
             raise Denied(401, "invalid_api_key", "this is no key of this server, or its time is over")
+        _not_too_wrong(self._wrong_keys.right(address_of(connection), key.id))
         connection.scope[SHOWN] = key.id
         return _principal(key)
 
@@ -199,21 +206,19 @@ class Access:
         """Write down what somebody did by a request: who, from where, and `fields`."""
         principal: Principal | None = connection.scope.get(PRINCIPAL)
         key_id = principal.key_id if principal is not None else connection.scope.get(SHOWN)
-        client = connection.scope.get("client")
         self.audit.write(
             event,
             key=key_id,
-            address=client[0] if client else None,
+            ephemeral=(principal is not None and principal.ephemeral) or None,
+            address=address_of(connection),
             request=request_id.get(),
             **fields,
         )
 
     def session_begun(self, principal: Principal, protocol: str, session_id: str) -> None:
         """A conversation has begun; :meth:`session_ended` follows."""
-        self._begun[session_id] = _Begun(principal, protocol, time.monotonic())
-        self.audit.write(
-            "session_begun", key=principal.key_id, session=session_id, protocol=protocol, request=request_id.get()
-        )
+        self._begun[session_id] = _Begun(principal, protocol, time.monotonic(), request_id.get())
+        self._write_session("session_begun", session_id, self._begun[session_id])
 
     def session_ended(self, session_id: str, **summary: Value) -> None:
         """It is over.
@@ -223,10 +228,24 @@ class Access:
         begun = self._begun.pop(session_id, None)
         if begun is not None:
             seconds = round(time.monotonic() - begun.at_s, 1)
-            key = begun.principal.key_id
-            self.audit.write(
-                "session_ended", key=key, session=session_id, protocol=begun.protocol, seconds=seconds, **summary
-            )
+            self._write_session("session_ended", session_id, begun, seconds=seconds, **summary)
+
+    def _write_session(self, event: str, session_id: str, begun: _Begun, **fields: Value) -> None:
+        who = begun.principal
+        self.audit.write(
+            event,
+            key=who.key_id,
+            via=who.via,
+            address=who.address,
+            request=begun.request,
+            session=session_id,
+            protocol=begun.protocol,
+            **fields,
+        )
+
+    def connection_refused(self, front: str, address: str, reason: str) -> None:
+        """Somebody was turned away at a port whose protocol knows no keys."""
+        self.audit.write("connection_refused", protocol=front, address=address, reason=reason)
 
     # ------------------------------------------------------------------------------------------ over time
 
@@ -255,6 +274,8 @@ class Access:
         """Take up keys and certificates that have changed, and end the conversations of keys that were revoked."""
         change = await self.keyring.refresh()
         if change is not None:
+            if self.keyring.keyed and self._settings.audit_log is None:
+                self.audit.begin()
             for key in change.created:
                 self.audit.write("key_created", key=key.id, name=key.name, scopes=sorted(key.scopes), by=key.by)
             for key in change.revoked:
@@ -267,6 +288,12 @@ class Access:
                     logger.exception("a conversation was not ended when its key was revoked")
         if self.tls is not None and await self.tls.refresh():
             self.audit.write("certificate_renewed")
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Where a request comes from, as far as that can be believed (:mod:`antiphon.server.access.entry`)."""
+    client = connection.scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _principal(key: Key) -> Principal:
@@ -292,6 +319,12 @@ def _within(allowance: Allowance, what: str) -> None:
         if what == "requests":
             message = f"this key may send {allowance.limit} requests a minute; try again in {allowance.retry_s:.1f} s"
         raise Limited(message, retry_after_s=allowance.retry_s)
+
+
+def _not_too_wrong(refused: Allowance | None) -> None:
+    if refused is not None:
+        message = f"too many wrong keys came from this address; try again in {refused.retry_s:.1f} s"
+        raise Limited(message, code="too_many_wrong_keys", retry_after_s=refused.retry_s)
 
 
 def _missing(connection: HTTPConnection) -> str:

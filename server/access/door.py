@@ -13,13 +13,17 @@ from collections.abc import Callable, Collection, Iterator
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon.engines.net import is_loopback
 from antiphon.pipeline.config.model import ServerConfig
+from antiphon.server.access.addresses import entry_for
 from antiphon.server.rest.errors import error_response
 from antiphon.server.service import Service
 
+_HEALTH = frozenset({"/healthz", "/readyz"})
+"""Orchestrators ask from addresses of their own; the answers hold nothing."""
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
 EXPOSED = (
@@ -34,7 +38,8 @@ EXPOSED = (
 
 
 class Door:
-    """ASGI middleware: requests by a wrong name (400), from a foreign page (403) or with a huge head (431) end here."""
+    """ASGI middleware: requests from an address that is not meant (403), by a wrong name (400), from a foreign page
+    (403) or with a huge head (431) end here."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
@@ -45,17 +50,28 @@ class Door:
             return await self._app(scope, receive, send)
         settings = self._service.settings
         headers = Headers(scope=scope)
+        client = scope.get("client")
+        if (
+            settings.allowed_addresses
+            and scope["path"] not in _HEALTH
+            and entry_for(client[0] if client else "", settings.allowed_addresses) is None
+        ):
+            return await self._refuse(403, "address", "this address may not send requests")(scope, receive, send)
         if sum(len(name) + len(value) for name, value in headers.raw) > settings.max_header_kb * 1024:
             message = f"the head of the request is longer than {settings.max_header_kb} kB (server.max_header_kb)"
-            return await error_response(431, "too_large", message)(scope, receive, send)
+            return await self._refuse(431, "too_large", message)(scope, receive, send)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not _is_ours(hosts[0], settings, self._service.access.host):
             message = "the server does not go by this name; allow it with server.allowed_hosts"
-            return await error_response(400, "host", message)(scope, receive, send)
+            return await self._refuse(400, "host", message)(scope, receive, send)
         if (origin := foreign_origin(scope, headers, settings)) is not None:
             message = f"pages of {origin[:200]} may not connect; allow them with server.allowed_origins"
-            return await error_response(403, "origin", message)(scope, receive, send)
+            return await self._refuse(403, "origin", message)(scope, receive, send)
         await self._app(scope, receive, send)
+
+    def _refuse(self, status: int, code: str, message: str) -> Response:
+        self._service.metrics.count("antiphon_requests_refused_total", reason=code)
+        return error_response(status, code, message)
 
 
 def host_of(header: str) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -28,10 +30,37 @@ class Principal:
     """Settings of conversations that are bound to the key (an ephemeral one)."""
     ephemeral: bool = False
     """It was made for one client for some minutes, and begins conversations only."""
+    address: str = ""
+    """Where they are, as far as that can be believed; "": not known."""
+    via: str = ""
+    """By what they came in where the protocol knows no keys: the front, and the entry of its list of addresses, such
+    as `wyoming:192.168.1.0/24`. The configuration bounds how many of these there are."""
+
+    @property
+    def counted_as(self) -> str:
+        """Under which name figures count what they use; "": they are nobody in particular."""
+        return self.key_id or self.via
 
 
 ANYONE = Principal("", SCOPES)
 """Where there are no keys."""
+
+_caller: ContextVar[Principal] = ContextVar("antiphon_caller", default=ANYONE)
+
+
+def caller() -> Principal:
+    """For whom the running task works, at a front whose protocol knows no keys."""
+    return _caller.get()
+
+
+@contextmanager
+def calling(principal: Principal) -> Iterator[None]:
+    """While inside, this is the :func:`caller`; so it is for tasks that are begun inside."""
+    token = _caller.set(principal)
+    try:
+        yield
+    finally:
+        _caller.reset(token)
 
 
 class Denied(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from antiphon.engines.net import is_loopback
 from antiphon.pipeline.config.model import ServerConfig
 from antiphon.pipeline.errors import ConfigError
+from antiphon.server.access.audit import Target
 from antiphon.server.access.key_file import keys_path
 from antiphon.server.access.keyring import Keyring
 from antiphon.server.access.tls import Tls
@@ -43,11 +44,21 @@ def tls_of(settings: ServerConfig) -> Tls | None:
     return Tls(cert, key) if cert is not None and key is not None else None
 
 
+def audit_target(settings: ServerConfig, keyring: Keyring) -> Target:
+    """Where it is written who did what: as configured, else to standard error where others can come in."""
+    if settings.audit_log is not None:
+        return settings.audit_log
+    ports = [(one.port, one.host) for one in (settings.wyoming, settings.audiosocket)]
+    open_ports = any(port is not None and not is_loopback(host) for port, host in ports)
+    return "stderr" if keyring.keyed or open_ports or not is_loopback(settings.host) else "off"
+
+
 def protection(settings: ServerConfig, keyring: Keyring, tls: Tls | None) -> str:
-    """For whoever starts it: "keys: 2; TLS: on, 80 days left; reached from the network (0.0.0.0)"."""
+    """For whoever starts it: "keys: 2; TLS: on, 80 days left; audit log: stderr; reached from 10.0.0.0/8"."""
     local = is_loopback(settings.host)
     keys = f"keys: {len(keyring)}" if keyring.keyed else "keys: none, any program of this machine may enter"
-    reach = "this machine only" if local else f"the network ({settings.host})"
+    allowed = ", ".join(settings.allowed_addresses)
+    reach = "this machine only" if local else allowed or f"the network ({settings.host})"
     if tls is not None:
         left = tls.days_left()
         shown = "TLS: on" if left is None else f"TLS: on, {left:.0f} days left" if left >= 0 else "TLS: on, EXPIRED"
@@ -55,4 +66,4 @@ def protection(settings: ServerConfig, keyring: Keyring, tls: Tls | None) -> str
         shown = "TLS: off"
     else:
         shown = "TLS: OFF, keys and voices cross the network in the clear"
-    return f"{keys}; {shown}; reached from {reach}"
+    return f"{keys}; {shown}; audit log: {audit_target(settings, keyring)}; reached from {reach}"

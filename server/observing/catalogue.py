@@ -16,7 +16,11 @@ SESSION_S = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 _PROTOCOL = "the front: `stream`, `realtime`, `webrtc`, `wyoming`, ..."
-_KEY = "id of the key (`anyone` where none is asked for), never the key"
+_KEY = (
+    "id of the key, never the key; where the protocol knows none, the front and the entry of its list of addresses "
+    "(`wyoming:192.168.1.0/24`, `audiosocket:loopback`, `wyoming:satellite`), or `signed`; `anyone` where no key is "
+    "asked for"
+)
 _STAGE = "`vad`, `turn`, `stt`, `llm`, `tts`, `workflow`, ..."
 _ENGINE = "as the configuration names it; in a chain with its place before it (`1:faster_whisper`)"
 _UNIT = "`audio_s` (seconds), `input_tokens`, `output_tokens`, `cached_tokens`, `output_pieces`, `characters`"
@@ -173,9 +177,35 @@ METRICS: tuple[Metric, ...] = (
         "Conversations and requests that were refused.",
         {
             "reason": "`loading`, `draining`, `full` (`max_sessions`), `busy` (the machine carries no more), `waited` "
-            "(for too long)"
+            "(for too long), `audit` (the audit log cannot be written)"
         },
     ),
+    # ------------------------------------------------------------------------------ the door
+    Metric(
+        "antiphon_requests_refused_total",
+        "counter",
+        "Requests and WebSockets that were turned away before anything was done for them.",
+        {
+            "reason": "`missing_api_key`, `invalid_api_key`, `expired_api_key`, `revoked_api_key`, "
+            "`insufficient_permissions`, `rate_limit_exceeded`, `too_many_wrong_keys`, `address`, `host`, `origin`, "
+            "`too_large` (the head), `audit`"
+        },
+    ),
+    Metric(
+        "antiphon_connections_refused_total",
+        "counter",
+        "Connections that were closed as soon as they were there.",
+        {
+            "front": "`http`, `wyoming`, `audiosocket`",
+            "reason": "`full`, `address_full` (enough of that address), `address` (on no list)",
+        },
+    ),
+    Metric(
+        "antiphon_audit_lines_lost_total",
+        "counter",
+        "Lines of the audit log that could not be written, and are gone.",
+    ),
+    Metric("antiphon_audit_in_order", "gauge", "1: the audit log is written, or is off; 0: it cannot be written."),
     # ------------------------------------------------------------------------------ usage
     Metric(
         "antiphon_usage_total",

@@ -42,7 +42,7 @@ class Observed:
         finally:
             self._note(scope, status, asyncio.get_running_loop().time() - began_s)
             principal: Principal = scope.get(PRINCIPAL) or ANYONE
-            self._service.metrics.use(principal.key_id, usage_of([meter]))
+            self._service.metrics.use(principal.counted_as, usage_of([meter]))
 
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
         path = route_of(scope)

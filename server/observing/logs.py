@@ -62,6 +62,8 @@ class TextFormatter(logging.Formatter):
     """`12:34:56.789 WARNING antiphon.server.service: message key=value`"""
 
     def format(self, record: logging.LogRecord) -> str:
+        if record.name == _AUDIT:
+            return record.getMessage()  # JSON, whatever the others are: programs read these lines
         when = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
         fields = fields_of(record)
         frames = fields.pop("traceback", ())

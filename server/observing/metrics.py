@@ -70,6 +70,8 @@ class Metrics:
         self.set("antiphon_build_info", 1, version=version("antiphon"), python=platform.python_version())
         self._keys, self._codes, self._warnings = Bounded(MOST_KEYS), Bounded(MOST_CODES), Bounded(MOST_CODES)
         self._engines = Bounded(MOST_ENGINES)
+        self._configured: set[tuple[str, str]] = set()
+        """Stages and engines of the configuration in force."""
 
     # ------------------------------------------------------------------------------ to count
 
@@ -118,17 +120,22 @@ class Metrics:
         self.count("antiphon_warnings_total", code=self._warnings(code))
 
     def loaded(self, config: Config) -> None:
-        """A configuration's engines are loaded: all in order, unless somebody has said something else of them."""
+        """A configuration's engines are loaded: all are in order, and those of the one before are no longer told of."""
+        self._metrics["antiphon_engine_in_order"].clear()
+        self._configured.clear()
         for stage in ("stt", "llm", "tts"):
             blocks = getattr(config, stage)
             for number, block in enumerate(blocks, 1):
                 name = block.engine if len(blocks) == 1 else f"{number}:{block.engine}"
+                self._configured.add((stage, name))
                 self.set("antiphon_engine_in_order", 1, stage=stage, engine=self._engines(name))
 
     def fallback(self, event: FallbackEvent) -> None:
         """Something changed in the engines of a stage."""
         labels = {"stage": event.stage, "engine": self._engines(event.engine)}
         self._child("antiphon_fallbacks_total", {"kind": event.kind, **labels}).inc()
+        if self._configured and (event.stage, event.engine) not in self._configured:
+            return  # of a configuration that was replaced: nobody would ever say that it is in order again
         if event.kind == "recovered":
             self._child("antiphon_engine_in_order", labels).set(1)
         elif _puts_out_of_order(event):

@@ -32,11 +32,13 @@ class SessionFacts(BaseModel):
     object: Literal["session"] = "session"
     protocol: str
     key: str = Field(description="Id of its key; empty where none is asked for.")
+    address: str = Field(description="Where it comes from; empty where that is not known.")
     age_s: float
     idle_s: float = Field(description="Since anything happened.")
     turns: int
     interruptions: int
     errors: int
+    used: dict[str, float] = Field(description="What its engines used so far, by stage and unit: `stt_audio_s`, ...")
     waiting: bool = Field(description="For a place.")
 
 
@@ -138,10 +140,12 @@ def _facts(talk: Talk, name: str, watch: Watch, now_s: float) -> SessionFacts:
         id=name,
         protocol=watch.protocol,
         key=watch.key,
+        address=watch.address,
         age_s=round(now_s - watch.began_s, 1),
         idle_s=round(max(0.0, now_s - watch.active_s), 1),
         turns=watch.turns,
         interruptions=watch.interruptions,
         errors=watch.errors,
+        used=watch.used(),
         waiting=talk.place is not None,
     )

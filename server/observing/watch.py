@@ -44,11 +44,15 @@ class Watch:
         session: str,
         protocol: str,
         key: str,
+        counted_as: str = "",
+        address: str = "",
         on_ttfa: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.session = session
         self.protocol = protocol
         self.key = key
+        self.address = address
+        self._counted_as = counted_as or key
         self.turns = 0
         self.interruptions = 0
         self.errors = 0
@@ -109,8 +113,11 @@ class Watch:
 
     def summary(self) -> dict[str, float | int]:
         """Numbers of the whole conversation so far."""
-        used = {f"{one.stage}_{one.unit}": one.amount for one in _by_unit(self.usage)}
-        return {"turns": self.turns, "interruptions": self.interruptions, "errors": self.errors, **used}
+        return {"turns": self.turns, "interruptions": self.interruptions, "errors": self.errors, **self.used()}
+
+    def used(self) -> dict[str, float]:
+        """What engines used so far: `stt_audio_s`, `llm_output_tokens`, ..."""
+        return {f"{one.stage}_{one.unit}": one.amount for one in _by_unit(self.usage)}
 
     # ------------------------------------------------------------------------------ inside
 
@@ -124,7 +131,7 @@ class Watch:
 
     def _use(self, usage: tuple[EngineUsage, ...]) -> None:
         self.usage = summed([*self.usage, *usage])
-        self._metrics.use(self.key, usage)
+        self._metrics.use(self._counted_as, usage)
 
     def _end_turn(self, event: TurnEnded) -> None:
         self.turns += 1

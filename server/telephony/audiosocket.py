@@ -16,7 +16,7 @@ from functools import partial
 from antiphon.engines.audio import Samples
 from antiphon.pipeline.config import Config
 from antiphon.pipeline.session import Session
-from antiphon.server.access.principal import ANYONE
+from antiphon.server.access.principal import caller
 from antiphon.server.client_audio import from_pcm16, pcm16
 from antiphon.server.paced_audio import PacedTransport
 from antiphon.server.service import Refused, Service
@@ -122,7 +122,7 @@ class AudioSocketCall:
         rate_hz = RATES_HZ[self._kind]
         transport = PacedTransport(self._play, input_hz=rate_hz, output_hz=rate_hz, frame_ms=FRAME_MS, continuous=True)
         async with service.conversation(self):  # before the first await: the next call must see it counted
-            self._session = session = service.session(transport, protocol="audiosocket", principal=ANYONE)
+            self._session = session = service.session(transport, protocol="audiosocket", principal=caller())
             logger.info("a call has begun", extra={"front": "audiosocket", "session": session.id, "call": str(call)})
             keypad = Keypad(session, service.config.session)
             talking = asyncio.create_task(session.run(), name=f"session-{session.id}")
@@ -205,7 +205,9 @@ def audiosocket_front(service: Service, listener: socket.socket) -> TcpFront:
     return TcpFront(
         listener,
         partial(AudioSocketCall, service),
+        service=service,
         name="audiosocket",
+        keys=service.settings.audiosocket,
         max_connections=service.settings.audiosocket.max_connections,
         too_many=Packet(HANGUP).encoded(),
     )

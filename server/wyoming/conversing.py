@@ -17,7 +17,7 @@ from antiphon.engines.live_resampler import LiveResampler
 from antiphon.pipeline.events import Committed, Event, SpeechStarted, SpeechStopped, TranscriptEvent, TurnEnded
 from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.session import Session
-from antiphon.server.access.principal import ANYONE
+from antiphon.server.access.principal import caller
 from antiphon.server.paced_audio import PacedTransport
 from antiphon.server.service import Refused, Service
 from antiphon.server.together import end_all, first_over
@@ -144,7 +144,7 @@ class Conversing:
         async with service.conversation(self):  # before the first await: the next client must see it counted
             try:
                 self._session = session = service.session(
-                    self._transport, protocol="wyoming", principal=ANYONE, sinks=[self._tell]
+                    self._transport, protocol="wyoming", principal=caller(), sinks=[self._tell]
                 )
                 ready.set_result(None)
                 async with asyncio.timeout(service.settings.max_session_s):

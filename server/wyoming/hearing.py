@@ -11,7 +11,7 @@ from antiphon.engines.audio import AudioFrame, Samples, StreamResampler
 from antiphon.engines.host import Priority, Ticket, current_ticket
 from antiphon.engines.protocols import STTOptions, Transcript
 from antiphon.engines.wyoming_wire import BadEvent, UnreadableAudio, pcm_samples
-from antiphon.server.access.principal import ANYONE
+from antiphon.server.access.principal import caller
 from antiphon.server.rest.pace import in_time
 from antiphon.server.service import Service
 
@@ -85,7 +85,7 @@ async def transcribe(service: Service, audio: AudioFrame, options: STTOptions) -
     if not len(audio.samples):
         return Transcript("")
     limit_s = service.config.session.stt_deadline_s + audio.duration_s
-    with service.using(), service.usage(ANYONE) as meter:
+    with service.using(), service.usage(caller()) as meter:
         current_ticket.set(Ticket("wyoming", priority=Priority.COMMITTED, meter=meter))  # somebody waits for it
         return await in_time("stt", limit_s, service.engines.stt.transcribe(audio, options))
 

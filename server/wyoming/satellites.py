@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from antiphon.engines.net import is_loopback
 from antiphon.engines.wyoming_wire import MAX_HEADER_BYTES, event_bytes
 from antiphon.pipeline.errors import ConfigError
+from antiphon.server.access.principal import Principal, calling
 from antiphon.server.service import Service
 from antiphon.server.wyoming.connection import WyomingConnection
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RECONNECT_S = 5.0
+VIA = "wyoming:satellite"
+"""As whose use what they use is counted."""
 _CONNECT_S = 10.0
 
 
@@ -60,7 +63,9 @@ async def keep_connected(service: Service, talks: Talks, uri: str) -> None:
             told = False
             logger.info("connected to a satellite", extra={"uri": uri})
             try:
-                await _serve(service, talks, reader, writer)
+                # The operator has named it: it is asked for no more.
+                with calling(Principal("", frozenset({"realtime"}), address=parts.hostname or "", via=VIA)):
+                    await _serve(service, talks, reader, writer)
             except Exception:
                 logger.exception("the connection to a satellite broke", extra={"uri": uri})
             finally:

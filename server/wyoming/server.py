@@ -92,7 +92,9 @@ class WyomingServer:
         return TcpFront(
             listener,
             make,
+            service=self._service,
             name="wyoming",
+            keys=self._service.settings.wyoming,
             max_connections=most,
             limit_bytes=MAX_HEADER_BYTES,
             too_many=event_bytes(Error(text=f"{most} connections are open, no more are allowed", code="full").event()),

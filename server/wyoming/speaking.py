@@ -10,7 +10,7 @@ from antiphon.engines.host import Priority, Ticket, current_ticket
 from antiphon.engines.protocols import TTSOptions
 from antiphon.engines.wyoming_wire import BadEvent
 from antiphon.pipeline.text import make_speakable, make_splitter
-from antiphon.server.access.principal import ANYONE
+from antiphon.server.access.principal import caller
 from antiphon.server.names import UnknownName, resolve
 from antiphon.server.rest.pace import paced
 from antiphon.server.service import Service
@@ -105,7 +105,7 @@ class SpokenText:
             self._task.result()  # raises what went wrong: nobody takes pieces any more
 
     async def _speak(self) -> None:
-        with self._service.using(), self._service.usage(ANYONE) as meter:
+        with self._service.using(), self._service.usage(caller()) as meter:
             current_ticket.set(Ticket("wyoming", priority=Priority.COMMITTED, meter=meter))  # somebody waits for it
             while (piece := await self._pieces.get()) is not None:
                 await self._say(self._speakable(piece))

@@ -17,7 +17,7 @@ from typing import Any, cast
 from antiphon.pipeline.events import TextDeltaEvent, TurnEnded
 from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.text_session import TextSession
-from antiphon.server.access.principal import ANYONE
+from antiphon.server.access.principal import caller
 from antiphon.server.service import Service
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Talks:
     async def _talk(self, conversation_id: str | None) -> AsyncIterator[TextSession]:
         service = self._service
         if conversation_id is None:
-            async with service.text_session(protocol="wyoming", principal=ANYONE) as session:
+            async with service.text_session(protocol="wyoming", principal=caller()) as session:
                 yield session
             return
         talk = await self._found(conversation_id)
@@ -99,7 +99,7 @@ class Talks:
         talk = self._kept.get(conversation_id)
         if talk is None or talk.assembly is not service.assembly:
             conversation = talk.session.conversation if talk is not None else None
-            session = service.text_session(protocol="wyoming", principal=ANYONE, conversation=conversation)
+            session = service.text_session(protocol="wyoming", principal=caller(), conversation=conversation)
             talk = self._kept[conversation_id] = _Talk(session, service.assembly, before=talk)
             await session.__aenter__()
         talk.used_s = asyncio.get_running_loop().time()

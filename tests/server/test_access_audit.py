@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import os
 import stat
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keyed import Keys, bearer, keyed
+from keyed import Keys, bearer, error_of, keyed
+from operated import figures
 from served import config
 from talk import ask
 from websockets.asyncio.client import connect
@@ -24,7 +28,10 @@ from antiphon.engines.testing import Heard, Reply
 from antiphon.pipeline.errors import ConfigError
 from antiphon.server.access import audit as audit_module
 from antiphon.server.access.audit import Audit
-from antiphon.server.access.key_file import revoke_key
+from antiphon.server.access.key_file import keys_path, revoke_key
+from antiphon.server.access.keyring import Keyring
+from antiphon.server.access.protection import audit_target
+from antiphon.server.observing.logs import configure
 from antiphon.server.service import Service
 
 
@@ -81,14 +88,80 @@ def test_who_did_what(tmp_path: Path) -> None:
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
-def test_without_a_file_the_log_has_it(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "antiphon.audit")
-    audit = Audit(None, lambda: 0.0)
-    audit.write("key_created", key="abc", nothing=None, empty="")
-    audit.close()
-    assert [(one.name, one.message) for one in caplog.records] == [
-        ("antiphon.audit", '{"time": "1970-01-01T00:00:00.000Z", "event": "key_created", "key": "abc"}')
-    ]
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_with_keys_and_no_file_it_is_on_standard_error_at_any_level_of_the_log(log_format: Any, tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    desk = keys.make("desk")
+    written = io.StringIO()
+
+    async def main() -> None:
+        async with keyed(keys) as server:
+            assert server.service.access.protection().split("; ")[2] == "audit log: stderr"
+            await server.get("/v1/models", desk)
+            await server.get("/v1/models")
+
+    with logging_to(written, log_format, "error"):
+        asyncio.run(main())
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    found = [(one.get("event") or one["message"], one.get("status")) for one in lines]
+    assert found == [("server_started", None), ("request", 200), ("request", 401), ("server_stopped", None)]
+    assert desk not in written.getvalue()
+
+
+def test_it_is_off_where_nobody_else_can_come_in_and_where_that_is_asked_for(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    written = io.StringIO()
+
+    async def main() -> None:
+        async with keyed(keys) as server:  # there are no keys yet
+            assert server.service.access.audit.target == "off"
+            await server.get("/v1/models")
+            keys.make("desk", "chat")
+            await server.service.access.refresh()
+            assert server.service.access.audit.target == "stderr", "others can come in now"
+            await server.get("/v1/models")
+        async with keyed(keys, {"audit_log": "off"}) as server:
+            await server.get("/v1/models", keys.tokens["desk"])
+
+    with logging_to(written, "text", "error"):
+        asyncio.run(main())
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [(one["event"], one.get("status")) for one in lines] == [
+        ("key_created", None), ("request", 401), ("server_stopped", None),
+    ]  # fmt: skip
+
+
+OPEN = {"port": 0, "host": "0.0.0.0", "allowed_addresses": ["10.0.0.0/8"]}
+
+
+@pytest.mark.parametrize(
+    ("server", "target"),
+    [
+        ({}, "off"),
+        ({"wyoming": {"port": 0}}, "off"),
+        ({"wyoming": OPEN}, "stderr"),
+        ({"audiosocket": {**OPEN, "host": "::"}}, "stderr"),
+        ({"wyoming": {**OPEN, "port": None}}, "off"),
+        ({"wyoming": OPEN, "audit_log": "off"}, "off"),
+    ],
+)
+def test_a_port_without_keys_that_others_reach_is_audited_too(server: dict[str, Any], target: str) -> None:
+    settings = config(server).server
+    assert audit_target(settings, Keyring(keys_path(settings.keys_file), {})) == target
+
+
+@contextmanager
+def logging_to(stream: io.StringIO, kind: Any, level: str) -> Iterator[None]:
+    """As `antiphon serve` sets the log up; afterwards it is as it was."""
+    root, own = logging.getLogger(), logging.getLogger("antiphon")
+    handlers, levels = list(root.handlers), (root.level, own.level)
+    try:
+        configure(kind, level, stream)
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(levels[0])
+        own.setLevel(levels[1])
 
 
 @given(st.dictionaries(st.sampled_from(["route", "name", "by"]), st.text(max_size=400) | st.integers() | st.booleans()))
@@ -127,41 +200,147 @@ def test_a_file_that_is_renamed_or_removed_is_opened_anew(tmp_path: Path) -> Non
     assert [one["event"] for one in lines_of(log)] == ["three", "four"]
 
 
-def test_a_disk_that_is_slow_or_full_costs_lines_which_are_counted_and_no_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    log = tmp_path / "audit.jsonl"
-    stuck, full = threading.Event(), [True]
-    write = os.write
+class Disk:
+    """What `os.write` does, as a disk that is slow, or takes so many bytes and then no more."""
 
-    def slow(file: int, data: bytes) -> int:
-        stuck.wait(10)
-        if full[0]:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._write = os.write
+        self.free: float = float("inf")
+        self.going = threading.Event()
+        self.going.set()
+        monkeypatch.setattr(audit_module.os, "write", self.write)
+        monkeypatch.setattr(audit_module, "RETRY_S", 0.01)
+
+    def write(self, file: int, data: bytes) -> int:
+        self.going.wait(10)
+        if self.free <= 0:
             raise OSError(28, "No space left on device")
-        return write(file, data)
+        count = self._write(file, bytes(data[: int(min(self.free, len(data)))]))
+        self.free -= count
+        return count
 
-    monkeypatch.setattr(audit_module, "MAX_WAITING", 5)
-    audit = Audit(log)
-    monkeypatch.setattr(audit_module.os, "write", slow)
-    audit.write("first")
+
+def eventually(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + 5
-    while not audit._waiting.empty() and time.monotonic() < until:
-        time.sleep(0.001)
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def test_a_slow_disk_costs_no_time_and_past_a_bound_lines_which_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "MAX_WAITING", 5)
+    disk = Disk(monkeypatch)
+    audit = Audit(tmp_path / "audit.jsonl")
+    lost: list[int] = []
+    audit.on_lost = lost.append
+    disk.going.clear()
+    audit.write("first")
+    eventually(audit._waiting.empty)
     for _ in range(8):
         audit.write("more")  # five wait, three are lost; none of these calls waits
-    stuck.set()
-    while not audit._waiting.empty() and time.monotonic() < until:
-        time.sleep(0.001)
-    full[0] = False
-    audit.write("last")
+    disk.going.set()
     audit.close()
-    assert log.exists()
-    lines = lines_of(log)
-    kept = [one["event"] for one in lines]
-    lost = sum(one.get("count", 0) for one in lines)
-    assert kept.count("last") == 1 and "lines_lost" in kept
-    assert lost + sum(one != "lines_lost" for one in kept) == 10
-    assert [one.message for one in caplog.records] == ["the audit log cannot be written"]
+    lines = lines_of(tmp_path / "audit.jsonl")
+    assert sorted(one["event"] for one in lines) == ["first", "lines_lost", *["more"] * 5]
+    assert sum(one.get("count", 0) for one in lines) == sum(lost) == 3
+
+
+def test_lines_wait_for_a_full_disk_and_none_is_torn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = Disk(monkeypatch)
+    audit = Audit(tmp_path / "audit.jsonl")
+    disk.free = 30  # less than a line
+    audit.write("first")
+    eventually(lambda: audit.failing)
+    audit.write("second")
+    eventually(audit._waiting.empty)
+    disk.free = float("inf")
+    eventually(lambda: not audit.failing)  # by itself: nothing more is written
+    audit.close()
+    assert [one["event"] for one in lines_of(tmp_path / "audit.jsonl")] == ["first", "second"]
+    assert [one.message for one in caplog.records] == [
+        "the audit log cannot be written",
+        "the audit log is written again",
+    ]
+
+
+def test_a_line_that_began_in_a_file_that_was_rotated_away_does_not_go_on_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    log = tmp_path / "audit.jsonl"
+    audit = Audit(log)
+    disk.free = 30
+    audit.write("first")
+    eventually(lambda: audit.failing)
+    audit.write("second")
+    eventually(audit._waiting.empty)
+    log.rename(tmp_path / "audit.jsonl.1")
+    disk.free = float("inf")
+    eventually(lambda: not audit.failing)
+    audit.close()
+    assert [one["event"] for one in lines_of(log)] == ["second", "lines_lost"]
+
+
+def test_memory_is_bounded_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_module, "MAX_UNWRITTEN_BYTES", 1000)
+    disk = Disk(monkeypatch)
+    audit = Audit(tmp_path / "audit.jsonl")
+    lost: list[int] = []
+    audit.on_lost = lost.append
+    disk.free = 0
+    for number in range(100):
+        audit.write("request", status=number)
+    eventually(lambda: audit._waiting.empty() and audit.failing)
+    assert len(audit._rest) < 1000
+    disk.free = float("inf")
+    eventually(lambda: not audit.failing)
+    audit.close()
+    lines = lines_of(tmp_path / "audit.jsonl")
+    kept = sum(one["event"] == "request" for one in lines)
+    assert sum(one.get("count", 0) for one in lines) == sum(lost) == 100 - kept > 80
+
+
+def test_where_it_is_required_nobody_new_is_let_in_while_it_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    desk = keys.make("desk")
+    disk = Disk(monkeypatch)
+
+    async def main() -> None:
+        async with keyed(keys, {"audit_log": tmp_path / "audit.jsonl", "audit_required": True}) as server:
+            access = server.service.access
+            async with connect(f"ws://{server.address}/v1/stream", additional_headers=bearer(desk)) as client:
+                disk.free = 0
+                access.audit.write("something")
+                await asyncio.to_thread(eventually, lambda: access.audit.failing)
+                assert error_of(await server.get("/v1/models", desk)) == (503, "audit")
+                assert (await server.refused("/v1/stream", desk))[1]["code"] == "audit"
+                assert error_of(await server.get("/readyz")) == (503, "audit")
+                assert (await server.get("/healthz")).status_code == 200
+                page = (await server.get("/metrics", desk)).text
+                assert "antiphon_audit_in_order 0.0" in page
+                assert figures(server.service)["antiphon_requests_refused_total{reason=audit}"] == 2
+                await ask(client)  # who is in goes on
+                disk.free = float("inf")
+                await asyncio.to_thread(eventually, lambda: not access.audit.failing)
+                assert (await server.get("/v1/models", desk)).status_code == 200
+
+    asyncio.run(main())
+    statuses = [one["status"] for one in lines_of(tmp_path / "audit.jsonl") if one["event"] == "request"]
+    assert statuses == [101, 503, 503, 200], "what was refused is on record too"
+
+
+def test_an_existing_file_keeps_its_groups_right_to_read_and_no_other(tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    log.write_text("")
+    log.chmod(0o666)
+    Audit(log).close()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o640
 
 
 def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:

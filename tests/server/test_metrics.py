@@ -12,6 +12,7 @@ import openai
 import pytest
 from hypothesis import given as example
 from hypothesis import strategies as st
+from network_clock import run_networked
 from operated import call, figures, operating
 from served import config, serving
 from websockets.asyncio.client import connect
@@ -96,7 +97,7 @@ def test_nothing_but_the_catalogue_is_exposed_and_all_of_it_is() -> None:
                 assert {name.partition("{")[0] for name in figures(service)} <= exposed_names()
             return {line.split()[2] for line in page.decode().splitlines() if line.startswith("# TYPE")}
 
-    announced = asyncio.run(main())
+    announced = run_networked(main())
     assert {metric.name for metric in (*METRICS, *PROCESS_METRICS)} <= announced
 
 
@@ -107,7 +108,7 @@ def test_the_page_is_answered_and_requests_are_counted_by_route() -> None:
                 page = await asyncio.to_thread(fetch, f"http://{address}{path}")
             return page
 
-    page = asyncio.run(main())
+    page = run_networked(main())
     assert 'antiphon_http_requests_total{method="GET",route="/metrics",status="200"} 1.0' in page
     assert re.search(r'route="/v1/models/\{[^"]*",status="404"\} 2.0', page)
     assert 'route="unknown",status="404"} 1.0' in page
@@ -127,7 +128,7 @@ def test_what_requests_use_is_booked_to_their_key() -> None:
                     pass
             return figures(service)
 
-    seen = asyncio.run(main())
+    seen = run_networked(main())
     used = {name: value for name, value in seen.items() if name.startswith("antiphon_usage_total")}
     assert used["antiphon_usage_total{key=anyone,stage=tts,unit=characters}"] == len("It is noon.")
     assert used["antiphon_usage_total{key=anyone,stage=stt,unit=audio_s}"] == pytest.approx(0.66, abs=0.1)
@@ -186,11 +187,13 @@ def test_a_client_that_commits_cuts_nobody_off_and_a_reopened_turn_was() -> None
 
 def test_fallbacks_and_what_is_out_of_order() -> None:
     watched = Watched()
-    watched.metrics.loaded(config())
-    order = "antiphon_engine_in_order{engine=1:a,stage=stt}"
+    given = config()
+    watched.metrics.loaded(given)
+    name = given.stt[0].engine
+    order = f"antiphon_engine_in_order{{engine={name},stage=stt}}"
 
     def tell(kind: Any, error: Any = None) -> float:
-        watched.metrics.fallback(FallbackEvent(kind, "stt", "1:a", None, error, 0.0))
+        watched.metrics.fallback(FallbackEvent(kind, "stt", name, None, error, 0.0))
         return figures(watched)[order]  # type: ignore[arg-type]
 
     assert tell("switched", EngineFailed("broken")) == 0
@@ -198,6 +201,23 @@ def test_fallbacks_and_what_is_out_of_order() -> None:
     assert tell("switched", EngineRequestInvalid("too long")) == 1
     assert tell("switched", EngineOverloaded("no room")) == 1
     assert tell("failed", EngineOverloaded("the vendor's", retry_after_s=3.0)) == 0
+
+
+def test_engines_of_a_configuration_that_was_replaced_raise_no_alert_for_ever() -> None:
+    watched = Watched()
+    before = config()
+    watched.metrics.loaded(before)
+    one = before.stt[0]
+    broken = FallbackEvent("failed", "stt", one.engine, None, EngineFailed("broken"), 0.0)
+    watched.metrics.fallback(broken)
+    after = before.model_copy(update={"stt": (one, one)})
+    watched.metrics.loaded(after)
+    watched.metrics.fallback(broken)  # a conversation that still has the engines of before
+    found = figures(watched)  # type: ignore[arg-type]
+    assert {name: value for name, value in found.items() if "in_order{" in name and "stage=stt" in name} == {
+        f"antiphon_engine_in_order{{engine={number}:{one.engine},stage=stt}}": 1 for number in (1, 2)
+    }
+    assert found[f"antiphon_fallbacks_total{{engine={one.engine},kind=failed,stage=stt}}"] == 2
 
 
 def test_usage_adds_up_by_key_and_says_what_was_in_vain() -> None:

@@ -58,6 +58,7 @@ def test_they_are_listed_without_a_word_of_what_was_said() -> None:
                 (one,) = await begun(address)
                 assert one["id"].startswith("sess_") and one["protocol"] == "stream" and one["key"] == ""
                 assert one["turns"] == 1 and one["waiting"] is False and 1 < one["age_s"] < 30
+                assert one["address"] == "127.0.0.1" and one["used"]["stt_audio_s"] > 0
                 assert "noon" not in json.dumps(one)
             async with asyncio.timeout(60):
                 while service.sessions:  # noqa: ASYNC110
