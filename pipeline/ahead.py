@@ -17,7 +17,7 @@ from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.interruption import Verdict
 from antiphon.pipeline.line import Line
 from antiphon.pipeline.listening import Hearing, Listener
-from antiphon.pipeline.session_settings import Engines, SessionSettings
+from antiphon.pipeline.makings import Makings
 from antiphon.pipeline.speculation import Budget, Ledger, whole_words
 from antiphon.pipeline.telling import Teller
 
@@ -28,39 +28,39 @@ Prepare = Callable[[int, int, str, Ticket], Coroutine[Any, Any, None]]
 class Ahead:
     """One per session.
 
-    :param enabled: False: a turn is transcribed once it has paused, and nothing else is done ahead.
     :param tells: hypotheses are told, and the workflow knows of them; False where words must be judged first.
     :param weigh_words: decides what words said into a reply mean for that reply.
     """
 
     def __init__(
         self,
-        *,
-        session: str,
-        engines: Engines,
-        settings: SessionSettings,
+        makings: Makings,
         intake: Intake,
         line: Line,
         teller: Teller,
-        enabled: bool,
+        *,
         tells: bool,
         prepare: Prepare,
         weigh_words: Callable[[int, str], Verdict],
     ) -> None:
-        self._session = session
+        engines, settings = makings.engines, makings.settings
+        may_hear = engines.stt_local or settings.speculate_in_cloud
+        in_time = makings.transport.capabilities.paced and not settings.manual_turns
+        self.enabled = settings.speculate and may_hear and in_time
+        """False: a turn is transcribed once it has paused, and nothing else is done ahead."""
+        self._session = makings.session_id
         self._cores_free = engines.cores_free
         self._settings = settings
         self._intake = intake
         self._line = line
         self._teller = teller
-        self.enabled = enabled
         self._tells = tells
         self._prepare_workflow = prepare
         self._weigh_words = weigh_words
         self._listener = Listener(
             engines.stt,
             settings.stt,
-            session=session,
+            session=self._session,
             timeout_s=settings.stt_timeout_s,
             spawn=line.spawn,
             on_heard=self._tell_hypothesis,

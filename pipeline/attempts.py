@@ -14,9 +14,10 @@ from typing import Any
 from antiphon.engines.host import Priority
 from antiphon.pipeline import turns
 from antiphon.pipeline.ahead import Ahead
-from antiphon.pipeline.events import Committed, Dropped, Speculated, ToolCallEvent, ToolResultEvent, UsageEvent
+from antiphon.pipeline.events import Committed, Dropped, Speculated, UsageEvent
 from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.line import Line
+from antiphon.pipeline.reporting import Reporting
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.speculation import Ledger, same_words
 from antiphon.pipeline.telling import Teller
@@ -41,6 +42,7 @@ class Attempts:
         line: Line,
         transport: Transport,
         teller: Teller,
+        reporting: Reporting,
         answer: Callable[[Run], Coroutine[Any, Any, None]],
     ) -> None:
         self._intake = intake
@@ -48,6 +50,7 @@ class Attempts:
         self._line = line
         self._transport = transport
         self._teller = teller
+        self._reporting = reporting
         self._answer = answer
         self._speculation: Run | None = None
         """Begun for the open turn's current pause."""
@@ -191,11 +194,7 @@ class Attempts:
         if run.hearing is not None:
             run.hearing.due = True
         run.ledger.used = run.hearing.meter if run.hearing is not None else None
-        for event in run.outbox:
-            self._teller.send(event)
-        if any(isinstance(event, ToolCallEvent | ToolResultEvent) for event in run.outbox):
-            self._intake.feed(turns.Sealed(run.turn))  # told: it cannot be taken back
-        run.outbox.clear()
+        self._reporting.release(run)
 
     def _drop_parked(self) -> None:
         run, self._parked = self._parked, None

@@ -9,19 +9,18 @@ import asyncio
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from antiphon.pipeline import turns
-from antiphon.pipeline.conversation import Conversation, ItemError
+from antiphon.pipeline.conversation import ItemError
 from antiphon.pipeline.events import Interrupted, PlaybackPaused, PlaybackResumed
-from antiphon.pipeline.front import Front, NoFront
 from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.interruption import Interruption, InterruptionSettings, Verdict
 from antiphon.pipeline.line import Line
+from antiphon.pipeline.makings import Makings
 from antiphon.pipeline.policy import SessionApprovals
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.telling import Teller
-from antiphon.pipeline.transports.base import Transport
 
 logger = logging.getLogger(__name__)
 
@@ -30,38 +29,20 @@ _REMEMBERED_STOPS = 8
 
 
 class BargeIn:
-    """One per session. Owns pausing and stopping of what is played.
+    """One per session. Owns pausing and stopping of what is played."""
 
-    :param enabled: False: nothing that the user says stops a reply; callers still may.
-    :param feed: gives the turn machine an event.
-    """
-
-    def __init__(
-        self,
-        settings: InterruptionSettings,
-        *,
-        session: str,
-        enabled: bool,
-        intake: Intake,
-        line: Line,
-        transport: Transport,
-        teller: Teller,
-        conversation: Conversation,
-        approvals: SessionApprovals | None,
-        feed: Callable[[turns.TurnInput], None],
-        front: Front | None = None,
-    ) -> None:
-        self._settings = settings
-        self._front: Front = front or NoFront()
-        self._can = enabled and transport.capabilities.clears
-        self._session = session
+    def __init__(self, makings: Makings, intake: Intake, line: Line, teller: Teller) -> None:
+        self._settings = makings.settings.interruption
+        self._session = makings.session_id
+        self._transport = makings.transport
+        self._can = self._transport.capabilities.paced and self._transport.capabilities.clears
+        """False: nothing that the user says stops a reply; callers still may."""
+        self._conversation = makings.conversation
+        self._approvals = makings.guarding.approvals
+        self._front = makings.front
         self._intake = intake
         self._line = line
-        self._transport = transport
         self._teller = teller
-        self._conversation = conversation
-        self._approvals = approvals
-        self._feed = feed
         self._attempt: Interruption | None = None
         """The user has begun to speak into a reply; what that means is not known yet."""
         self._stopped: dict[int, Run] = {}
@@ -183,7 +164,7 @@ class BargeIn:
             ends_by_itself = not math.isinf(machine.policy.max_silence_ms)  # else the user says when a turn is over
             if machine.turn == turn and machine.state is not turns.State.IDLE and ends_by_itself:
                 self._dismissing = "backchannel"
-                self._feed(turns.Clear())
+                self._intake.feed(turns.Clear())
         return verdict
 
     def words_unknown(self, turn: int) -> None:

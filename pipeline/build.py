@@ -253,8 +253,7 @@ class Assembly:
             "settings": session_settings(self.config, manual_turns=manual_turns),
             "sinks": sinks,
             "conversation": conversation,
-            "apology": self._lines.get(self.config.session.on_error, ()),
-            "prepared": {line: audio for line, audio in self._lines.items() if line != self.config.session.on_error},
+            "prepared": self._lines,
         }
         if adjust is not None:
             adjust(self, arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,17 +11,19 @@ from functools import partial
 from typing import Any
 
 from antiphon.engines.errors import EngineTimeout
+from antiphon.engines.host import Ticket, current_ticket
 from antiphon.engines.protocols import ToolCall, Transcript
-from antiphon.pipeline.conversation import Conversation
 from antiphon.pipeline.errors import WorkflowError
 from antiphon.pipeline.events import PolicyEvent, ToolCallEvent, TranscriptEvent
-from antiphon.pipeline.guarding import Guarding, Unfinished
+from antiphon.pipeline.guarding import Unfinished
+from antiphon.pipeline.makings import Makings
 from antiphon.pipeline.patience import within
 from antiphon.pipeline.policy import Outcome, PolicyDecision, TurnGuard, told_to_agent
-from antiphon.pipeline.reply import Emit
+from antiphon.pipeline.reply import BeforeSound, Emit
 from antiphon.pipeline.run import Run
-from antiphon.pipeline.session_settings import SessionSettings
-from antiphon.pipeline.workflow import CallPermit, TurnContext, Workflow, WorkflowEvent, pieces
+from antiphon.pipeline.workflow import CallPermit, TurnContext, WorkflowEvent, pieces
+
+logger = logging.getLogger(__name__)
 
 
 class Consulting:
@@ -29,22 +32,34 @@ class Consulting:
     :param seal: told of a turn that can no longer be taken back.
     """
 
-    def __init__(
-        self,
-        workflow: Workflow,
-        guarding: Guarding,
-        *,
-        session: str,
-        settings: SessionSettings,
-        conversation: Conversation,
-        seal: Callable[[int], None],
-    ) -> None:
-        self._workflow = workflow
-        self._guarding = guarding
-        self._session = session
-        self._settings = settings
-        self._conversation = conversation
+    def __init__(self, makings: Makings, *, seal: Callable[[int], None]) -> None:
+        self._workflow = makings.workflow
+        self._guarding = makings.guarding
+        self._session = makings.session_id
+        self._settings = makings.settings
+        self._conversation = makings.conversation
+        self._ahead = makings.engines.answer_local or makings.settings.speculate_in_cloud
+        """The workflow may be asked before a turn is sure."""
         self._seal = seal
+
+    async def prepare(self, turn: int, revision: int, text: str, ticket: Ticket) -> None:
+        """Tell the workflow how a turn begins, if it wants to know. A hint: its failure is no news."""
+        prepare: Callable[[TurnContext], Any] | None = getattr(self._workflow, "prepare", None)
+        if prepare is None or not self._ahead:
+            return
+        current_ticket.set(ticket)
+        try:
+            limit_s = self._settings.reply.workflow_timeout_s
+            await within(limit_s, _awaited(prepare(self.context(turn, revision, text))))
+        except Exception as error:
+            logger.info("the workflow could not prepare", extra={"code": type(error).__name__})
+
+    async def may_begin(self, run: Run) -> None:
+        """Wait until the workflow may be asked: before its turn is sure, only one that itself waits for that."""
+        if not (self._workflow.speculative and self._ahead):
+            await run.committed.wait()
+        if not self._workflow.speculative:
+            self._seal(run.turn)  # what it does is not ours to know
 
     def context(
         self,
@@ -96,6 +111,11 @@ class Consulting:
             language=language,
         )
 
+    @property
+    def judges(self) -> bool:
+        """Whether a policy wants to see what users say before anybody else does."""
+        return bool(self._guarding.policy.transcript)
+
     async def judge_words(self, run: Run, heard: Transcript, guard: TurnGuard) -> Outcome:
         """What was said, before anybody else knows of it."""
         outcome = await guard.transcript(heard.text)
@@ -107,9 +127,9 @@ class Consulting:
     ) -> AsyncIterator[str | WorkflowEvent]:
         """What the workflow answers to what the policy lets it hear, as far as the policy lets it be said."""
         said = heard.text
-        if self._guarding.policy.transcript and run.told:
+        if self.judges and run.told:
             said = run.said or ""  # judged and allowed: asked for the second time
-        elif self._guarding.policy.transcript:
+        elif self.judges:
             judging = asyncio.create_task(self.judge_words(run, heard, guard))
             async for sign in _signs_of_life(judging):
                 yield sign
@@ -171,11 +191,17 @@ class Consulting:
             late = EngineTimeout(f"what was said is not on record after {timeout_s:g} s", stage="transcript")
             self._guarding.journal.overdue(late)
 
-    async def before_sound(self, run: Run, text: str, *, filler: bool) -> None:
-        """This is about to be heard: it is put on record first."""
-        if self._guarding.journal is not None:
-            self._guarding.journal.note_speaking(text, turn=run.turn, filler=filler)
+    def before_sound(self, run: Run) -> BeforeSound | None:
+        """Puts what is about to be heard of a run on record first; None where there is no record."""
+        journal = self._guarding.journal
+        if journal is None:
+            return None
+
+        async def record(text: str, *, filler: bool) -> None:
+            journal.note_speaking(text, turn=run.turn, filler=filler)
             await self.settled()
+
+        return record
 
     async def _before_call(self, guard: TurnGuard, emit: Emit, call: ToolCall) -> CallPermit:
         """A tool is about to run: first the record, then the policy.
@@ -202,6 +228,10 @@ class Consulting:
         if run.void:
             raise asyncio.CancelledError
         self._seal(run.turn)
+
+
+async def _awaited(hint: Any) -> None:
+    await hint
 
 
 _SIGN_S = 5.0

@@ -1,11 +1,12 @@
-"""The input half of a session: frames in, speech and turn actions out. Holds the turn's audio and the stream clock.
+"""Frames in, speech and turn actions out. Holds the turn's audio and the stream clock.
 
-No tasks and no awaiting: the session feeds it, and carries out the actions that come back through the callbacks.
+Starts no tasks: the session feeds it, and the actions that come back through the callbacks are carried out elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -63,6 +64,8 @@ class Intake:
         """Where the open turn's audio begins, on the stream clock."""
         self._started = False
         self._arrived_s = 0.0
+        self._rearmed = asyncio.Event()
+        """Set when the turn machine may want its tick at another time."""
 
     def take(self, frame: AudioFrame) -> None:
         """Take input audio of any rate and length."""
@@ -89,6 +92,7 @@ class Intake:
 
     def feed(self, event: turns.TurnInput) -> None:
         """Give the turn machine an event and carry out what it says."""
+        self.rearm()
         for action in self.machine.feed(event, self.now_s()):
             ends = isinstance(action, turns.CommitTurn | turns.DiscardTurn)
             if ends and self.gate.speaking:
@@ -107,10 +111,21 @@ class Intake:
             now_s += asyncio.get_running_loop().time() - self._arrived_s
         return now_s
 
-    def tick_in_s(self) -> float | None:
-        """How long until the turn machine wants a tick; None: it does not."""
-        deadline_s = self.machine.deadline()
-        return None if deadline_s is None else max(0.0, deadline_s - self.now_s())
+    def rearm(self) -> None:
+        """The turn machine was changed from outside: its deadline may be another one."""
+        self._rearmed.set()
+
+    async def keep_time(self) -> None:
+        """Feed the turn machine the time when no audio does, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._rearmed.clear()
+            wait_s = self._tick_in_s()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(None if wait_s is None else loop.time() + wait_s):
+                    await self._rearmed.wait()
+            if not self._rearmed.is_set():
+                self.feed(turns.Tick())
 
     def snapshot(self) -> AudioFrame:
         """The open turn's audio so far, pre-roll included."""
@@ -124,6 +139,11 @@ class Intake:
         return self.turn_start_s + sum(map(len, self._turn)) / self.gate.rate_hz
 
     # ------------------------------------------------------------------------ inside
+
+    def _tick_in_s(self) -> float | None:
+        """How long until the turn machine wants a tick; None: it does not."""
+        deadline_s = self.machine.deadline()
+        return None if deadline_s is None else max(0.0, deadline_s - self.now_s())
 
     def _end_resampler(self) -> None:
         if self._resampler is not None:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from antiphon.engines.protocols import EndpointPolicy, STTOptions, TTSOptions
-from antiphon.pipeline.ahead import Ahead
 from antiphon.pipeline.answering import Answering
-from antiphon.pipeline.barge_in import BargeIn
 from antiphon.pipeline.gate import GateSettings
-from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.interruption import InterruptionSettings
-from antiphon.pipeline.pauses import PauseHabit
+from antiphon.pipeline.turn_taking import TurnTaking, habit_of
+from antiphon.pipeline.voicing import Voicing
 
 
 class LiveSettings:
     """One per session, as its `live`. All of it takes effect at once, for the open turn too."""
 
-    def __init__(
-        self, *, intake: Intake, ahead: Ahead, answering: Answering, barge_in: BargeIn, on_change: Callable[[], None]
-    ) -> None:
-        """:param on_change: told when a turn may end at another time."""
-        self._intake = intake
-        self._ahead = ahead
+    def __init__(self, turn_taking: TurnTaking, answering: Answering, voicing: Voicing) -> None:
+        self._turn_taking = turn_taking
         self._answering = answering
-        self._barge_in = barge_in
-        self._on_change = on_change
+        self._voicing = voicing
 
     @property
     def answers(self) -> bool:
@@ -39,19 +30,20 @@ class LiveSettings:
     @property
     def policy(self) -> EndpointPolicy:
         """When silence ends a turn."""
-        return self._intake.machine.policy
+        return self._turn_taking.intake.machine.policy
 
     @policy.setter
     def policy(self, policy: EndpointPolicy) -> None:
-        machine = self._intake.machine
+        intake = self._turn_taking.intake
+        machine = intake.machine
         if policy.adapts_up_to != machine.policy.adapts_up_to:
             machine.habit = habit_of(policy)
         machine.policy = policy
-        self._on_change()
+        intake.rearm()
 
     def speak(self, voice: TTSOptions, *, speaks: bool = True) -> None:
         """How answers are spoken; `speaks=False`: they are for reading."""
-        self._answering.voice, self._answering.speaks = voice, speaks
+        self._voicing.voice, self._voicing.speaks = voice, speaks
 
     def listen(
         self, *, stt: STTOptions, gate: GateSettings, threshold: float | None, interruption: InterruptionSettings
@@ -60,11 +52,6 @@ class LiveSettings:
 
         :param threshold: speech begins at this probability of the VAD; None: where the VAD itself says.
         """
-        self._ahead.options = stt
-        self._intake.gate.adjust(gate, threshold)
-        self._barge_in.settings = interruption
-
-
-def habit_of(policy: EndpointPolicy) -> PauseHabit | None:
-    """What a policy wants to know of the speaker's own pauses."""
-    return PauseHabit(high=policy.adapts_up_to) if policy.adapts_up_to > 1 else None
+        self._turn_taking.ahead.options = stt
+        self._turn_taking.intake.gate.adjust(gate, threshold)
+        self._turn_taking.barge_in.settings = interruption

@@ -6,13 +6,12 @@ import logging
 from collections.abc import Callable
 
 from antiphon.engines.protocols import ToolCall
-from antiphon.pipeline.conversation import Conversation, Item, new_id
+from antiphon.pipeline.conversation import Item, new_id
 from antiphon.pipeline.events import Interrupted, TranscriptEvent
-from antiphon.pipeline.front import Front, NoFront
-from antiphon.pipeline.policy import Policy
+from antiphon.pipeline.makings import Makings
 from antiphon.pipeline.reply import Emit, Reply
 from antiphon.pipeline.run import Run
-from antiphon.pipeline.workflow import ToolResult, Workflow
+from antiphon.pipeline.workflow import ToolResult
 
 logger = logging.getLogger(__name__)
 
@@ -21,36 +20,37 @@ class Remembering:
     """One per session.
 
     :param seal: told of a turn that can no longer be taken back.
-    :param front: says under which ids things are kept.
+    :param pass_on: told of an answer that is remembered before it was heard: the next one may be begun.
     """
 
-    def __init__(
-        self,
-        conversation: Conversation,
-        policy: Policy,
-        workflow: Workflow,
-        *,
-        seal: Callable[[int], None],
-        front: Front | None = None,
-    ) -> None:
-        self._front: Front = front or NoFront()
-        self._conversation = conversation
-        self._policy = policy
-        self._workflow = workflow
+    def __init__(self, makings: Makings, *, seal: Callable[[int], None], pass_on: Callable[[Run], None]) -> None:
+        self._front = makings.front
+        """Says under which ids things are kept."""
+        self._queues = makings.transport.capabilities.queues
+        self._conversation = makings.conversation
+        self._policy = makings.guarding.policy
+        self._workflow = makings.workflow
         self._seal = seal
+        self._pass_on = pass_on
 
     def turn(self, run: Run, reply: Reply, emit: Emit) -> None:
         """A turn that was answered. Of the answer: what was said; of one that was cut off, what was spoken of it; and
         of one that the user spoke into, what was heard."""
         self._seal(run.turn)
-        self.complete(run, reply, emit)
+        self._exchange(run, reply, emit)
 
-    def complete(self, run: Run, reply: Reply, emit: Emit) -> None:
-        """The same for an answer that was not heard yet, so that its turn may still be reopened."""
-        self.words(run)
-        for done in reply.did:
-            self._keep_doing(done, run.turn)
-        self.said(run, reply, emit)
+    def handed_over(self, run: Run, reply: Reply, emit: Emit) -> None:
+        """All of an answer is on its way to the user. Where the transport queues, it is in the conversation from now
+        on; its turn may still be reopened."""
+        if not self._queues or (run.turn and self._policy.turn):
+            return
+        if run.turn:
+            self._exchange(run, reply, emit)
+        else:
+            self.said(run, reply, emit)
+        run.reply = reply
+        self._pass_on(run)
+        self._front.complete(run.turn, reply.usage)
 
     def words(self, run: Run) -> None:
         """What the user said."""
@@ -118,6 +118,13 @@ class Remembering:
                 emit(TranscriptEvent, role="user", text=text, final=True)
             self.words(run)
         emit(Interrupted, heard="", unheard="")
+
+    def _exchange(self, run: Run, reply: Reply, emit: Emit) -> None:
+        """Both sides of a turn, and what was done in between."""
+        self.words(run)
+        for done in reply.did:
+            self._keep_doing(done, run.turn)
+        self.said(run, reply, emit)
 
     def _user_text(self, run: Run) -> str:
         """What the conversation may know of the user's words: never what the policy has not let through."""

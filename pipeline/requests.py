@@ -10,19 +10,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.host import Meter, Priority, Ticket
-from antiphon.engines.protocols import STT, Transcript, TTSOptions
-from antiphon.pipeline.ahead import Ahead
+from antiphon.engines.protocols import Transcript, TTSOptions
 from antiphon.pipeline.answering import Answering
-from antiphon.pipeline.barge_in import BargeIn
 from antiphon.pipeline.errors import SessionClosed
 from antiphon.pipeline.events import ToolResultEvent, UsageEvent
-from antiphon.pipeline.intake import Intake
 from antiphon.pipeline.line import Line
 from antiphon.pipeline.listening import Hearing, transcribe
+from antiphon.pipeline.makings import Makings
+from antiphon.pipeline.means import Means
 from antiphon.pipeline.reply import Emit
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.telling import Teller
 from antiphon.pipeline.transports.base import Transport
+from antiphon.pipeline.turn_taking import TurnTaking
 from antiphon.pipeline.usage import usage_of
 from antiphon.pipeline.workflow import WorkflowEvent
 
@@ -32,34 +32,25 @@ class Requests:
 
     def __init__(
         self,
-        *,
-        session: str,
-        stt: STT,
-        stt_timeout_s: float,
-        intake: Intake,
-        ahead: Ahead,
+        makings: Makings,
+        means: Means,
         line: Line,
-        answering: Answering,
-        barge_in: BargeIn,
         teller: Teller,
+        turn_taking: TurnTaking,
+        answering: Answering,
+        *,
         runs: Callable[[], bool],
-        on_turn: Callable[[], None],
     ) -> None:
-        """
-        :param runs: whether the session does.
-        :param on_turn: told when a turn is about to begin.
-        """
-        self._session = session
-        self._stt = stt
-        self._stt_timeout_s = stt_timeout_s
-        self._intake = intake
-        self._ahead = ahead
+        """:param runs: whether the session does."""
+        self._session = makings.session_id
+        self._stt = makings.engines.stt
+        self._stt_timeout_s = makings.settings.stt_timeout_s
+        self._means = means
         self._line = line
-        self._answering = answering
-        self._barge_in = barge_in
         self._teller = teller
+        self._turn_taking = turn_taking
+        self._answering = answering
         self._runs = runs
-        self._on_turn = on_turn
 
     def respond(
         self,
@@ -79,12 +70,11 @@ class Requests:
         :raises SessionClosed: the session does not run.
         """
         self._require_running()
-        number = self._intake.machine.number()
-        self._on_turn()
+        number = self._turn_taking.open_silent()
         run = Run(number, 0, user_id=user_id, asked=True, prompted=words is not None, muted=muted, voice=voice)
         run.commit_s = asyncio.get_running_loop().time()
         if words is not None:
-            run.hearing = Hearing(number, self._intake.audio_end_s, _known(words))
+            run.hearing = Hearing(number, self._turn_taking.intake.audio_end_s, _known(words))
         run.committed.set()
         run.task = self._line.join(run, self._answering.answer(run))
         return number
@@ -106,15 +96,15 @@ class Requests:
         :raises SessionClosed: the session does not run.
         """
         self._require_running()
-        run = Run(self._intake.machine.number(), 0, asked=True, prompted=False, muted=muted, voice=voice)
+        run = Run(self._turn_taking.intake.machine.number(), 0, asked=True, prompted=False, muted=muted, voice=voice)
         run.committed.set()
         run.floor.set()
-        return self._line.beside(self._answering.aside(run, source, transport=transport, emit=emit))
+        return self._line.beside(self._aside(run, source, transport, emit))
 
     def stop(self, turn: int) -> bool:
         """Stop the answer to one turn. Returns whether there was one to be stopped."""
         runs = [run for run in self._line.replies() if run.turn == turn]
-        self._barge_in.stop(runs)
+        self._turn_taking.barge_in.stop(runs)
         return bool(runs)
 
     async def hear(self, audio: AudioFrame) -> Transcript:
@@ -122,9 +112,9 @@ class Requests:
 
         :raises StageError: the engine failed.
         """
-        meter, turn = Meter(), self._intake.machine.turn
+        meter, turn = Meter(), self._turn_taking.turn
         ticket = Ticket(self._session, turn, 0, Priority.COMMITTED, meter=meter)
-        work = transcribe(self._stt, audio, self._ahead.options, self._stt_timeout_s, ticket)
+        work = transcribe(self._stt, audio, self._turn_taking.ahead.options, self._stt_timeout_s, ticket)
         try:
             return await asyncio.create_task(work)  # the ticket is of that task alone
         finally:
@@ -134,11 +124,17 @@ class Requests:
     @property
     def judges(self) -> bool:
         """Whether a policy wants to see what users say before anybody else does."""
-        return self._answering.judges
+        return self._means.consulting.judges
 
     async def judged(self, text: str) -> str:
         """What the policy lets the conversation know of words of the user's; "" where nothing."""
-        return await self._answering.judged(text, self._intake.machine.turn) if self.judges else text
+        if not self.judges:
+            return text
+        run = Run(self._turn_taking.turn, 0)
+        run.committed.set()
+        guard = self._means.consulting.guard(run, self._means.reporting.emitter(run), None)
+        await self._means.consulting.judge_words(run, Transcript(text), guard)
+        return run.said or ""
 
     def tool_done(self, turn: int, call_id: str, name: str, output: str) -> None:
         """A tool of the client's has given its result: whoever watches the session, and its record, know of it."""
@@ -147,7 +143,23 @@ class Requests:
     def prepare(self) -> None:
         """Somebody is about to speak: let the workflow get ready."""
         if self._runs():
-            self._ahead.prepare("")
+            self._turn_taking.ahead.prepare("")
+
+    async def _aside(
+        self, run: Run, source: AsyncIterator[str | WorkflowEvent], transport: Transport, emit: Emit
+    ) -> None:
+        """Say it as far as the policy lets it be said; nothing of it is on record.
+
+        :param emit: told what happens in place of the session's sinks.
+        """
+        means = self._means
+        ours = means.reporting.emitter(run)
+        guard = means.consulting.guard(run, ours, None)
+        reply = means.voicing.reply(run, emit, None, transport=transport, on_record=False)
+        try:
+            await reply.speak(guard.speech(source))
+        finally:
+            means.reporting.used(run, ours)
 
     def _require_running(self) -> None:
         if not self._runs():

@@ -15,6 +15,7 @@ from antiphon.pipeline.config import Config
 from antiphon.pipeline.conversation import Conversation, new_id
 from antiphon.pipeline.events import UsageEvent
 from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.makings import Makings
 from antiphon.pipeline.policy import ApprovalDesk, SessionApprovals
 from antiphon.pipeline.policy.desk import forget_sessions
 from antiphon.pipeline.policy.make import make_approvals, make_desk, make_policy
@@ -102,12 +103,13 @@ class Surroundings:
     ) -> Session:
         """A session with the record and the policy of the configuration around it.
 
-        :param arguments: of the :class:`Session`, but for what is made here.
+        :param arguments: of its :class:`Makings`, but for what is made here; and its `sinks`.
         :param ours: a workflow that was made for this session, and ends with it.
         """
         warn = _Warnings()
         guarding, closers, workflow = self._around(arguments, ours, warn, person=person, resumed_from=resumed_from)
-        session = Session(**arguments, guarding=guarding, closers=closers)
+        sinks = arguments.pop("sinks")
+        session = Session(Makings(**arguments, guarding=guarding), sinks=sinks, closers=closers)
         warn.session = session
         if guarding.approvals is not None:
             guarding.approvals.bind(session.interject, session.tell_approval)

@@ -16,7 +16,7 @@ from typing import Any
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.errors import AntiphonError
-from antiphon.engines.host import Priority, Ticket, current_ticket
+from antiphon.engines.host import Priority
 from antiphon.engines.protocols import Transcript
 from antiphon.pipeline.answering import Answering, Outlook
 from antiphon.pipeline.conversation import Conversation, new_id
@@ -24,9 +24,10 @@ from antiphon.pipeline.errors import ApprovalError, SessionClosed, StageError, W
 from antiphon.pipeline.events import Committed, Event, EventSink, TurnEnded, WarningEvent
 from antiphon.pipeline.guarding import Guarding
 from antiphon.pipeline.listening import Hearing
+from antiphon.pipeline.makings import Makings
+from antiphon.pipeline.means import make_means
 from antiphon.pipeline.patience import end_tasks
 from antiphon.pipeline.policy import Approval
-from antiphon.pipeline.reply import Emit
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.telling import Teller
@@ -65,28 +66,6 @@ class Nowhere:
         return 0.0
 
 
-class _Written(Answering):
-    """Answers whose text is read: no voice is asked for them, and what fails is told to the caller, not the user."""
-
-    def __init__(self, owner: TextSession, priority: Priority, **parts: Any) -> None:
-        super().__init__(owner, **parts)
-        self._id: str = parts["session"]
-        self._priority = priority
-        self.speaks = False
-        self.failure: StageError | None = None
-
-    async def settled(self) -> None:
-        """Wait until all of the turn is on record."""
-        await self._consulting.settled()
-
-    async def _apologise(self, run: Run, emit: Emit, error: StageError) -> None:
-        self.failure = error
-        await super()._apologise(run, emit, error)
-
-    def _take_ticket(self, run: Run, *, foremost: bool = False) -> None:
-        current_ticket.set(Ticket(self._id, run.turn, 0, self._priority, meter=run.meter, foremost=foremost))
-
-
 class TextSession:
     """Enter it, then :meth:`ask`, as often as wanted; leaving ends its record and its workflow."""
 
@@ -118,21 +97,24 @@ class TextSession:
         self._closed = False
         self._told: asyncio.Queue[Event | None] | None = None
         """Where the events of the turn go that is being answered."""
+        self._failure: StageError | None = None
+        """What the turn has failed by that is being answered."""
         self._teller = Teller(self.id, sinks, audio_s=lambda: 0.0, before=self._hand_over)
-        self._answering = _Written(
-            self,
-            priority,
-            session=self.id,
+        # What is only said aloud is not written: no apology, no words that bridge a wait.
+        settings = replace(settings, on_error="", on_overload="", reply=replace(settings.reply, filler=""))
+        makings = Makings(
             engines=engines,
             transport=Nowhere(),
             workflow=workflow,
             text=text,
-            # What is only said aloud is not written: no apology, no words that bridge a wait.
-            settings=replace(settings, on_error="", on_overload="", reply=replace(settings.reply, filler="")),
+            settings=settings,
+            session_id=self.id,
             conversation=self.conversation,
-            prepared={},
             guarding=self._guarding,
         )
+        self._means = make_means(makings, self._teller, seal=self.seal, priority=priority)
+        self._means.voicing.speaks = False
+        self._answering = Answering(makings, self._means, turns=self, outcomes=self)
 
     async def __aenter__(self) -> TextSession:
         return self
@@ -183,13 +165,13 @@ class TextSession:
         return run
 
     async def _answer(self, run: Run, told: asyncio.Queue[Event | None]) -> None:
-        self._answering.failure = None
+        self._failure = None
         try:
             self._teller.tell(Committed, turn=run.turn, revision=0, reason="manual")
             await self._answering.answer(run)
-            if self._answering.failure is not None:
-                raise _as_raised(self._answering.failure)
-            await self._answering.settled()
+            if self._failure is not None:
+                raise _as_raised(self._failure)
+            await self._means.consulting.settled()
         except asyncio.CancelledError:
             await self._withdraw(run)
             raise
@@ -209,7 +191,7 @@ class TextSession:
         if self._told is not None and event.turn == self._turn:
             self._told.put_nowait(event)
 
-    # ------------------------------------------------------------------------ what answers need (Owner)
+    # ------------------------------------------------------------------------ what answers tell (Turns, Outcomes)
 
     def heard(self, run: Run, transcript: Transcript) -> Outlook:
         """Every turn is wanted: nothing was said into another answer."""
@@ -221,14 +203,13 @@ class TextSession:
     def end(self) -> None:
         """The agent says good-bye. Whoever asks decides whether they ask again."""
 
-    def turn_failed(self) -> bool:
+    def turn_failed(self, error: StageError) -> bool:
+        """Nobody counts failures here: whoever asks gets each of them."""
+        self._failure = error
         return False
 
     def turn_worked(self) -> None:
-        """Nobody counts failures here: whoever asks gets each of them."""
-
-    def give_up(self) -> None:
-        """Not after any number of failures."""
+        """Whoever asks has the answer."""
 
     def seal(self, turn: int) -> None:
         """A written turn is sure from the start."""

@@ -249,7 +249,6 @@ def _options(settings: STTModelSettings) -> STTOptions:
 def _only_listen(options: STTOptions) -> Callable[[Assembly, dict[str, Any]], None]:
     def adjust(assembly: Assembly, session: dict[str, Any]) -> None:
         session["settings"] = dataclasses.replace(session["settings"], stt=options, on_error="", greeting="")
-        session["apology"] = ()
 
     return adjust
 

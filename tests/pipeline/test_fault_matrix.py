@@ -95,7 +95,7 @@ def make_rig(barge_in: str = "alone", *, seconds: float = 19.0, **parts: Any) ->
         stt=heard,
         llm=answered,
         settings=parts.pop("settings", SETTINGS),
-        apology=[PREPARED],
+        prepared={APOLOGY: [PREPARED]},
         **{key: parts.pop(key) for key in ("detector", "workflow", "guarding", "tts") if key in parts},
     )
     for name, part in parts.items():
@@ -349,7 +349,7 @@ def test_too_many_errors_end_the_session_with_words() -> None:
     run_virtual(rig.run())
     assert [event.to_dict()["status"] for event in rig.of("turn_ended")] == ["failed"] * 3
     assert [call.text for call in rig.tts.calls] == [APOLOGY, APOLOGY, "Goodbye."]
-    assert rig.session.end_reason == "errors" and rig.session._intake.audio_end_s < 20, "it ended before its input"
+    assert rig.session.end_reason == "errors" and rig.session.audio_s < 20, "it ended before its input"
     last = rig.of("error")[-1].to_dict()
     assert (last["stage"], last["code"], last["fatal"]) == ("session", "TooManyErrors", True)
 
@@ -396,8 +396,7 @@ def test_a_goodbye_is_heard_even_if_the_voice_is_what_broke() -> None:
         llm=lambda call: Reply(["Yes."]),
         tts=FaultyTTS(Fault("fails", until_s=1e9)),
         settings=SessionSettings(on_error=APOLOGY, errors_goodbye="Goodbye.", max_errors=2),
-        apology=[PREPARED],
-        prepared={"Goodbye.": [goodbye]},
+        prepared={APOLOGY: [PREPARED], "Goodbye.": [goodbye]},
     )
     run_virtual(rig.run())
     assert [float(piece.frame.samples[0]) for piece in rig.transport.played] == [0.25, 0.125]

@@ -48,7 +48,7 @@ def test_each_prompt_begins_with_the_one_before() -> None:
 
 
 def test_cached_tokens_are_reported_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "antiphon.pipeline.answering"):
+    with caplog.at_level(logging.INFO, "antiphon.pipeline.reporting"):
         rig = conversation()
         run_virtual(rig.run())
     told = [(event.to_dict()["input_tokens"], event.to_dict()["cached_tokens"]) for event in rig.of("turn_ended")]

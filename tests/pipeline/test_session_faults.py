@@ -84,7 +84,7 @@ def test_a_failed_tts_says_the_prepared_apology() -> None:
     prepared = AudioFrame(np.full(2400, 0.5, dtype=np.float32), 24000)
     rig = Rig(
         [(0.5, 1.5)], seconds=4.0, stt=[Heard("One?")], llm=[Reply(["Yes."])],
-        tts=ScriptedTTS([EngineFailed("no voice")]), settings=APOLOGY, apology=[prepared],
+        tts=ScriptedTTS([EngineFailed("no voice")]), settings=APOLOGY, prepared={"Sorry.": [prepared]},
     )  # fmt: skip
     run_virtual(rig.run())
     assert statuses(rig) == ["failed"]

@@ -70,7 +70,7 @@ def test_the_error_limit_cannot_be_talked_away() -> None:
         settings=SessionSettings(on_error=APOLOGY, errors_goodbye=goodbye, max_errors=2),
     )
     run_virtual(rig.run())
-    assert rig.session.end_reason == "errors" and rig.session._intake.audio_end_s < 12
+    assert rig.session.end_reason == "errors" and rig.session.audio_s < 12
     assert [call.text for call in rig.tts.calls] == [APOLOGY, goodbye]
     assert ends(rig) == [(1, "failed"), (2, "failed")], "it was heard to its end"
     assert [event.fatal for event in rig.of("error")] == [False, False, True]  # type: ignore[attr-defined]

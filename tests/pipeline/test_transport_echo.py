@@ -25,6 +25,7 @@ from antiphon.engines.testing import Heard, Reply, ScriptedLLM, ScriptedSTT, run
 from antiphon.pipeline.config import AudioConfig
 from antiphon.pipeline.events import Event
 from antiphon.pipeline.frontend import AudioFrontEnd, FrontEndSettings
+from antiphon.pipeline.makings import Makings
 from antiphon.pipeline.reply import ReplySettings
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines, SessionSettings
@@ -288,7 +289,7 @@ def in_a_room(user: Samples, reply: Samples, keys: AudioConfig) -> list[Event]:
         spec = find("vad", "silero")
         stt, llm = ScriptedSTT(lambda _: Heard("What time is it?")), ScriptedLLM(lambda _: Reply(["It is four."]))
         async with spec.create(spec.options_class()(), EngineContext(EngineHost(), ModelStore())) as vad, stt, llm:
-            session = Session(
+            made_of = Makings(
                 engines=Engines(vad, stt, Canned(reply), None, EndpointPolicy(silence_ms=500), None),
                 transport=transport,
                 workflow=ChatWorkflow(llm, ""),
@@ -296,9 +297,8 @@ def in_a_room(user: Samples, reply: Samples, keys: AudioConfig) -> list[Event]:
                 settings=SessionSettings(
                     output_hz=RATE_HZ, on_error="", reply=ReplySettings(output_hz=RATE_HZ), speculate=False
                 ),
-                sinks=[events.append],
             )
-            await session.run()
+            await Session(made_of, sinks=[events.append]).run()
 
     run_virtual(run())
     return events

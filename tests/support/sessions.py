@@ -11,6 +11,8 @@ from antiphon.engines.audio import AudioFrame
 from antiphon.engines.protocols import EndpointPolicy
 from antiphon.engines.testing import ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedTurnDetector, ScriptedVAD
 from antiphon.pipeline.events import Event
+from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.makings import Makings
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines, SessionSettings, TextTools
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
@@ -64,7 +66,6 @@ class Rig:
         paced: bool = True,
         voices: dict[str, str] | None = None,
         source: AsyncIterator[AudioFrame] | None = None,
-        apology: Sequence[AudioFrame] = (),
         prepared: Any = None,
         stt_local: bool = True,
         answer_local: bool = True,
@@ -85,9 +86,8 @@ class Rig:
         self._settings = settings or SessionSettings(on_error="")
         self._policy = policy or (detector.policy if detector else EndpointPolicy(silence_ms=400))
         self._voices = voices
-        self._apology = apology
-        self._prepared = prepared
-        self._guarding = guarding
+        self._prepared = prepared or {}
+        self._guarding = guarding or Guarding()
         self._more_sinks = list(sinks)
         self._places = {"stt_local": stt_local, "answer_local": answer_local, "cores_free": cores_free}
 
@@ -96,17 +96,16 @@ class Rig:
         source = self._source or recording_frames(silence, paced=self._paced)
         self.transport = RecordingTransport(source, paced=self._paced)
         async with self.vad as vad, self.stt as stt, self.llm as llm, self.tts as tts:
-            self.session = Session(
+            made_of = Makings(
                 engines=Engines(vad, stt, tts, self.detector, self._policy, self._voices, **self._places),
                 transport=self.transport,
                 workflow=self._workflow or ChatWorkflow(llm, "Be brief."),
                 text=TEXT,
                 settings=self._settings,
-                sinks=[self.events.append, *self._more_sinks],
-                apology=self._apology,
                 prepared=self._prepared,
                 guarding=self._guarding,
             )
+            self.session = Session(made_of, sinks=[self.events.append, *self._more_sinks])
             await self.session.run()
         return self
 

@@ -15,6 +15,7 @@ from antiphon.engines.protocols import EndpointPolicy, SpeechChunk, ToolCall, TT
 from antiphon.engines.testing import Heard, ScriptedSTT, ScriptedVAD
 from antiphon.pipeline.events import Event
 from antiphon.pipeline.guarding import Guarding
+from antiphon.pipeline.makings import Makings
 from antiphon.pipeline.session import Session
 from antiphon.pipeline.session_settings import Engines, SessionSettings
 from antiphon.pipeline.transports.recording import RecordingTransport, recording_frames
@@ -119,15 +120,14 @@ async def real(scene: Any, turns: int) -> None:
     silence = AudioFrame(np.zeros(round((TURN_S * turns + 0.5) * RATE_HZ), dtype=np.float32), RATE_HZ)
     transport = TellingTransport(scene, tts, recording_frames(silence, paced=False))
     async with ScriptedVAD(speech) as vad, ScriptedSTT(hear) as stt:
-        session = Session(
+        made_of = Makings(
             engines=Engines(vad, stt, tts, None, EndpointPolicy(silence_ms=400)),  # type: ignore[arg-type]
             transport=transport,
             workflow=PayingWorkflow(scene),
             text=TEXT,
             settings=SessionSettings(on_error="", output_hz=OUTPUT_HZ),
-            sinks=[scene.recorder, tell],
             session_id=scene.session,
             guarding=Guarding(journal=Journal(scene)),
         )
-        await session.run()
+        await Session(made_of, sinks=[scene.recorder, tell]).run()
     await asyncio.sleep(0)
