@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from antiphon.engines.protocols import STAGES
 from antiphon.engines.registry import BUILTINS, EngineSpec
-from antiphon.pipeline.config.model import SECTIONS, block_keys
+from antiphon.pipeline.config.blocks import block_keys
+from antiphon.pipeline.config.model import SECTIONS
 from antiphon.pipeline.config.reference import OptionFacts, option_facts
 from antiphon.pipeline.docs_cli import cli_page, events_page
 

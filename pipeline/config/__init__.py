@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from antiphon.pipeline.config.blocks import EngineBlock, engine_block
 from antiphon.pipeline.config.check import check
 from antiphon.pipeline.config.dump import config_data, dump_config
 from antiphon.pipeline.config.errors import InvalidConfig, Origin, Problem, in_file_order
@@ -17,24 +18,22 @@ from antiphon.pipeline.config.layers import apply_overrides, load_layers
 from antiphon.pipeline.config.model import (
     AudioConfig,
     Config,
-    EngineBlock,
-    GateConfig,
     ModelsConfig,
     SessionConfig,
-    SpeculationConfig,
     TextConfig,
     WorkflowConfig,
-    engine_block,
 )
 from antiphon.pipeline.config.schema import json_schema
 from antiphon.pipeline.config.sources import Source, find_source, packaged_names
 from antiphon.pipeline.config.tree import Section
+from antiphon.pipeline.config.turns import GateConfig, InterruptionConfig, SpeculationConfig
 
 __all__ = [
     "AudioConfig",
     "Config",
     "EngineBlock",
     "GateConfig",
+    "InterruptionConfig",
     "InvalidConfig",
     "ModelsConfig",
     "Origin",

@@ -10,10 +10,11 @@ from antiphon.engines.config import EngineOptions
 from antiphon.engines.errors import UnknownEngine
 from antiphon.engines.net import is_loopback
 from antiphon.engines.protocols import STAGES, Stage
+from antiphon.pipeline.config.blocks import CHAIN_STAGES, EngineBlock, block_keys
 from antiphon.pipeline.config.errors import Problem, nearest
 from antiphon.pipeline.config.fields import NOWHERE, check_model, fields_by_key, has_broken
 from antiphon.pipeline.config.interpolate import join
-from antiphon.pipeline.config.model import CHAIN_STAGES, SECTIONS, Config, EngineBlock, block_keys
+from antiphon.pipeline.config.model import SECTIONS, Config
 from antiphon.pipeline.config.references import check_model_names
 from antiphon.pipeline.config.tree import Items, Node, Scalar, Section
 from antiphon.pipeline.config.words import found, what_was_raised

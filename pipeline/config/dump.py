@@ -13,8 +13,9 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from antiphon.engines.protocols import STAGES
 from antiphon.pipeline.config import kinds
+from antiphon.pipeline.config.blocks import CHAIN_STAGES, EngineBlock
 from antiphon.pipeline.config.interpolate import escape, variables
-from antiphon.pipeline.config.model import CHAIN_STAGES, Config, EngineBlock
+from antiphon.pipeline.config.model import Config
 from antiphon.pipeline.config.tree import Items, Scalar, Section, resolve
 
 MASK = "***"

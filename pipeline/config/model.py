@@ -3,100 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, field_validator, model_validator
+from pydantic import ConfigDict, Field, InstanceOf, field_validator
 
-from antiphon.engines.config import EngineOptions, option
-from antiphon.engines.protocols import Stage
-from antiphon.engines.registry import EngineSpec, find
+from antiphon.engines.config import option
 from antiphon.pipeline.config.access import AccessKeys
+from antiphon.pipeline.config.blocks import EngineBlock
 from antiphon.pipeline.config.errors import nearest
 from antiphon.pipeline.config.frontend import FrontEndKeys
 from antiphon.pipeline.config.policy import ApprovalKeys, PolicyKeys
+from antiphon.pipeline.config.section import Section
 from antiphon.pipeline.config.serving import ServerKeys
 from antiphon.pipeline.config.tools import AgentKeys
 from antiphon.pipeline.config.transcript import TranscriptKeys
+from antiphon.pipeline.config.turns import GateConfig, InterruptionConfig, SpeculationConfig
 from antiphon.pipeline.config.wake import WakeWordKeys
-from antiphon.pipeline.interruption import BACKCHANNELS
-
-CHAIN_STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
-"""Stages that may have a list of blocks, each the fallback of the one before it."""
 
 WORKFLOW_KINDS: tuple[str, ...] = ("chat", "agent")
 """The built-in workflows; anything else is a dotted path."""
 
 DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*|\.[A-Za-z_]\w*)")
-
-LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]
-
-
-class Section(BaseModel):
-    """Base of the sections: unknown keys are refused, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
-
-
-class BlockKeys(Section):
-    """What a stage's block may have besides `engine` and that engine's own options."""
-
-    deadline_s: float | None = option(
-        None,
-        "How long one request may take before the next block of a fallback chain gets it; null: as long as the session "
-        "allows. For `stt` an equal share of the audio's length is added; for `llm` and `tts` it is the time to the "
-        "first piece of the answer, and between two pieces.",
-        unit="s",
-        gt=0,
-    )
-
-
-class SpeechBlockKeys(BlockKeys):
-    """The same for `tts`."""
-
-    voices: dict[LanguageCode, Annotated[str, Field(min_length=1)]] = option(
-        {},
-        "Voice by language, as ISO 639-1 code to voice name, for replies to speech whose language was detected. "
-        "Empty: the engine's `voice` speaks everything. With entries, a language that has none gets a warning and a "
-        "text-only reply.",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class EngineBlock:
-    """One engine of one stage, with its validated options."""
-
-    stage: Stage
-    engine: str
-    """The name in the registry, or a dotted path."""
-    options: EngineOptions = field(repr=False)
-    spec: EngineSpec = field(repr=False)
-    deadline_s: float | None = None
-    """How long one request may take before the next block of the chain gets it; None: as long as the session allows."""
-    voices: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """`tts` only: language code to voice name; empty: the engine's own voice speaks every language."""
-
-
-def engine_block(
-    stage: Stage,
-    engine: str,
-    options: Mapping[str, Any] | EngineOptions | None = None,
-    *,
-    deadline_s: float | None = None,
-    voices: Mapping[str, str] | None = None,
-) -> EngineBlock:
-    """A block made in code instead of YAML.
-
-    :raises UnknownEngine: the stage has no such engine.
-    :raises pydantic.ValidationError: an option is wrong.
-    """
-    spec = find(stage, engine)
-    if not isinstance(options, EngineOptions):
-        options = spec.options_class().model_validate(dict(options or {}))
-    return EngineBlock(stage, engine, options, spec, deadline_s, MappingProxyType(dict(voices or {})))
 
 
 class AudioConfig(Section, FrontEndKeys):
@@ -257,44 +185,6 @@ class SessionConfig(Section):
     )
 
 
-class GateConfig(Section):
-    """When sound counts as speech."""
-
-    start_ms: float = option(
-        96.0,
-        "This much speech within `start_window_ms` opens the gate; shorter sounds are ignored.",
-        unit="ms",
-        ge=0,
-        le=2000,
-    )
-    start_window_ms: float = option(
-        320.0, "How far back `start_ms` is counted, so that a short dip does not matter.", unit="ms", ge=0, le=4000
-    )
-    pre_roll_ms: float = option(
-        300.0,
-        "Audio from before the opening that still belongs to the turn, so that its first phoneme is kept.",
-        unit="ms",
-        ge=0,
-        le=5000,
-    )
-    stop_ms: float = option(
-        64.0,
-        "Unbroken silence that closes the gate: a candidate end of the turn, which `turn` then decides.",
-        unit="ms",
-        ge=0,
-        le=2000,
-    )
-
-    @model_validator(mode="after")
-    def _window_holds_start(self) -> GateConfig:
-        if self.start_window_ms < self.start_ms:
-            raise ValueError(
-                f"start_window_ms ({self.start_window_ms:g}) is shorter than start_ms ({self.start_ms:g}): "
-                "the gate could never open"
-            )
-        return self
-
-
 class TextConfig(Section):
     """How the reply's text is cut into pieces and made speakable."""
 
@@ -331,51 +221,6 @@ class ModelsConfig(Section):
     catalogs: tuple[Path, ...] = option((), "Catalogs of your own (YAML), read after the built-in one.")
 
 
-class SpeculationConfig(Section):
-    """Work on a turn that may not have ended yet."""
-
-    enabled: bool = option(
-        True, "Begin the answer at the first silence and hold it until the turn has ended, where the engines allow it."
-    )
-    budget: float = option(
-        1.0,
-        "Engine time that may be wasted (re-runs, answers that are dropped), in seconds for each second that the user "
-        "speaks; 0: nothing is begun before the turn has ended.",
-        ge=0,
-        le=10,
-    )
-    cloud: bool = option(False, "Whether requests to engines that leave this machine may be made before the turn ends.")
-    start_ms: float = option(32.0, "Silence after which the turn so far is transcribed.", unit="ms", ge=0, le=2000)
-    fading: float = option(
-        0.8,
-        "The turn so far is transcribed as soon as the VAD is less sure of speech than this, if a core is free: a "
-        "voice that dies away sounds so before it is silent; 0: only at silence.",
-        ge=0,
-        le=1,
-    )
-    rerun_ms: float = option(
-        600.0,
-        "While the user speaks on: new speech after which the growing turn is transcribed again, if a core is free; 0: "
-        "only at silences.",
-        unit="ms",
-        ge=0,
-        le=60_000,
-    )
-    prefill: bool = option(
-        True,
-        "Evaluate the instructions, the history and the words that are likely so far into the LLM's cache while the "
-        "user speaks.",
-    )
-    reopen_ms: float = option(
-        300.0,
-        "Speech within this time after the turn was ended by silence, and before a tool ran, belongs to the turn: the "
-        "answer is taken back; 0: never.",
-        unit="ms",
-        ge=0,
-        le=5000,
-    )
-
-
 class TranscriptConfig(Section, TranscriptKeys):
     """What is kept of conversations."""
 
@@ -390,31 +235,6 @@ class PolicyConfig(PolicyKeys, Section):
 
 class ApprovalsConfig(ApprovalKeys, Section):
     """How questions are decided that policy or a tool asks."""
-
-
-class InterruptionConfig(Section):
-    """What happens when the user speaks into a reply. Playback pauses at the first sure sound of a voice; then:"""
-
-    enabled: bool = option(
-        True, "Whether the user's voice may stop a reply; if not, what is said meanwhile is answered after it."
-    )
-    min_speech_ms: float = option(
-        600.0, "Speech into a reply that stops it whatever is said.", unit="ms", ge=0, le=10_000
-    )
-    min_words: int = option(
-        1, "Words that stop it sooner; from 2 on, fewer words never stop it, however long they take.", ge=1, le=20
-    )
-    thinking_min_speech_ms: float = option(
-        300.0,
-        "Speech that stops a reply of which nothing was heard yet.",
-        unit="ms",
-        ge=0,
-        le=10_000,
-    )
-    backchannels: tuple[str, ...] = option(
-        BACKCHANNELS, "Said alone while a reply plays, these are no interruption: the reply goes on where it paused."
-    )
-    mute_ms: float = option(0.0, "So long after a reply becomes audible, nothing stops it.", unit="ms", ge=0, le=60_000)
 
 
 class Config(Section):
@@ -455,8 +275,3 @@ SECTIONS: dict[str, type[Section]] = {
     if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
 }
 """The sections that are no stage, by key."""
-
-
-def block_keys(stage: Stage) -> type[BlockKeys]:
-    """The model of a stage's keys besides the engine's own options."""
-    return SpeechBlockKeys if stage == "tts" else BlockKeys

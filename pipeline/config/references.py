@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from antiphon.engines.errors import CatalogInvalid, UnknownModel
 from antiphon.engines.models.store import HubReference, ModelStore, default_catalog, names_a_path
 from antiphon.engines.protocols import Stage
+from antiphon.pipeline.config.blocks import EngineBlock
 from antiphon.pipeline.config.errors import Origin, Problem, nearest
 from antiphon.pipeline.config.fields import fields_by_key
 from antiphon.pipeline.config.interpolate import join
 from antiphon.pipeline.config.kinds import names_a_model
-from antiphon.pipeline.config.model import EngineBlock, ModelsConfig
+from antiphon.pipeline.config.model import ModelsConfig
 from antiphon.pipeline.config.tree import Items, Node, Scalar, Section
 from antiphon.pipeline.config.words import found
 

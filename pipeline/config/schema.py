@@ -11,7 +11,8 @@ from pydantic.json_schema import models_json_schema
 from antiphon.engines import registry
 from antiphon.engines.config import EngineOptions
 from antiphon.engines.protocols import STAGES, Stage
-from antiphon.pipeline.config.model import CHAIN_STAGES, SECTIONS, block_keys
+from antiphon.pipeline.config.blocks import CHAIN_STAGES, block_keys
+from antiphon.pipeline.config.model import SECTIONS
 
 _STAGE_MEANINGS: dict[str, str] = {
     "vad": "Voice activity detection: which windows of the audio are speech.",

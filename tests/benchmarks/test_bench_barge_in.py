@@ -18,8 +18,7 @@ from antiphon.benchmarks.run import Entry, Options, Progress, run_turn_about
 from antiphon.engines.errors import EngineFailed
 from antiphon.engines.testing import Heard, Reply, ScriptedTTS, run_virtual
 from antiphon.pipeline.build import Assembly
-from antiphon.pipeline.config import Config, engine_block
-from antiphon.pipeline.config.model import InterruptionConfig
+from antiphon.pipeline.config import Config, InterruptionConfig, engine_block
 
 SPOKEN = Made(name="stop.wav", speech=(0.2, 1.4), seconds=1.6)
 KNOCK = Made(name="knock.wav", speech=None, seconds=0.6)

@@ -12,8 +12,7 @@ from realtime_client import RATE_HZ, RealtimeClient, config, talk_to
 
 from antiphon.engines.errors import EngineFailed
 from antiphon.engines.testing import Heard, Reply
-from antiphon.pipeline.config import Config, SpeculationConfig
-from antiphon.pipeline.config.model import InterruptionConfig
+from antiphon.pipeline.config import Config, InterruptionConfig, SpeculationConfig
 from antiphon.server import g711
 from antiphon.server.access.principal import SCOPES, Principal
 

@@ -18,8 +18,8 @@ from antiphon.engines.errors import EngineFailed
 from antiphon.engines.protocols import ToolCall, Usage
 from antiphon.engines.testing import Heard, Reply, ScriptedTTS, Speak
 from antiphon.pipeline.build import Assembly
-from antiphon.pipeline.config import Config
-from antiphon.pipeline.config.model import InterruptionConfig, PolicyConfig, SpeculationConfig, TranscriptConfig
+from antiphon.pipeline.config import Config, InterruptionConfig, SpeculationConfig
+from antiphon.pipeline.config.model import PolicyConfig, TranscriptConfig
 from antiphon.pipeline.conversation import Conversation
 
 WEIGHTS = {
