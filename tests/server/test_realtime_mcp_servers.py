@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import yaml
 from mcp_standin import Notes, allowing, calling, hosted, mcp_server, talk_with_tools
 from network_clock import run_networked
 from pydantic import ValidationError
@@ -76,6 +79,19 @@ def test_what_is_below_an_address(url: str, allowed: str, is_it: bool) -> None:
 def test_an_operators_mistake_is_told(url: str) -> None:
     with pytest.raises(ValidationError, match=r"is no address|auth_env"):
         McpKeys(allow=(url,))
+
+
+def test_the_sample_of_the_page_is_one_and_its_figures_are_those_of_the_configuration() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "realtime.md").read_text("utf-8")
+    (sample,) = re.findall(r"```yaml\n(.*?mcp:.*?)```", page, re.DOTALL)
+    keys = McpKeys.model_validate(yaml.safe_load(sample)["server"]["realtime"]["mcp"])
+    assert keys.allow and keys.servers["notes"].auth_env == "NOTES_KEY"
+    rows = dict(re.findall(r"^\| `server\.realtime\.mcp\.(\w+)`[^|]* \| (.+) \|$", page, re.MULTILINE))
+    assert f"({keys.max_calls})" in rows["max_calls"] and f"({keys.max_tools})" in rows["max_servers"]
+    assert f"; {keys.max_servers})" in rows["max_servers"] and f"{keys.max_output_chars:,} " in rows["max_answer_kb"]
+    seconds = rows["connect_timeout_s"]
+    assert f"({keys.connect_timeout_s:g} s)" in seconds and f"({keys.call_timeout_s:g} s)" in seconds
+    assert keys.max_answer_kb == 1024
 
 
 CONFIGURED = {"servers": {"notes": {"url": URL}}}
