@@ -121,11 +121,13 @@ class Commands:
             turn = next((one.turn for one in self._conversation if one.call_id == item.call_id), 0)
             self._session.requests.tool_done(turn, item.call_id, item.name, item.text)
 
-    async def retrieve_item(self, event: ItemRetrieve) -> None:
-        """With its sound, as far as that is kept."""
+    async def retrieve_item(self, event: ItemRetrieve, *, with_sound: bool) -> None:
+        """
+        :param with_sound: as far as that is kept.
+        """
         entry, sound, config = self._book.get(event.item_id), self._book.sound_of(event.item_id), self._config()
         audio = None
-        if sound is not None:
+        if with_sound and sound is not None:
             form = config.input_format if entry.item.role == "user" else config.output_format
             audio = await asyncio.to_thread(encoded, sound.heard(), form) or None
         self._emit(server_events.item_retrieved(entry.wire(audio)))

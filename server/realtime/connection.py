@@ -262,7 +262,8 @@ class RealtimeConnection:
             case ItemCreate():
                 commands.create_item(event)
             case ItemRetrieve():
-                await commands.retrieve_item(event)
+                by_channel = not self._sends_audio and reply is self._senders[0]  # it takes no sound
+                await commands.retrieve_item(event, with_sound=not by_channel)
             case ItemTruncate():
                 commands.truncate_item(event)
             case ItemDelete():

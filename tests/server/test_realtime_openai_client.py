@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -123,6 +124,24 @@ def test_a_tool_of_the_clients() -> None:
     assert made.of("response.output_audio_transcript.done")[-1]["transcript"].strip() == "I looked: Sunny."
     (arguments,) = made.of("response.function_call_arguments.done")
     assert arguments["name"] == "get_weather"
+
+
+def test_the_sound_of_items() -> None:
+    items: list[Any] = []
+
+    async def talk(made: Call) -> None:
+        speaking = asyncio.create_task(made.speak("time", 2.0))
+        await made.next("response.done")
+        for kind in ("input_audio_buffer.committed", "response.output_item.added"):
+            event = made.of(kind)[0]
+            await made.connection.conversation.item.retrieve(item_id=event.get("item_id") or event["item"]["id"])
+            items.append((await made.next("conversation.item.retrieved"))["item"])
+        await speaking
+
+    made = call(talk, audio={"output": {"format": {"type": "audio/pcmu"}}})
+    user, assistant = (base64.b64decode(item["content"][0]["audio"]) for item in items)
+    assert 0.8 * RATE_HZ < len(user) / 2 < 1.4 * RATE_HZ and np.abs(np.frombuffer(user, "<i2")).max() > 9000
+    assert assistant == made.audio()
 
 
 def test_speech_into_an_answer_cuts_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from typing import Any
 
 import numpy as np
@@ -236,17 +237,22 @@ def test_a_turn_that_goes_on_has_both_parts() -> None:
     assert talk_to(talk, given).problems == []
 
 
-def test_over_a_call_it_is_asked_for_alike() -> None:
-    parts: list[Any] = []
+def test_beside_a_call_it_is_asked_for_alike() -> None:
+    beside: list[Any] = []
 
     async def talk(caller: Caller) -> None:
         await one_turn(caller)
         await caller.be_silent(1.0)
-        parts.extend([await retrieve(caller, of_user(caller)), await retrieve(caller, of_assistant(caller))])
+        assert "audio" not in await retrieve(caller, of_user(caller)), "a data channel gets words alone"
+        for item in (of_user(caller), of_assistant(caller)):
+            ask = json.dumps({"type": "conversation.item.retrieve", "item_id": item})
+            await caller.connection.receive(ask, beside.append)
+        await caller.wait_for("conversation.item.retrieved", 3)
 
-    call(talk)
-    user, assistant = parts
+    caller = call(talk)
+    user, assistant = (event["item"]["content"][0] for event in caller.of("conversation.item.retrieved")[1:])
     assert 1.2 < seconds(user) < 1.6 and seconds(assistant) == pytest.approx(len("It is noon.") * 0.06, abs=0.1)
+    assert beside == [], "no errors"
 
 
 def test_of_a_user_who_is_silent_next_to_nothing_is_kept() -> None:

@@ -251,6 +251,17 @@ def test_parts_of_messages_that_never_end_are_noticed() -> None:
     assert asyncio.run(main()) == (1 << 20, True, False)
 
 
+def test_the_sound_of_items_does_not_go_over_a_channel() -> None:
+    outgoing, channel = channels.Outgoing(), Channel()
+    outgoing.begin(channel)  # type: ignore[arg-type]
+    part = {"type": "input_audio", "transcript": "hello", "audio": "x" * 10_000}
+    outgoing.put({"type": "conversation.item.retrieved", "item": {"id": "a", "type": "message", "content": [part]}})
+    outgoing.put({"type": "conversation.item.retrieved", "item": {"id": "b", "type": "function_call_output"}})
+    first, second = (json.loads(text)["item"] for text in channel.sent)
+    assert first["content"] == [{"type": "input_audio", "transcript": "hello"}]
+    assert second == {"id": "b", "type": "function_call_output"}
+
+
 def test_an_event_that_is_too_long_for_the_channel_is_told_of() -> None:
     async def talk(phone: Phone) -> None:
         async with Caller() as caller:

@@ -55,19 +55,11 @@ class Outgoing:
 
     def put(self, message: Mapping[str, Any]) -> None:
         """Send it, now or when the channel opens. Never waits."""
-        text = json.dumps(message, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_without_sound(message), ensure_ascii=False, allow_nan=False)
         if self._channel is None:
             self._early.append(text)
-        elif not self._put(text) and not self._put_silent(message):
+        elif not self._put(text):
             self._put(json.dumps(_too_long(str(message.get("type")), len(text.encode()))))
-
-    def _put_silent(self, message: Mapping[str, Any]) -> bool:
-        """An item that was asked for goes without its sound, where it is too long with it: its words are waited for."""
-        parts = message["item"].get("content", ()) if message.get("type") == "conversation.item.retrieved" else ()
-        if not any("audio" in part for part in parts):
-            return False
-        silent = [{key: part[key] for key in part if key != "audio"} for part in parts]
-        return self._put(json.dumps({**message, "item": {**message["item"], "content": silent}}, ensure_ascii=False))
 
     def _put(self, text: str) -> bool:
         """False: it is longer than the other end takes."""
@@ -108,6 +100,15 @@ class Incoming:
 def about_pipeline(event: Event) -> dict[str, Any]:
     """An event of the pipeline as it goes over the channel `antiphon`; the form of the plain stream."""
     return {"type": "event", "event": event.to_dict()}
+
+
+def _without_sound(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The sound of an item that was asked for is left out. Clients ask for items in every turn, a channel takes tens of
+    milliseconds of the machine for a few seconds of sound, and the caller has heard it; a WebSocket beside gets it."""
+    if message.get("type") != "conversation.item.retrieved" or "content" not in message["item"]:
+        return message
+    content = [{key: part[key] for key in part if key != "audio"} for part in message["item"]["content"]]
+    return {**message, "item": {**message["item"], "content": content}}
 
 
 def _too_long(kind: str, size: int) -> dict[str, Any]:
