@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -42,6 +44,27 @@ def pytest_configure(config: pytest.Config) -> None:
         shutil.rmtree(own, ignore_errors=True)
 
     config.add_cleanup(give_back)
+
+
+_freeze: Callable[[], None] = gc.freeze
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Each assembly collects garbage once it is loaded, and freezes what is left; its end unfreezes all.
+
+    Among all that the tests import this takes half a second each time. So that is frozen once, and for good, here; and
+    what tests make is not, since it would never be collected.
+    """
+    gc.freeze = gc.unfreeze = lambda: None
+    gc.collect()
+    _freeze()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What a file of tests has imported stays, too."""
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        _freeze()
 
 
 @atexit.register

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keyed import Keys, error_of, keyed
+from network_clock import run_networked
 from served import config
 from starlette.datastructures import Headers
 from websockets.asyncio.client import connect
@@ -63,7 +64,7 @@ def test_a_foreign_page_can_neither_post_nor_connect_to_a_server_without_keys() 
                     pass
             assert (await server.get("/v1/models", **{"Sec-Fetch-Site": "same-origin"})).status_code == 200
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_a_name_that_was_pointed_at_this_machine_is_turned_away() -> None:
@@ -94,7 +95,7 @@ def test_a_name_that_was_pointed_at_this_machine_is_turned_away() -> None:
                 assert (await reader.readline()).split()[1] == b"400"
                 writer.close()
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_a_server_that_others_reach_goes_by_any_name_unless_it_is_told_which(keys: Keys) -> None:
@@ -112,7 +113,7 @@ def test_a_server_that_others_reach_goes_by_any_name_unless_it_is_told_which(key
             assert (await server.get("/v1/models", token, Host="voice.example")).status_code == 200
             assert error_of(await server.get("/v1/models", token, Host="other.example")) == (400, "host")
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_cors_for_the_origins_that_are_allowed_and_for_no_others(keys: Keys) -> None:
@@ -145,7 +146,7 @@ def test_cors_for_the_origins_that_are_allowed_and_for_no_others(keys: Keys) -> 
             assert denied.status_code == 401 and denied.headers["access-control-allow-origin"] == DESK
             assert "origin" in answer.headers["vary"].lower()
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_with_keys_every_origin_may_be_allowed(keys: Keys) -> None:
@@ -158,7 +159,7 @@ def test_with_keys_every_origin_may_be_allowed(keys: Keys) -> None:
                 assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
                 assert error_of(await server.get("/v1/models", Origin=origin))[0] == 401
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 ORIGINS = st.sampled_from(["http", "https", "ftp", "javascript", ""]).flatmap(
@@ -232,7 +233,7 @@ def test_every_answer_has_an_id_and_headers_that_keep_it_what_it_is(tmp_path: Pa
                 assert client.response is not None
                 assert client.response.headers["x-request-id"].startswith("req_")
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_only_a_trusted_proxy_says_who_is_behind_it(tmp_path: Path, keys: Keys) -> None:
@@ -253,12 +254,12 @@ def test_only_a_trusted_proxy_says_who_is_behind_it(tmp_path: Path, keys: Keys) 
         assert found[0]["request"] == answer.headers["x-request-id"]
         return found
 
-    plain = asyncio.run(entries("plain"))
+    plain = run_networked(entries("plain"))
     assert plain[0]["address"] == "127.0.0.1" and plain[0]["request"].startswith("req_")
-    proxied = asyncio.run(entries("proxied", proxy_headers=("127.0.0.0/8",)))
+    proxied = run_networked(entries("proxied", proxy_headers=("127.0.0.0/8",)))
     assert [one["address"] for one in proxied] == ["203.0.113.7"] * 3  # the last that no trusted proxy has written
     assert proxied[0]["request"] == "from-the-proxy"
-    other = asyncio.run(entries("other", proxy_headers=("10.0.0.1",)))
+    other = run_networked(entries("other", proxy_headers=("10.0.0.1",)))
     assert other[0]["address"] == "127.0.0.1" and other[0]["request"].startswith("req_")
 
 
@@ -280,7 +281,7 @@ def test_other_settings_are_in_force_after_a_reload() -> None:
             answer = await server.get("/v1/models", Origin=EVIL)
             assert answer.headers["access-control-allow-origin"] == EVIL
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_a_reload_that_would_open_the_server_to_any_page_is_refused() -> None:
@@ -290,7 +291,7 @@ def test_a_reload_that_would_open_the_server_to_any_page_is_refused() -> None:
                 with pytest.raises(ConfigError, match="would let any web page use the server"):
                     check(config({"allowed_origins": ("*",)}))
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_a_reload_is_judged_by_the_keys_that_the_server_has(keys: Keys) -> None:
@@ -303,7 +304,7 @@ def test_a_reload_is_judged_by_the_keys_that_the_server_has(keys: Keys) -> None:
                 with pytest.raises(ConfigError, match="would let any web page use the server"):
                     check(config({"allowed_origins": ("*",), "keys_file": keys.path}))
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_a_reload_with_another_address_locks_nobody_out(keys: Keys) -> None:
@@ -320,4 +321,4 @@ def test_a_reload_with_another_address_locks_nobody_out(keys: Keys) -> None:
             server.service.access.reload(taken.server)
             assert (await server.get("/v1/models", token, Host="voice.example")).status_code == 200
 
-    asyncio.run(main())
+    run_networked(main())

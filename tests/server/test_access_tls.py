@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from keyed import Keys, bearer
+from network_clock import run_networked
 from served import config, serving
 from websockets.asyncio.client import connect
 
@@ -87,7 +88,7 @@ def test_from_end_to_end(tmp_path: Path) -> None:
             assert service.access.tls is not None
             assert service.access.tls.context.minimum_version is ssl.TLSVersion.TLSv1_2
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_a_handshake_that_is_never_ended_is_given_up(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_handshake_that_is_never_ended_is_given_up(tmp_path: Path) -> None:
                 assert await reader.read() == b""
             writer.close()
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_a_renewed_certificate_is_taken_up_and_half_a_renewal_is_not(
@@ -133,7 +134,7 @@ def test_a_renewed_certificate_is_taken_up_and_half_a_renewal_is_not(
             assert after - before > timedelta(days=100)
             assert service.access.tls is not None and service.access.tls.expires_s == after.timestamp()
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 @pytest.mark.parametrize(("days", "said"), [(-1.0, "has expired"), (5.0, "expires soon"), (90.0, "")])

@@ -14,6 +14,7 @@ from typing import Any
 
 import promql_parser
 import pytest
+from network_clock import run_networked
 from scripted_engines import write_config
 from served import serving
 from websockets.asyncio.client import connect
@@ -69,7 +70,7 @@ def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
                     await asyncio.sleep(0.02)
         return said
 
-    said = asyncio.run(main())
+    said = run_networked(main())
     assert len(said) == 8
     answers = {command: json.loads(text) for command, text in said.items() if "/metrics" not in command}
     assert any(one.get("changed") == [] for one in answers.values())

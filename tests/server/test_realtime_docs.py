@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import re
 from pathlib import Path
 from typing import Any
 
+from network_clock import run_networked
 from served import config, serving
 
 from antiphon.pipeline.config.model import ServerConfig
@@ -30,7 +30,7 @@ def test_the_sample_of_the_page_works() -> None:
             with contextlib.redirect_stdout(printed):
                 await names["main"]()
 
-    asyncio.run(main())
+    run_networked(main())
     assert printed.getvalue() == "It is noon."
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import openai
 import pytest
 from interop_desk import QUESTIONS, RATE_HZ, STORY, desk
+from network_clock import run_networked
 from openai_call import Call
 from realtime_schema import validate_all
 from served import serving, with_client
@@ -277,7 +278,7 @@ def test_a_transcription_session() -> None:
                 speaking.cancel()
                 return made
 
-    made = asyncio.run(main())
+    made = run_networked(main())
     validate_all(made.events)
     heard = [event["transcript"] for event in made.of("conversation.item.input_audio_transcription.completed")]
     assert heard == [QUESTIONS[300], QUESTIONS[400]]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from network_clock import run_networked
 from operated import call, figures, operating
 from scripted_engines import write_config
 from served import config, serving
@@ -182,6 +183,78 @@ async def until(there: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def told(address: str) -> str:
+    """What `/readyz` says of the configuration."""
+
+    def read() -> str:
+        with urllib.request.urlopen(f"http://{address}/readyz", timeout=60) as answer:
+            return str(json.load(answer)["last_configuration"])
+
+    return await asyncio.to_thread(read)
+
+
+async def last(service: Service) -> float:
+    await service.figures()
+    return figures(service)["antiphon_config_last_reload_successful"]
+
+
+def test_a_storm_of_signals_is_two_reloads_at_a_time_and_the_last_word_counts() -> None:
+    read: list[int] = []
+
+    def source() -> Config:
+        read.append(len(read))
+        return answering("Yes.", max_sessions=10 + len(read))
+
+    async def main() -> None:
+        service = Service(answering("Yes."), source=source)
+        async with operating(service.config, service):
+            for _ in range(200):
+                service.reloading._on_signal()
+            await until(lambda: not service.reloading._signalled)
+            assert read == [0, 1] and service.settings.max_sessions == 12
+            service.reloading._on_signal()
+            await until(lambda: not service.reloading._signalled)
+            assert read == [0, 1, 2]
+
+    run_virtual(main())
+
+
+def test_a_signal_while_the_server_ends_is_told_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        service = Service(answering("The old one."), source=Source())
+        async with operating(service.config, service):
+            caller = await call(service)
+            await caller.speak(1.0)
+            draining = asyncio.create_task(service.drain())
+            await asyncio.sleep(0)
+            service.reloading._on_signal()
+            await draining
+            assert not service.reloading._signalled and not service.reloading.refused
+
+    run_virtual(main())
+    (line,) = [one for one in caplog.records if one.message.startswith("the configuration was not reloaded")]
+    assert vars(line)["reason"] == "the server is loading, or shutting down"
+
+
+def test_what_the_process_did_at_the_signal_before_is_done_again_after() -> None:
+    seen: list[int] = []
+
+    async def main() -> None:
+        async with Service(answering("Yes."), source=Source()):
+            assert signal.getsignal(signal.SIGHUP) is not listening
+
+    def listening(number: int, _: Any) -> None:
+        seen.append(number)
+
+    before = signal.signal(signal.SIGHUP, listening)
+    try:
+        asyncio.run(main())
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert seen == [signal.SIGHUP]
+
+
 def test_the_call_and_the_signal(tmp_path: Path) -> None:
     async def main() -> None:
         path = write_config(tmp_path)
@@ -204,11 +277,13 @@ def test_the_call_and_the_signal(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGHUP)
             await until(lambda: figures(service)["antiphon_reloads_total{outcome=refused}"] == 2)
             assert service.settings.max_sessions == 3
+            assert (await told(address), await last(service)) == ("refused", 0)
             path.write_text(written + "\nserver: {port: 0, max_sessions: 4}\n")
             os.kill(os.getpid(), signal.SIGHUP)
             await until(lambda: service.settings.max_sessions == 4)
+            assert (await told(address), await last(service)) == ("taken", 1)
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 def test_a_server_without_a_file_says_so() -> None:
@@ -217,4 +292,4 @@ def test_a_server_without_a_file_says_so() -> None:
             status, body = await asyncio.to_thread(asked, f"http://{address}/v1/admin/reload")
             assert (status, body["error"]["code"]) == (409, "cannot_reload")
 
-    asyncio.run(main())
+    run_networked(main())

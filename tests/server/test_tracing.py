@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.server
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import threading
 from typing import Any
 
 import pytest
+from network_clock import run_networked
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -126,7 +126,7 @@ def test_spans_are_sent_to_the_collector() -> None:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            asyncio.run(main(server.server_address[1]))
+            run_networked(main(server.server_address[1]))
         finally:
             server.shutdown()
             thread.join()

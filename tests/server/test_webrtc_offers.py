@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keyed import Keys, error_of, keyed
+from network_clock import run_networked
 from served import config
 from webrtc_call import CALLS, SDP, Phone, on_the_phone
 from webrtc_caller import Caller
@@ -25,7 +25,7 @@ async def an_offer() -> str:
         return await caller.offer()
 
 
-OFFER = asyncio.run(an_offer())
+OFFER = run_networked(an_offer())
 
 
 def without(*starts: str) -> str:
@@ -182,4 +182,4 @@ def test_keys_of_calls(tmp_path: Path) -> None:
             assert (await post(path, other)).status_code == 404, "a stranger does not even learn that it is there"
             assert (await post(path, desk)).status_code == 200
 
-    asyncio.run(main())
+    run_networked(main())

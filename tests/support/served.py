@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 from loud_vad import LoudVad
+from network_clock import run_networked
 from scripted_config import GivenOptions, Script
 
 from antiphon.engines.testing import Heard, Reply
@@ -52,11 +53,13 @@ async def serving(given: Config, service: Service | None = None) -> AsyncIterato
 
 
 def with_client(use: Callable[[openai.AsyncOpenAI], Awaitable[Any]], given: Config | None = None) -> Any:
-    """What OpenAI's client gets from a server."""
+    """What OpenAI's client gets from a server; on the virtual clock, where its engines are scripted."""
 
     async def main() -> Any:
         async with serving(given or config()) as (address, _):
             async with openai.AsyncOpenAI(base_url=f"http://{address}/v1", api_key="any", max_retries=0) as client:
                 return await use(client)
 
-    return asyncio.run(main())
+    blocks = () if given is None else (*given.stt, *given.llm, *given.tts)
+    scripted = all(":" in block.engine for block in blocks)  # a class of the tests, by its place
+    return run_networked(main()) if scripted else asyncio.run(main())
