@@ -58,7 +58,7 @@ def use(node: str, installed: Any, pictures: Path, tmp_path: Path, row: Any) -> 
 
 
 def test_spoken_turns_a_tool_an_interruption_and_an_approval(console_desk: str, use: Use) -> None:
-    sounds = (1.0, "time", 4.0, "weather", 5.0, "story", 2.5, "time", 5.0, "account", 60.0)
+    sounds = (3.0, "time", 4.0, "weather", 5.0, "story", 2.5, "time", 5.0, "account", 60.0)
     found = use(console_desk, "conversation", "spoken turn, tool, interruption, approval", *sounds)
     time, weather, story, again, account = found["turns"]
     assert (time["user"], time["heard"], time["unheard"]) == ("What time is it?", "It is noon.", None)

@@ -150,7 +150,7 @@ def test_what_a_later_session_is_told_is_what_was_heard(node: str) -> None:
     assert (second["status"], second["number"]) == ("broken", 2)
     assert (third["number"], third["seam"], third["user"]) == (1, "The connection broke.", "Hello again?")
     assert (first["user"], first["seam"]) == ("Hello?", ""), "turns of the same number are not mixed up"
-    heard = [["user", "Hello?"], ["assistant", "One two"], ["user", "And then?"], ["assistant", "Then I"]]
+    heard = [["user", "Hello?"], ["assistant", "One two"], ["user", "And then?"], ["assistant", "Then"]]
     assert found["told"] == [*heard, ["user", "Hello again?"], ["assistant", "Yes."]]
 
 

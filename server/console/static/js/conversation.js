@@ -291,6 +291,6 @@ export function answerPieces(turn) {
   const spoken = turn.written.startsWith(turn.spoken) ? turn.spoken : turn.written.slice(0, turn.spoken.length);
   return [
     { text: spoken, kind: "heard" },
-    { text: turn.written.slice(spoken.length), kind: turn.ended ? "heard" : "coming" },
+    { text: turn.written.slice(spoken.length), kind: turn.ended && turn.status !== "broken" ? "heard" : "coming" },
   ].filter((piece) => piece.text);
 }
