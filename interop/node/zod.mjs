@@ -15,6 +15,7 @@ const unknown = new Set([
   'conversation.item.input_audio_transcription.segment',
   'input_audio_buffer.timeout_triggered',
   'input_audio_buffer.dtmf_event_received',
+  'response.mcp_call.failed',
 ]);
 const parts = (item) =>
   item.content.map((part) => (item.role === 'assistant' && part.type === 'audio' ? { ...part, type: 'output_audio' } : part));
