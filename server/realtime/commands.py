@@ -319,16 +319,17 @@ class Commands:
         if self._asides.cancel(event.response_id):
             return
         active = self._answers.active
-        held = event.response_id is None and self._cancel_held()
-        if active is None or event.response_id not in (None, active.id):
-            if held or self._answers.was_cut(event.response_id):
-                return
+        found = active is not None and event.response_id in (None, active.id)
+        if active is not None and found:
+            active.reason = "client_cancelled"
+            active.finish("cancelled")
+            self._session.requests.stop(active.turn)
+        if event.response_id is None:
+            found |= self._cancel_held()
+        if not found and not self._answers.was_cut(event.response_id):
             raise ProtocolError(
                 "Cancellation failed: no active response found.", code="response_cancel_not_active", param="response_id"
             )
-        active.reason = "client_cancelled"
-        active.finish("cancelled")
-        self._session.requests.stop(active.turn)
 
     def clear_output(self) -> None:
         """Stop what is being played."""

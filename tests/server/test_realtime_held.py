@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from mcp_standin import Notes, calling, hosted, talk_with_tools
 from realtime_call import Caller, call
 from realtime_client import RealtimeClient, config, talk_to
 
@@ -84,6 +85,24 @@ def test_after_cancelling_it_another_may_be_asked_for_while_the_sound_is_still_l
     assert client.problems == ["conversation_already_has_active_response"]
     assert client.statuses == ["cancelled", "completed"]
     assert given.llm[0].options.engine.calls[-1].messages[0].content == "Last."
+
+
+def test_it_is_cancelled_with_the_one_that_it_waits_for() -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        client.update(output_modalities=["text"], tools=[hosted(url)])
+        await client.wait_for("conversation.item.done")
+        client.write("What do my notes say?")
+        client.respond()
+        await client.wait_for("response.mcp_call.in_progress")
+        client.respond()
+        client.tell("response.cancel")
+        await client.wait_for("response.done", 2)
+        notes.going_on.set()
+
+    client, _, _ = talk_with_tools(talk, calling("wait"), Reply.of("Never said."))
+    assert client.problems == [] and client.statuses == ["cancelled", "cancelled"]
+    begun = [event["type"] for event in client.of("response.created", "response.done")]
+    assert begun == ["response.created", "response.done"] * 2, "one at a time"
 
 
 def beside(caller: Caller) -> list[dict[str, Any]]:
