@@ -9,7 +9,7 @@ import logging
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from antiphon.engines.errors import AntiphonError
 from antiphon.pipeline.build import return_free_memory
@@ -35,6 +35,8 @@ LIVE_KEYS = frozenset(
 
 _UNTIDY_S = 300.0
 _LOOK_S = 1.0
+_SIGNALS = 2
+"""Reloads by signal at a time: one that is under way, and one that waits for it."""
 
 
 class CannotReload(Exception):
@@ -70,6 +72,10 @@ class Reloading:
         self._signalled: set[asyncio.Task[None]] = set()
         self._tidying: asyncio.Task[None] | None = None
         self._listens = False
+        self._before: Any = None
+        """What this process did at SIGHUP before it listened."""
+        self.refused = False
+        """The last configuration that was read was not taken: what is in force is not what the file says."""
 
     @property
     def leaving(self) -> int:
@@ -100,12 +106,12 @@ class Reloading:
                 generation = Generation(config, service.new_assembly(config))
                 await generation.load()
             except AntiphonError as error:
-                service.metrics.count("antiphon_reloads_total", outcome="refused")
+                self._refuse()
                 why = {"error": type(error).__name__, "reason": str(error)}
                 logger.error("the configuration was not reloaded: the old one stays", extra=why)
                 raise
             except Exception as error:
-                service.metrics.count("antiphon_reloads_total", outcome="refused")
+                self._refuse()
                 logger.exception("the configuration was not reloaded: the old one stays")
                 raise CannotReload(f"{type(error).__name__}; the server's log says more") from error
             if service.draining:
@@ -117,6 +123,7 @@ class Reloading:
                 tell(config)
             took_s = asyncio.get_running_loop().time() - began_s
             done = Reloaded(_sections(before, config), self._for_the_next_start(before, config), round(took_s, 3))
+        self.refused = False
         service.metrics.count("antiphon_reloads_total", outcome="taken")
         about = {"changed": list(done.changed), "needs_restart": list(done.needs_restart), "took_s": done.took_s}
         logger.warning("the configuration was reloaded", extra=about)
@@ -128,6 +135,7 @@ class Reloading:
             return
         # On another thread than the main one there are no signals.
         with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            self._before = signal.getsignal(signal.SIGHUP)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_signal)
             self._listens = True
 
@@ -135,6 +143,7 @@ class Reloading:
         """Take that back."""
         if self._listens:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, self._before)
             self._listens = False
 
     async def close(self) -> None:
@@ -154,7 +163,13 @@ class Reloading:
             check(config)
         return config, capacity_of(config.server)
 
+    def _refuse(self) -> None:
+        self.refused = True
+        self._service.metrics.count("antiphon_reloads_total", outcome="refused")
+
     def _on_signal(self) -> None:
+        if len(self._signalled) >= _SIGNALS:
+            return  # the one that waits will read what the file says then
         task = asyncio.create_task(self._reload_quietly(), name="reload")
         self._signalled.add(task)
         task.add_done_callback(self._signalled.discard)

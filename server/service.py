@@ -85,6 +85,7 @@ class Service:
         self.metrics.set("antiphon_event_loop_tasks", len(asyncio.all_tasks()))
         self.metrics.set("antiphon_ready", self.ready and not self.draining)
         self.metrics.set("antiphon_config_generations", self.ready + self.reloading.leaving)
+        self.metrics.set("antiphon_config_last_reload_successful", not self.reloading.refused)
         self.metrics.set("antiphon_audit_in_order", not self.access.audit.failing)
         return await asyncio.to_thread(self.metrics.page)
 

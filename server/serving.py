@@ -14,11 +14,11 @@ import uvicorn
 
 from antiphon.pipeline.config import Config
 from antiphon.pipeline.config.model import ServerConfig
-from antiphon.pipeline.errors import ConfigError
 from antiphon.server.access.protection import check_address
 from antiphon.server.app import create_app
 from antiphon.server.connections import LimitedConfig, Limits, cut_lingering
 from antiphon.server.fronts import Fronts
+from antiphon.server.listening import listen_at
 from antiphon.server.service import Service
 
 logger = logging.getLogger(__name__)
@@ -69,18 +69,7 @@ def listen(settings: ServerConfig) -> socket.socket:
     :raises ConfigError: the address cannot be listened at.
     """
     check_address(settings)
-    try:
-        return socket.create_server(
-            (settings.host.strip("[]"), settings.port),
-            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
-            backlog=BACKLOG,
-        )
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen at {settings.host} port {settings.port}: {error.strerror or error}",
-            key="server.port",
-            hint="another program uses it: choose another with --port",
-        ) from error
+    return listen_at(settings.host, settings.port, section="server", backlog=BACKLOG)
 
 
 async def serve(

@@ -15,11 +15,13 @@ from antiphon.pipeline.config.wyoming import OpenPort
 from antiphon.pipeline.errors import ConfigError
 from antiphon.server.access.addresses import entry_for, site_of
 from antiphon.server.access.principal import Principal, calling
+from antiphon.server.listening import listen_at
 from antiphon.server.observing.context import request_id
 from antiphon.server.service import Service
 
 logger = logging.getLogger(__name__)
 
+_BACKLOG = 64
 _GOODBYE_S = 1.0
 """What was sent last has so long to be taken."""
 
@@ -42,22 +44,13 @@ def listen_tcp(keys: OpenPort, port: int, section: str) -> socket.socket:
     :param section: of the configuration, such as `server.wyoming`.
     :raises ConfigError: the address is others' to reach and nobody said whose, or it cannot be listened at.
     """
-    host = keys.host.strip("[]")
-    if not is_loopback(host) and not keys.allowed_addresses:
+    if not is_loopback(keys.host) and not keys.allowed_addresses:
         raise ConfigError(
             f"'{keys.host}' can be reached from other machines, and this protocol has no keys to ask for",
             key=f"{section}.host",
             hint=f"use 127.0.0.1, or name who may use it: {section}.allowed_addresses: [192.168.1.0/24]",
         )
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=64)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen at {keys.host} port {port}: {error.strerror or error}",
-            key=f"{section}.port",
-            hint="another program uses it, or the address is not this machine's",
-        ) from error
+    return listen_at(keys.host, port, section=section, backlog=_BACKLOG)
 
 
 class TcpFront:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +38,29 @@ def serve(
 
     Ends in order with Ctrl-C or SIGTERM: what is being said is said to its end. SIGHUP reads the configuration again:
     new conversations get it, running ones keep what they have.
+
+    Exit codes: 0 ended in order; 2 wrong usage, a wrong configuration, or an address that cannot be listened at; 3 a
+    package or a model is missing; 1 anything else.
     """
+    with _no_hang_up():
+        _serve(config, host, port, overrides)
+
+
+@contextmanager
+def _no_hang_up() -> Iterator[None]:
+    """SIGHUP ends a process that does not listen for it, and the server does so only while it runs: who asks for
+    another configuration while it starts or ends is not to end it by that."""
+    before = None
+    if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGHUP, before)
+
+
+def _serve(config: str | None, host: str | None, port: int | None, overrides: list[str] | None) -> None:
     more = [f"server.{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
     name = config or "local.yaml"
     read = partial(load_config, name, overrides=[*(overrides or ()), *more])
@@ -56,18 +82,17 @@ def serve(
     verbose = logging.getLogger().isEnabledFor(logging.INFO)
     configure(loaded.server.log_format, "info" if verbose else loaded.server.log_level)
     console = Console(highlight=False)
-    listener = listen(loaded.server)
-    fronts = Fronts(loaded)
-    service = Service(loaded, source=read)
-    scheme = "http" if service.access.tls is None else "https"
-    address = "{}://{}:{}".format(scheme, *listener.getsockname()[:2])
-    shown = Path(name).name
-    console.print(Text(f"{address} loading {shown}", "dim"), soft_wrap=True)
+    with listen(loaded.server) as listener, closing(Fronts(loaded)) as fronts:
+        service = Service(loaded, source=read)
+        scheme = "http" if service.access.tls is None else "https"
+        address = "{}://{}:{}".format(scheme, *listener.getsockname()[:2])
+        shown = Path(name).name
+        console.print(Text(f"{address} loading {shown}", "dim"), soft_wrap=True)
 
-    def ready(_: Service) -> None:
-        console.print(Text(f"ready: {address} ({shown}); Ctrl-C ends it"), soft_wrap=True)
-        console.print(Text(service.access.protection(), "dim"), soft_wrap=True)
-        for protocol, (where, number) in fronts.addresses.items():
-            console.print(Text(f"{protocol}: tcp://{where}:{number}, no keys", "dim"), soft_wrap=True)
+        def ready(_: Service) -> None:
+            console.print(Text(f"ready: {address} ({shown}); Ctrl-C ends it"), soft_wrap=True)
+            console.print(Text(service.access.protection(), "dim"), soft_wrap=True)
+            for protocol, (where, number) in fronts.addresses.items():
+                console.print(Text(f"{protocol}: tcp://{where}:{number}, no keys", "dim"), soft_wrap=True)
 
-    asyncio.run(serve_until_told(loaded, listener, service=service, fronts=fronts, on_ready=ready))
+        asyncio.run(serve_until_told(loaded, listener, service=service, fronts=fronts, on_ready=ready))

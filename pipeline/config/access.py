@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,8 +15,11 @@ from antiphon.engines.config import option
 def _network(text: str) -> str:
     try:
         ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"'{text}' is no address and no network: {error}") from None
+    except ValueError:
+        message = f"'{text}' is no address and no network; write it like 192.168.1.7 or 192.168.1.0/24"
+        with suppress(ValueError):
+            message = f"'{text}' is no network: {ipaddress.ip_network(text, strict=False)} is the one that it is in"
+        raise ValueError(message) from None
     return text
 
 

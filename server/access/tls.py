@@ -89,7 +89,8 @@ def _load(context: ssl.SSLContext, cert: Path, key: Path) -> None:
                 pass
         except OSError as error:
             message = f"cannot be read: {error.strerror or error}"
-            raise ConfigError(message, file=str(path), key=f"server.{name}") from error
+            hint = "check the path, and that the server's user may read the file"
+            raise ConfigError(message, file=str(path), key=f"server.{name}", hint=hint) from error
     try:
         context.load_cert_chain(cert, key, password=_no_passphrase)
     except _Passphrase:
@@ -103,7 +104,9 @@ def _load(context: ssl.SSLContext, cert: Path, key: Path) -> None:
                 key="server.tls_key",
                 hint="The certificate of this server comes first in server.tls_cert, those that signed it after it.",
             ) from None
-        raise ConfigError("these are no certificate and key in PEM", file=str(cert), key="server.tls_cert") from None
+        hint = f"openssl x509 -noout -text -in {cert} shows a certificate, openssl pkey -noout -in {key} checks a key"
+        message = "these are no certificate and key in PEM"
+        raise ConfigError(message, file=str(cert), key="server.tls_cert", hint=hint) from None
 
 
 def _expires_s(cert: Path) -> float | None:

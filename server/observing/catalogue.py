@@ -254,6 +254,12 @@ METRICS: tuple[Metric, ...] = (
         {"outcome": "`taken`, or `refused` (the old configuration stayed)"},
     ),
     Metric(
+        "antiphon_config_last_reload_successful",
+        "gauge",
+        "0: the configuration that was read last was refused, and the one before it is in force; 1: it was taken, or "
+        "none was read since the start.",
+    ),
+    Metric(
         "antiphon_config_generations",
         "gauge",
         "Configurations whose engines are loaded: 1, and more while conversations of an older one go on.",

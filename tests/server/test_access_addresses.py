@@ -76,7 +76,7 @@ def test_one_site_of_ipv6_is_one_client_however_many_addresses_it_has() -> None:
 @pytest.mark.parametrize("section", [{}, {"wyoming": {}}, {"audiosocket": {}}])
 def test_what_is_no_network_is_told_when_the_configuration_is_read(section: dict[str, Any]) -> None:
     keys: dict[str, Any] = {"allowed_addresses": ["192.168.1.7/24"]}
-    with pytest.raises(ValueError, match=r"'192\.168\.1\.7/24' is no address and no network"):
+    with pytest.raises(ValueError, match=r"'192\.168\.1\.7/24' is no network: 192\.168\.1\.0/24 is the one"):
         ServerConfig(**({name: keys for name in section} or keys))
 
 
