@@ -73,7 +73,8 @@ async def _ready(request: Request) -> JSONResponse:
     """The engines are loaded, and conversations are taken."""
     service: Service = request.app.state.service
     service.check()
-    return JSONResponse({"status": "ready", "sessions": service.sessions})
+    configuration = "refused" if service.reloading.refused else "taken"  # why is in the log: this is for everybody
+    return JSONResponse({"status": "ready", "sessions": service.sessions, "last_configuration": configuration})
 
 
 async def _stream(websocket: WebSocket) -> None:
