@@ -302,6 +302,33 @@ def test_a_server_that_says_nothing() -> None:
     assert "No answer within 0.3 s" in client.of("error")[0]["error"]["message"]
 
 
+def test_servers_that_come_and_go_faster_than_they_answer() -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        for number in range(20):
+            client.update(output_modalities=["text"], tools=[hosted(url, server_label=f"notes-{number}")])
+        await ask(client)
+
+    client, _, llm = talk_with_tools(talk, calling("read_notes"))
+    lists = [item["item"] for item in client.of("conversation.item.done") if item["item"]["type"] == "mcp_list_tools"]
+    assert client.problems == [] and len(lists) == 20, "each list that was begun is ended"
+    assert lists[-1]["server_label"] == "notes-19" and len(lists[-1]["tools"]) == 5
+    assert len(llm.calls[0].tools) == 5 and len(client.of("response.mcp_call.completed")) == 1
+
+
+def test_the_server_of_a_response_stays_when_the_sessions_are_changed() -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        client.update(output_modalities=["text"])
+        client.respond(tools=[hosted(url)])
+        await notes.waiting.wait()
+        client.update(tools=[])
+        await client.wait_for("session.updated", 2)
+        notes.going_on.set()
+        await client.wait_for("response.done")
+
+    client, _, _ = talk_with_tools(talk, calling("wait"))
+    assert client.problems == [] and len(client.of("response.mcp_call.completed")) == 1
+
+
 def test_a_server_that_goes_and_comes_back() -> None:
     port = free_port()
 

@@ -49,6 +49,8 @@ class _Known:
     """False: only a response has named it."""
     tools: tuple[FoundTool, ...] = ()
     listing: asyncio.Task[None] | None = None
+    item_id: str = ""
+    """Of the list that is asked for."""
     listed: bool = False
     link: Link | None = None
 
@@ -69,8 +71,12 @@ class Toolbox:
     def use(self, servers: Sequence[McpServer]) -> None:
         """From now on the session has these, and no others. Those that are new, or did not answer, are asked."""
         wanted = {server.way for server in servers}
-        for way in [way for way in self._known if way not in wanted]:
-            self._drop(way)
+        room = self._allowing().keys.max_servers - len(wanted)
+        for way, known in tuple(self._known.items()):
+            if way not in wanted and (known.of_session or room <= 0):
+                self._drop(way)
+            elif way not in wanted:
+                room -= 1  # of a response, which may be under way
         for server in servers:
             self._add(server, of_session=True)
 
@@ -124,7 +130,7 @@ class Toolbox:
     def close(self) -> None:
         """The session is over."""
         for way in tuple(self._known):
-            self._drop(way)
+            self._drop(way, told=False)
 
     async def closed(self) -> None:
         """Wait until all connections have ended."""
@@ -146,11 +152,14 @@ class Toolbox:
         item = Item(id=new_id("mcpl"), kind="function_call", role="assistant")
         self._book.append(Entry(item, Shape(), own=wire.list_item(item.id, server.label)))
         self._emit(server_events.mcp_listing("in_progress", item.id))
-        known.listing = asyncio.create_task(self._list(known, item.id), name="mcp-list")
+        known.item_id = item.id
+        known.listing = asyncio.create_task(self._list(known), name="mcp-list")
 
-    async def _list(self, known: _Known, item_id: str) -> None:
+    async def _list(self, known: _Known) -> None:
         problem = None
         try:
+            if len(self._closing) > self._allowing().keys.max_servers:
+                await asyncio.wait(self._closing)  # whoever changes servers all the time has no more of them for it
             link = await self._linked(known)
             known.tools = await link.tools()
             known.listed = True
@@ -167,7 +176,7 @@ class Toolbox:
                 type="server_error",
             )
         known.listing = None
-        self._tell(known, item_id, problem)
+        self._tell(known, problem)
 
     async def _linked(self, known: _Known) -> Link:
         if known.link is None:
@@ -183,7 +192,8 @@ class Toolbox:
             known.link = module.Link(target, self._allowing().keys)
         return known.link
 
-    def _tell(self, known: _Known, item_id: str, problem: ProtocolError | None) -> None:
+    def _tell(self, known: _Known, problem: ProtocolError | None) -> None:
+        item_id = known.item_id
         if problem is None:
             shown = tuple(
                 wire.tool_to_wire(tool.name, tool.description, tool.schema, tool.annotations)
@@ -198,10 +208,13 @@ class Toolbox:
             logger.info("an MCP server of a client gave no tools", extra={"code": problem.code})
             self._emit(server_events.error(problem))
 
-    def _drop(self, way: tuple[Any, ...]) -> None:
+    def _drop(self, way: tuple[Any, ...], *, told: bool = True) -> None:
         known = self._known.pop(way)
         if known.listing is not None:
             known.listing.cancel()
+            if told:
+                self._emit(server_events.mcp_listing("failed", known.item_id))
+                self._book.done(known.item_id)
         if known.link is not None:
             task = asyncio.create_task(known.link.close(), name="mcp-close")
             self._closing.add(task)
