@@ -25,6 +25,10 @@ AntiphonError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
+
+RequestPart = Literal["language", "length", "messages", "schema"]
+"""What can be wrong with a request: the language, how long it is, the order of its messages, the form of the answer."""
 
 
 class AntiphonError(Exception):
@@ -68,6 +72,15 @@ class EngineLoadFailed(EngineError):
 
 class EngineRequestInvalid(EngineError):
     """Raised when a request can never succeed as it stands (text too long, language not spoken, bad schema)."""
+
+    def __init__(
+        self, message: str, *, stage: str = "", engine: str = "", hint: str = "", about: RequestPart | None = None
+    ) -> None:
+        """
+        :param about: the part of the request that is wrong; None: it is not known which.
+        """
+        super().__init__(message, stage=stage, engine=engine, hint=hint)
+        self.about = about
 
 
 class EngineFailed(EngineError):

@@ -37,6 +37,7 @@ def create_app(service: Service) -> FastAPI:
         version=version("antiphon"),
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
+        generate_unique_id_function=openapi.operation_name,
         middleware=[
             Middleware(Entry, service=service),
             Middleware(Observed, service=service),
@@ -55,8 +56,8 @@ def create_app(service: Service) -> FastAPI:
     console.install(app)
     app.include_router(operating.router)
     app.include_router(telephony.router)
-    app.add_api_route("/healthz", _health, methods=["GET"], tags=["health"])
-    app.add_api_route("/readyz", _ready, methods=["GET"], tags=["health"])
+    app.add_api_route("/healthz", _health, methods=["GET"], tags=["health"], summary="Is it alive?")
+    app.add_api_route("/readyz", _ready, methods=["GET"], tags=["health"], summary="Would a conversation be taken?")
     app.add_api_websocket_route("/v1/stream", _stream)
     app.add_api_websocket_route("/v1/realtime", realtime)
     routes.install(app, service)

@@ -62,6 +62,7 @@ class ChatTemplate:
                 stage="llm",
                 engine="llama_cpp",
                 hint="check the order of roles, or set llm.chat_template: chatml",
+                about="messages",
             ) from error
 
     def sure_prefix(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> str:

@@ -117,4 +117,5 @@ def no_grammar(reason: str) -> EngineRequestInvalid:
         stage="llm",
         engine="llama_cpp",
         hint="simplify the schema",
+        about="schema",
     )

@@ -35,6 +35,7 @@ def schema_grammar(schema: Mapping[str, Any]) -> str:
             stage="llm",
             engine="llama_cpp",
             hint="use type, properties, required, items, enum, const, anyOf; patterns begin with ^ and end with $",
+            about="schema",
         ) from error
     return _ESCAPED_PAIR.sub(lambda pair: json.loads(f'"{pair.group()}"'), grammar)
 

@@ -296,6 +296,7 @@ class LlamaRuntime:
                 stage="llm",
                 engine="llama_cpp",
                 hint="raise llm.context_tokens (more memory), or trim the history or the instructions",
+                about="length",
             )
 
     def _context_limit(self, config: LlamaConfig) -> int:

@@ -238,6 +238,7 @@ def _language(wanted: str | None, facts: ModelFacts, model: str) -> str | None:
                 stage="stt",
                 engine=ENGINE,
                 hint="use a multilingual model (whisper-base) or language: en",
+                about="language",
             )
         return "en"
     if not wanted:
@@ -250,6 +251,7 @@ def _language(wanted: str | None, facts: ModelFacts, model: str) -> str | None:
             stage="stt",
             engine=ENGINE,
             hint=f"languages: {', '.join(facts.languages)}",
+            about="language",
         )
     return code
 

@@ -58,7 +58,7 @@ def _true_or_false(given: Any) -> Any:
     return given
 
 
-@router.post("/transcriptions", response_model=None, responses=_RESPONSES)
+@router.post("/transcriptions", summary="Transcribe a recording", response_model=None, responses=_RESPONSES)
 async def transcriptions(
     request: Request,
     service: Ready,
@@ -84,7 +84,7 @@ async def transcriptions(
     return _answer(heard, seconds, response_format, granularities or ["segment"], language=known)
 
 
-@router.post("/translations", response_model=None, responses=_RESPONSES)
+@router.post("/translations", summary="Translate a recording to English", response_model=None, responses=_RESPONSES)
 async def translations(
     request: Request,
     service: Ready,
@@ -100,7 +100,7 @@ async def translations(
         message = (
             "the speech-to-text engine here cannot translate: that takes a multilingual Whisper; transcribe instead"
         )
-        raise ApiError(400, "not_supported", message)
+        raise ApiError(400, "not_supported", message, param="model")
     options = STTOptions(prompt=prompt or None, translate=True)
     heard, seconds = await unless_gone(request, _heard(request, service, file, options, response_format))
     return _answer(heard, seconds, response_format, ["segment"], language="english", task="translate")

@@ -24,7 +24,12 @@ from antiphon.server.service import Service
 router = APIRouter(prefix="/v1", tags=["chat"])
 
 
-@router.post("/chat/completions", response_model=None, responses={**CHAT_FORMS, **ERRORS, **NOT_FOUND})
+@router.post(
+    "/chat/completions",
+    summary="Answer a conversation",
+    response_model=None,
+    responses={**CHAT_FORMS, **ERRORS, **NOT_FOUND},
+)
 async def chat_completions(request: Request, service: Ready, asked: ChatRequest) -> Response:
     """The next message of a conversation: by the language model, or, with the model `antiphon-agent`, by the configured
     workflow with its tools and its policy."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from antiphon.engines.protocols import LLMOptions, Message, ToolCall, ToolSpec
 from antiphon.pipeline.conversation import Conversation, Item, new_id
@@ -15,9 +15,9 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class _Given(BaseModel):
-    """Clients send more than is used here; the rest is ignored."""
+    """Clients send more than is used here; the rest is ignored. What is used is of the type that is described."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class TextPart(_Given):
@@ -84,12 +84,24 @@ class StreamOptions(_Given):
     include_usage: bool = False
 
 
+def _no_logprobs(wanted: bool) -> bool:
+    if wanted:
+        raise ValueError("the engines here do not tell them")
+    return wanted
+
+
 class ChatRequest(_Given):
     """A conversation, and how to go on with it."""
 
-    model: Name
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"model": "any", "messages": [{"role": "user", "content": "What time is it?"}]}],
+        }
+    )
+
+    model: Name = Field(description="A configured model or an alias: the language model; `antiphon-agent`: all of it.")
     messages: Annotated[list[MessageGiven], Field(min_length=1, max_length=2000)]
-    stream: bool = False
+    stream: bool = Field(False, description="As server-sent events, while it is written.")
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
@@ -97,8 +109,8 @@ class ChatRequest(_Given):
     max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     stop: str | Annotated[list[str], Field(max_length=16)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    n: Literal[1] | None = None
-    logprobs: Literal[False] | None = None
+    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    logprobs: Annotated[bool, AfterValidator(_no_logprobs)] | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=2)] | None = None
     tools: Annotated[list[ToolGiven], Field(max_length=128)] | None = None
     functions: list[Any] | None = Field(None, description="The old form of `tools`: refused, use those.")
@@ -138,8 +150,9 @@ class ChatRequest(_Given):
                 raise ApiError(400, "not_supported", message, param=name)
         *before, last = self.as_messages()
         if last.role != "user" or not last.content.strip():
-            message = "the last message has to be the user's, with something said in it"
-            raise ApiError(400, "invalid_request", message, param=f"messages.{len(before)}")
+            place = f"messages.{len(before)}"
+            message = f"{place}: the last message has to be the user's, with something said in it"
+            raise ApiError(400, "invalid_request", message, param=place)
         return last.content, Conversation([item for message in before for item in _items(message)])
 
     def as_tools(self) -> list[ToolSpec]:

@@ -18,6 +18,7 @@ from antiphon.engines.errors import (
     EngineOverloaded,
     EngineRequestInvalid,
     EngineTimeout,
+    RequestPart,
 )
 from antiphon.pipeline.errors import AudioInputError
 from antiphon.server.access.principal import Denied
@@ -29,6 +30,9 @@ from antiphon.server.service import Refused
 logger = logging.getLogger(__name__)
 
 _MOMENT_S = 2.0
+
+_PARAMS: dict[RequestPart, str] = {"language": "language", "messages": "messages", "schema": "response_format"}
+"""By what engines call the parts of a request: what clients do."""
 
 
 class ApiError(Exception):
@@ -73,8 +77,13 @@ def as_api_error(error: AntiphonError) -> ApiError:
     match error:
         case AudioInputError():
             return ApiError(400, "invalid_audio", error.message, param="file")
-        case EngineRequestInvalid():
-            return ApiError(400, "invalid_request", error.message)
+        case EngineRequestInvalid(about="length"):
+            return ApiError(400, "context_length_exceeded", error.message, param="messages")
+        case EngineRequestInvalid(about=about):
+            param = _PARAMS.get(about) if about is not None else None
+            return ApiError(
+                400, "invalid_request", f"{param}: {error.message}" if param else error.message, param=param
+            )
         case EngineOverloaded():
             message = "the server has too much to do; try again in a moment"
             return ApiError(503, "overloaded", message, retry_after_s=error.retry_after_s)
@@ -97,6 +106,12 @@ def _methods(request: Request) -> str:
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     )
     return ", ".join(found)
+
+
+def _is_for_sockets(request: Request) -> bool:
+    """Whether there is a WebSocket where a plain request came."""
+    scope = {**request.scope, "type": "websocket"}
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 
 def install(app: FastAPI) -> None:
@@ -132,6 +147,9 @@ def install(app: FastAPI) -> None:
         code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid_request")
         message = f"{request.method} {request.url.path}: {error.detail}"
         headers = dict(error.headers or {})
+        if error.status_code == 404 and _is_for_sockets(request):
+            message = f"{request.url.path} is for WebSockets: connect to it by ws:// or wss://"
+            return error_response(426, "websocket_required", message, headers={"Upgrade": "websocket"})
         if error.status_code == 405:
             headers["Allow"] = _methods(request)
         return error_response(error.status_code, code, message, headers=headers)

@@ -21,19 +21,22 @@ def mistake(errors: Sequence[Mapping[str, Any]], body: Any) -> tuple[str | None,
     :returns: the place, None where it is the body as a whole; and the message.
     """
     first = errors[0]
+    if first["type"] == "model_attributes_type" and len(first["loc"]) == 1:
+        return None, "the body is to be a JSON object, with the header Content-Type: application/json"
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it breaks off")
         return None, f"the body is no JSON: {reason} (at character {first['loc'][-1]})"
     places = [_place(error, body) for error in errors]
-    field = [
-        (place, str(error["msg"]).removeprefix(_OURS))
-        for place, error in zip(places, errors, strict=True)
-        if place[:1] == places[0][:1]
-    ]
+    field = [(place, _words(error)) for place, error in zip(places, errors, strict=True) if place[:1] == places[0][:1]]
     meant = max((place for place, _ in field), key=len)
     told = " or: ".join(dict.fromkeys(message for place, message in field if place == meant))
     param = ".".join(str(part) for part in meant)
     return (param, f"{param}: {told}") if param else (None, told)
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    words = str(error["msg"]).removeprefix(_OURS)
+    return "it is to be a file, and is a text" if words.startswith("Expected UploadFile") else words
 
 
 def _place(error: Mapping[str, Any], body: Any) -> list[str | int]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.engines.errors import AntiphonError
 from antiphon.engines.protocols import SpeechChunk, TTSOptions
@@ -26,22 +26,43 @@ router = APIRouter(tags=["audio"])
 
 
 class VoiceId(BaseModel):
+    model_config = ConfigDict(strict=True)
+
     id: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class SpeechRequest(BaseModel):
     """What to say, and how."""
 
-    input: Annotated[str, Field(min_length=1, max_length=4096)]
-    model: Annotated[str, Field(min_length=1, max_length=200)]
-    voice: Annotated[str, Field(min_length=1, max_length=200)] | VoiceId
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={
+            "examples": [{"model": "tts-1", "voice": "alloy", "input": "It is noon.", "response_format": "wav"}]
+        },
+    )
+
+    input: Annotated[str, Field(min_length=1, max_length=4096, description="What is said.")]
+    model: Annotated[str, Field(min_length=1, max_length=200, description="A configured model, or an alias.")]
+    voice: Annotated[str, Field(min_length=1, max_length=200)] | VoiceId = Field(
+        description="A voice that the engine has, or an alias; by default any name is the configured one."
+    )
     instructions: str | None = Field(None, description="Ignored: the voices there are have one manner.")
-    response_format: AudioFormat = "mp3"
-    speed: Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)] = 1.0
-    stream_format: Literal["audio", "sse"] = "audio"
+    response_format: AudioFormat = Field(
+        "mp3",
+        description="`opus` is in Ogg; `pcm` is 24 kHz, 16 bits, little-endian, mono; `flac` comes when complete.",
+    )
+    speed: Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)] = Field(
+        1.0, description="1 is the voice's own pace, 2 twice as fast."
+    )
+    stream_format: Literal["audio", "sse"] = Field("audio", description="`sse`: as events, with the audio in base64.")
 
 
-@router.post("/speech", response_class=StreamingResponse, responses={**SPEECH_FORMS, **ERRORS, **NOT_FOUND})
+@router.post(
+    "/speech",
+    summary="Speak a text",
+    response_class=StreamingResponse,
+    responses={**SPEECH_FORMS, **ERRORS, **NOT_FOUND},
+)
 async def speech(service: Ready, asked: SpeechRequest) -> Response:
     """A text, spoken; the audio is sent as it is made."""
     tts = service.engines.tts

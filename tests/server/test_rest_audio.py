@@ -449,6 +449,7 @@ def test_models_are_listed_and_unknown_ones_refused_where_that_is_wanted() -> No
         (EngineFailed("the voice broke"), 500, "engine_failed"),
         (EngineOverloaded("too many wait"), 503, "overloaded"),
         (EngineRequestInvalid("no such thing"), 400, "invalid_request"),
+        (EngineRequestInvalid("too many words", about="length"), 400, "context_length_exceeded"),
     ],
 )
 def test_what_an_engine_says_has_a_status(error: Exception, status: int, code: str) -> None:
@@ -464,6 +465,7 @@ def test_wrong_paths_methods_and_bodies_have_the_same_form() -> None:
     async def use(client: httpx2.AsyncClient) -> list[tuple[int, str]]:
         answers = [
             await client.get("/v1/nothing"),
+            await client.get("/v1/realtime"),
             await client.get("/v1/audio/speech"),
             await client.post("/v1/audio/speech", content=b"{", headers={"Content-Type": "application/json"}),
             await client.post("/v1/audio/speech", json=[]),
@@ -478,6 +480,7 @@ def test_wrong_paths_methods_and_bodies_have_the_same_form() -> None:
 
     assert with_http(use, config({"max_upload_mb": 1})) == [
         (404, "not_found"),
+        (426, "websocket_required"),
         (405, "method_not_allowed"),
         (400, "invalid_request"),
         (400, "invalid_request"),

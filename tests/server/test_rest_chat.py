@@ -10,7 +10,7 @@ import openai
 import pytest
 from served import config, with_client
 
-from antiphon.engines.errors import EngineFailed
+from antiphon.engines.errors import EngineFailed, EngineRequestInvalid
 from antiphon.engines.protocols import ToolCall, Usage
 from antiphon.engines.testing import Reply
 from antiphon.pipeline.config import load_config
@@ -123,6 +123,7 @@ def test_a_call_of_a_tool(stream: bool) -> None:
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0"),
         ({"temperature": 9}, "temperature"),
         ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
         ({"stop": 5}, "stop"),
         ({"modalities": ["text", "audio"]}, "modalities.1"),
         ({"functions": [{"name": "clock"}]}, "functions"),
@@ -141,6 +142,31 @@ def test_what_cannot_be_asked_is_told(more: dict[str, Any], param: str) -> None:
     error = with_client(use)
     assert error.param == param, error
     assert error.body["message"].startswith(param) or error.code != "invalid_request", error
+
+
+@pytest.mark.parametrize(
+    ("about", "param", "code"),
+    [
+        ("length", "messages", "context_length_exceeded"),
+        ("messages", "messages", "invalid_request"),
+        ("schema", "response_format", "invalid_request"),
+        (None, None, "invalid_request"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_model_cannot_do_names_the_part_of_the_request(
+    about: Any, param: str | None, code: str, stream: bool
+) -> None:
+    async def use(client: openai.AsyncOpenAI) -> Any:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.chat.completions.create(model="m", messages=ASK, stream=stream)
+        return caught.value
+
+    def refuse(asked: Any) -> Any:
+        raise EngineRequestInvalid("it cannot be", about=about)
+
+    error = with_client(use, config(llm=refuse))
+    assert (error.param, error.code) == (param, code)
 
 
 @pytest.mark.parametrize("body", ['{"model": "m", ', "hello", "", "[]", "7"])

@@ -14,6 +14,8 @@ from served import config, serving
 from antiphon.engines.protocols import STTCapabilities
 from antiphon.engines.testing import Heard, ScriptedSTT
 from antiphon.pipeline.config import engine_block
+from antiphon.server.app import create_app
+from antiphon.server.service import Service
 
 pytest.importorskip("schemathesis", reason="needs the package schemathesis (extra dev)")
 
@@ -75,3 +77,21 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
 
     code, said = asyncio.run(main())
     assert code == 0, "\n".join(line[:200] for line in said.splitlines())
+
+
+def test_the_description_reads_well() -> None:
+    described = create_app(Service(config())).openapi()
+    operations = {
+        f"{method} {path}": operation
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    }
+    names = [operation["operationId"] for operation in operations.values()]
+    assert len(set(names)) == len(names) and all(name.isidentifier() and "v1" not in name for name in names)
+    assert {"speech", "transcriptions", "chat_completions", "models", "model", "health", "begin_calls"} <= set(names)
+    tags = {tag["name"] for tag in described["tags"]}
+    for place, operation in operations.items():
+        assert operation["description"] and operation["summary"] == operation["summary"].strip(), place
+        assert len(operation["tags"]) == 1 and set(operation["tags"]) <= tags, place
+        assert ("/v1/" in place or "metrics" in place) == bool(operation["security"]), place
+        assert {"4XX", "5XX"} <= set(operation["responses"]), place
