@@ -55,15 +55,9 @@ def read_audio_file(path: str | Path, rate_hz: int = 16_000, *, max_s: float = M
     :param max_s: longer recordings are refused.
     :raises AudioInputError: no such file, empty, no audio, a broken header, no samples, an absurd rate, too long.
     """
-    import soundfile
-
     path = Path(path)
     size = _size(path)
-    try:
-        file = soundfile.SoundFile(os.fspath(path))
-    except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:
-        raise _unreadable(path, size, error) from error
-    with file:
+    with _opened(path, size) as file:
         _check_header(path, file, max_s)
         warnings: list[str] = []
         pieces = list(_blocks(path, file, rate_hz, max_s, warnings))
@@ -79,6 +73,25 @@ def read_audio_file(path: str | Path, rate_hz: int = 16_000, *, max_s: float = M
         for warning in warnings:
             logger.warning("damaged recording", extra={"path": str(path), "problem": warning})
         return AudioFile(AudioFrame(samples, rate_hz), file.samplerate, file.channels, tuple(warnings))
+
+
+def check_audio_file(path: str | Path) -> None:
+    """Look at a file's header alone: for those who want to know at once whether there is any use in going on.
+
+    :raises AudioInputError: it cannot be read as audio.
+    """
+    path = Path(path)
+    with _opened(path, _size(path)) as file:
+        _check_header(path, file, MAX_DURATION_S)
+
+
+def _opened(path: Path, size: int) -> Any:
+    import soundfile
+
+    try:
+        return soundfile.SoundFile(os.fspath(path))
+    except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:
+        raise _unreadable(path, size, error) from error
 
 
 def _size(path: Path) -> int:

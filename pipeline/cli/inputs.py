@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from antiphon.engines.audio import AudioFrame
+from antiphon.pipeline.audio_file import check_audio_file
 from antiphon.pipeline.errors import AudioInputError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
@@ -22,7 +23,7 @@ MIN_RATE_HZ, MAX_RATE_HZ = 8000, 48000
 def find_recordings(inputs: Sequence[str]) -> list[str]:
     """The recordings that were named, each once; folders become the recordings in them.
 
-    :raises AudioInputError: a folder has none, or nothing of what was named is there.
+    :raises AudioInputError: a folder has none, or nothing of what was named can be read.
     """
     found: list[str] = []
     for given in inputs:
@@ -38,9 +39,27 @@ def find_recordings(inputs: Sequence[str]) -> list[str]:
         raise typer.BadParameter("standard input can be read only once")
     if STDIN in found and sys.stdin.isatty():
         raise typer.BadParameter("standard input is a terminal; pipe raw PCM into it (16 bit, mono, --rate HZ)")
-    if found and not any(path == STDIN or Path(path).exists() for path in found):
-        raise AudioInputError(f"{found[0]}: no such file", hint="check the path")
+    _check_some(found)
     return list(dict.fromkeys(found))
+
+
+def _check_some(paths: Sequence[str]) -> None:
+    """Engines take seconds to load: what cannot be answered at all is told before.
+
+    :raises AudioInputError: none of them can be read; what is wrong with the first.
+    """
+    wrong: AudioInputError | None = None
+    for path in paths:
+        if path == STDIN:
+            return
+        try:
+            check_audio_file(path)
+        except AudioInputError as error:
+            wrong = wrong or error
+        else:
+            return
+    if wrong is not None:
+        raise wrong
 
 
 def any_folder(inputs: Sequence[str]) -> bool:

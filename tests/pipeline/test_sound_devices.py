@@ -1,9 +1,10 @@
-"""Where there is no microphone, a command says so at once and says what to do instead."""
+"""Where there is no microphone, or no sound in a file, a command says so at once, and says what to do."""
 
 from __future__ import annotations
 
 import sys
 from importlib.abc import MetaPathFinder
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,17 @@ def test_without_the_library_the_systems_package_is_named(monkeypatch: pytest.Mo
         load_microphone()
     assert "PortAudio" in caught.value.message
     assert "libportaudio2" in caught.value.hint and "pip install" not in caught.value.hint
+
+
+def test_a_recording_that_cannot_be_read_is_refused_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys.modules["antiphon.pipeline.cli.run"], "Assembly", None)  # loading would break
+    text = tmp_path / "talk.txt"
+    text.write_text("hello there")
+    result = CliRunner().invoke(app, ["run", "tiny.yaml", "--in", str(text), "--in", str(tmp_path / "none.wav")])
+    assert result.exit_code == 1, result.output
+    assert "talk.txt: this is no audio" in result.stderr.replace("\n", "")
 
 
 def test_talking_without_a_microphone_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
