@@ -16,7 +16,7 @@ function told(list) {
   const conversation = new Conversation();
   for (const event of list) {
     if (event.type === 'typed') conversation.type(event.text);
-    else if (event.type === 'went on') conversation.goOn(event.text);
+    else if (event.type === 'went on') conversation.goOn(event.text, 'broken');
     else conversation.apply(event);
   }
   const turns = conversation.turns.map((turn) => ({

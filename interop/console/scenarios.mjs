@@ -73,7 +73,7 @@ export async function conversation({ open, check, shoot }) {
 }
 
 /** What was kept of it: found by words, read, and heard again; what was decided; how the server is. */
-export async function afterwards({ open, check, shoot }) {
+export async function afterwards({ open, check, shoot, saved }) {
   const page = await open();
   await go(page, 'Conversations');
   await page.locator('.sessions a').first().waitFor(LONG);
@@ -94,9 +94,7 @@ export async function afterwards({ open, check, shoot }) {
   await page.evaluate(() => scrollTo(0, 0));
   await shoot(page, 'conversations');
   await check(page, 'conversations');
-  const saved = page.waitForEvent('download');
-  await detail.getByRole('button', { name: 'Text' }).click();
-  const file = (await saved).suggestedFilename();
+  const file = await saved(page, detail.getByRole('button', { name: 'Text' }));
   await page.getByRole('searchbox', { name: 'Search' }).fill('zebra');
   await page.getByRole('heading', { name: 'Nothing was found' }).waitFor();
   await check(page, 'conversations, nothing found');
@@ -331,6 +329,7 @@ export async function real({ open, check, shoot }) {
   await page.locator('.phase', { hasText: 'Listening' }).waitFor({ timeout: 60_000 });
   const waterfall = await steps(page, page.locator('.talk .turn').first());
   await shoot(page, 'waterfall');
+  await page.locator('.talk .turn .fall').first().click();
   await page.getByRole('textbox').fill('Tell me a story about a lighthouse.');
   await page.keyboard.press('Enter');
   const story = turn(page, 'lighthouse').last();

@@ -168,7 +168,7 @@ def test_a_spoken_turn_on_real_engines(real_server: str, tmp_path: Path, use: Us
 
 
 def _with_silence(wav: bytes, path: Path) -> None:
-    """A second before it, a minute after it."""
+    """Three seconds before it (the microphone is open before the server listens), a minute after it."""
     import io
 
     import numpy as np
@@ -176,4 +176,4 @@ def _with_silence(wav: bytes, path: Path) -> None:
 
     samples, rate_hz = soundfile.read(io.BytesIO(wav), dtype="int16")
     quiet = np.zeros(rate_hz, dtype=np.int16)
-    soundfile.write(path, np.concatenate([quiet, samples, *[quiet] * 60]), rate_hz, "PCM_16")
+    soundfile.write(path, np.concatenate([*[quiet] * 3, samples, *[quiet] * 60]), rate_hz, "PCM_16")

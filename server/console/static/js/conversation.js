@@ -64,11 +64,12 @@ export class Conversation {
   /**
    * Another session goes on with it: its turns count from 1 again, and what was under way is not finished any more.
    * @param {string} seam why, for the reader
+   * @param {"broken"|"unfinished"} status of the turns that were under way
    * @returns {object[]} the turns that have changed
    */
-  goOn(seam) {
+  goOn(seam, status = "unfinished") {
     const open = this.turns.filter((turn) => !turn.ended);
-    for (const turn of open) Object.assign(turn, { ended: true, status: "broken", userFinal: true, paused: false });
+    for (const turn of open) Object.assign(turn, { ended: true, status, userFinal: true, paused: false });
     this.phase = "listening";
     this._byNumber = new Map();
     this._aside = null;
@@ -291,6 +292,6 @@ export function answerPieces(turn) {
   const spoken = turn.written.startsWith(turn.spoken) ? turn.spoken : turn.written.slice(0, turn.spoken.length);
   return [
     { text: spoken, kind: "heard" },
-    { text: turn.written.slice(spoken.length), kind: turn.ended && turn.status !== "broken" ? "heard" : "coming" },
+    { text: turn.written.slice(spoken.length), kind: turn.ended && !["broken", "unfinished"].includes(turn.status) ? "heard" : "coming" },
   ].filter((piece) => piece.text);
 }

@@ -175,7 +175,7 @@ export class TalkPage {
     this._ticking = this._brokeAt = null;
     this._setMeters(0, 0);
     if (call.active) return;
-    this._showAll(conversation.goOn(""));
+    this._showAll(conversation.goOn("", call.state === "lost" ? "broken" : "unfinished"));
     keep(conversation.turns);
     if (call.state === "lost") announce("The connection could not be had again.", { now: true });
     if (call.state === "failed") announce(call.error.message, { now: true });
@@ -194,7 +194,7 @@ export class TalkPage {
   _goOn(seam) {
     const { call, conversation } = this._app;
     const said = conversation.told();
-    this._showAll(conversation.goOn(said.length ? `${seam} The assistant was told what was said before.` : seam));
+    this._showAll(conversation.goOn(said.length ? `${seam} The assistant was told what was said before.` : seam, "broken"));
     call.tell(said);
     this._dock.showStatus();
   }

@@ -86,11 +86,12 @@ export class TurnView {
     const turn = this._turn;
     const steps = waterfall(turn.timings);
     const waiting = this._nowMs;
-    const told = [turn.heard === null ? STATUS[turn.status] : "", turn.speculation?.hit && "begun before you had finished"].filter(Boolean);
+    const known = turn.heard !== null || (turn.status === "failed" && turn.errors.length > 0); // said above already
+    const told = [known ? "" : STATUS[turn.status], turn.speculation?.hit && "begun before you had finished"].filter(Boolean);
     if (!steps.length && !told.length) return null;
     const whole = Math.max(totalMs(steps), waiting ?? 0);
     const table = `${turn.id}-steps`;
-    const what = turn.timings.audible_s != null ? "answered after" : turn.ended ? "given up after" : "waiting";
+    const what = turn.timings.audible_s != null ? "answered after" : turn.ended ? "last step at" : "waiting";
     return h(
       "div",
       { class: "foot" },
@@ -139,7 +140,7 @@ function answerLine(turn) {
       "div",
       {},
       (waiting || pieces.length > 0) && h("p", { class: "said", dir: "auto" }, waiting ? h("span", { class: "dots", role: "img", "aria-label": "thinking" }, h("i"), h("i"), h("i")) : pieces.map(pieceView)),
-      cut && h("p", { class: "note cut" }, icon("cut"), h("span", {}, cutWords(turn))),
+      cut && h("p", { class: turn.unheard.trim() ? "note cut" : "note" }, icon("cut"), h("span", {}, cutWords(turn))),
       turn.paused && h("p", { class: "note" }, icon("stop"), "Paused: was that for me?"),
     ),
   );
