@@ -115,9 +115,9 @@ class Response:
 
     def call(self, call: ToolCall) -> None:
         """A tool of the client's is called."""
-        if self.done:
-            return
         self.calls.add(call.id)
+        if self.done:  # nobody is told of it, and no result will come: the conversation has no call
+            return
         index = len(self._outputs)
         item = Item(
             id=new_id(), kind="function_call", role="assistant", call_id=call.id, name=call.name,

@@ -106,7 +106,8 @@ class Calls:
     def begin(self, response: Response, call: ToolCall) -> None:
         """It has its place in the response here."""
         tool, over = self._expected.pop(call.id)
-        if response.done:
+        response.calls.add(call.id)
+        if response.done:  # nobody is told of it, and nothing will come of it: the conversation has no call
             over.set_result(None)
             return
         item = Item(
@@ -117,7 +118,6 @@ class Calls:
         asks = tool.needs_approval and arguments is not None
         request_id = new_id("mcpr") if asks else None
         one = _Call(item, tool, response, index=0, request_id=request_id, over=over)
-        response.calls.add(call.id)
         one.index = response.show({**one.wire(), "arguments": ""})
         self._book.append(Entry(item, Shape(), turn=response.turn, own=one.wire()))
         place = (response.id, item.id, one.index)
