@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from served import serving
 from antiphon.engines.testing import Reply
 from antiphon.pipeline.config.model import SessionConfig as SessionSection
 from antiphon.pipeline.config.realtime_mcp import McpKeys
+from antiphon.server.realtime.mcp import link as link_module
 from antiphon.server.realtime.mcp.allowing import Allowing, is_below
 from antiphon.server.realtime.mcp.link import shortened, text_of
 from antiphon.server.realtime.protocol import ProtocolError, SessionConfig, parse_session
@@ -346,6 +348,27 @@ def test_a_server_that_goes_and_comes_back() -> None:
     assert client.problems == [] and client.statuses == ["completed"] * 3
     assert [call["output"] for call in calls] == ["There are no notes.", None, "There are no notes."]
     assert calls[1]["error"]["code"] == -32000
+
+
+def test_a_server_of_an_older_protocol_that_was_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps sessions, and does not know ours any more: nothing was done, and it is asked again."""
+    monkeypatch.setattr(link_module, "Client", partial(link_module.Client, mode="legacy"))
+    port = free_port()
+
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        async with mcp_server(notes, port) as other:
+            client.update(output_modalities=["text"], tools=[hosted(other)])
+            await ask(client)
+        async with mcp_server(notes, port):
+            await ask(client, 2)
+        assert any("mcp-session-id" in headers for _, _, headers in notes.requests), "it does keep sessions"
+
+    keys = allowing(f"http://127.0.0.1:{port}")
+    script = [calling("add_note", '{"text": "Hi"}')]
+    client, notes, _ = talk_with_tools(talk, given=lambda url: config(keys, llm=script))
+    calls = [item["item"] for item in client.of("conversation.item.done") if item["item"]["type"] == "mcp_call"]
+    assert client.problems == [] and notes.written == ["Hi", "Hi"]
+    assert [call["output"] for call in calls] == ["Note 1 is written.", "Note 2 is written."]
 
 
 @pytest.mark.parametrize("to", ["http://127.0.0.1:9/mcp", "/admin", "/mcp/../admin"])
