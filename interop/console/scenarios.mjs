@@ -190,12 +190,23 @@ export async function push({ open, check }) {
   return { before, turns: all };
 }
 
+/** What is too small for a finger: less than 44 pixels either way. */
+const small = (page) =>
+  page.evaluate(() => {
+    const touched = 'main button, main summary, main input:not([type=radio]), main select, .switch label, nav a, .tools button, .sessions a, .back';
+    const shown = [...document.querySelectorAll(touched)].filter((one) => one.checkVisibility());
+    return shown.map((one) => [one, one.getBoundingClientRect()]).filter(([, { width, height }]) => Math.min(width, height) < 43.5).map(([one, { width, height }]) => `${one.className} ${one.textContent.slice(0, 20)}: ${width}x${height}`);
+  });
+
 /** A phone's screen, light and dark, page by page. */
-export async function phone({ open, check, shoot }) {
+export async function phone({ open, check, shoot, kind }) {
+  const tiny = [];
+  const measure = async (page) => kind === 'chromium' && tiny.push(...(await small(page))); // Firefox does not play a finger
   for (const dark of [false, true]) {
     const page = await open({ phone: true, dark });
     const name = dark ? 'dark' : 'light';
     await check(page, `phone, ${name}, start`);
+    await measure(page);
     await begin(page, 'Type instead');
     await listening(page);
     for (const said of ['What is the weather in Oslo?', 'Tell me a long story.']) {
@@ -213,6 +224,7 @@ export async function phone({ open, check, shoot }) {
     await page.evaluate(() => document.activeElement.blur());
     await pause(300);
     await check(page, `phone, ${name}, talk`);
+    await measure(page);
     if (dark) await shoot(page, 'phone-talk');
     await page.getByRole('button', { name: 'Refuse' }).click();
     await page.locator('.approval', { hasText: 'Refused by console' }).waitFor(LONG);
@@ -221,12 +233,14 @@ export async function phone({ open, check, shoot }) {
       await go(page, tab);
       await pause(700);
       await check(page, `phone, ${name}, ${tab}`);
+      await measure(page);
     }
     await go(page, 'Conversations');
     await page.locator('.sessions a').first().click();
     await page.locator('.detail .turn').first().waitFor(LONG);
     await pause(500);
     await check(page, `phone, ${name}, a conversation`);
+    await measure(page);
     for (const tab of ['Conversations', 'Approvals', 'Server', 'Talk']) {
       await page.setViewportSize({ width: 320, height: 600 });
       await go(page, tab);
@@ -240,7 +254,7 @@ export async function phone({ open, check, shoot }) {
     await page.locator('.sessions a').first().waitFor();
     await page.context().close();
   }
-  return {};
+  return { small: [...new Set(tiny)] };
 }
 
 /** No microphone, no server, no room: each is said, and the way on is offered. */

@@ -118,7 +118,7 @@ def test_push_to_talk(console_desk: str, use: Use) -> None:
 
 
 def test_on_a_phone_in_light_and_dark(console_desk: str, use: Use) -> None:
-    use(console_desk, "phone", "360 px, light and dark")
+    assert use(console_desk, "phone", "360 px, light and dark")["small"] == [], "too small for a finger"
 
 
 def test_no_microphone_no_room_no_server(tmp_path: Path, use: Use) -> None:
