@@ -89,7 +89,7 @@ def test_engines_that_were_exchanged_are_collected_with_what_they_hold() -> None
                 await caller.ask()
                 await caller.hang_up()
                 async with asyncio.timeout(600):
-                    while service.reloading.leaving or service.reloading.tidying:
+                    while service.reloading.leaving or service.reloading.tidying:  # noqa: ASYNC110
                         await asyncio.sleep(1)
             assert [one() is not None for one in alive] == [False] * 9 + [True] * 3, "without a further collection"
 

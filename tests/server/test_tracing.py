@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from network_clock import run_networked
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -102,12 +107,15 @@ def test_offline_traces_do_not_leave_the_machine() -> None:
         Tracing.made(keys, offline=True)
 
 
-def test_spans_are_sent_to_the_collector() -> None:
+@contextmanager
+def collector() -> Iterator[tuple[int, list[tuple[str, bytes]]]]:
+    """A collector of traces on this machine: its port, and what was sent to it."""
     got: list[tuple[str, bytes]] = []
 
     class Collector(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            got.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            got.append((self.path, gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body))
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -115,20 +123,47 @@ def test_spans_are_sent_to_the_collector() -> None:
         def log_message(self, *_: Any) -> None:
             """Nobody reads it."""
 
-    async def main(port: int) -> None:
-        given = config({"tracing": {"endpoint": f"http://127.0.0.1:{port}/v1/traces", "service_name": "desk"}})
-        async with operating(given) as service:
-            caller = await call(service)
-            await caller.speak(0.1)
-            await caller.hang_up()
-
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            run_networked(main(server.server_address[1]))
+            yield server.server_address[1], got
         finally:
             server.shutdown()
             thread.join()
-    ((path, body),) = got
-    assert path == "/v1/traces" and b"conversation" in body and b"desk" in body
+
+
+def test_spans_are_sent_to_the_collector_with_their_parents_and_times() -> None:
+    async def main(port: int) -> None:
+        given = config({"tracing": {"endpoint": f"http://127.0.0.1:{port}/v1/traces", "service_name": "desk"}})
+        async with operating(given) as service:
+            caller = await call(service)
+            for _ in range(2):
+                await caller.ask()
+            await caller.hang_up()
+
+    with collector() as (port, got):
+        before_ns = time.time_ns()
+        run_networked(main(port))
+    assert {path for path, _ in got} == {"/v1/traces"}
+    requests = [ExportTraceServiceRequest.FromString(body) for _, body in got]
+    resources = [resource for request in requests for resource in request.resource_spans]
+    names = {
+        one.value.string_value for part in resources for one in part.resource.attributes if one.key == "service.name"
+    }
+    assert names == {"desk"}
+    spans = {span.span_id: span for part in resources for scope in part.scope_spans for span in scope.spans}
+    assert len({span.trace_id for span in spans.values()}) == 1
+    (conversation,) = [span for span in spans.values() if not span.parent_span_id]
+    assert conversation.name == "conversation" and conversation.start_time_unix_nano >= before_ns
+    turns = [span for span in spans.values() if span.parent_span_id == conversation.span_id]
+    assert [span.name for span in turns] == ["turn", "turn"]
+    for turn in turns:
+        stages = [span for span in spans.values() if span.parent_span_id == turn.span_id]
+        assert {span.name for span in stages} == {"endpointing", "stt", "llm", "tts", "play"}
+        for span in (turn, *stages):
+            around = spans[span.parent_span_id]
+            assert around.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano
+            assert span.end_time_unix_nano <= around.end_time_unix_nano
+    assert turns[0].end_time_unix_nano <= turns[1].start_time_unix_nano
+    assert len(spans) == 13
