@@ -3,7 +3,7 @@
 // Chromium has a switch for that. Firefox has none: it gets a sound system of its own (PulseAudio, of no device), in which
 // the recording is played into its microphone and its loudspeaker is listened to. It is Mozilla's own Firefox, driven
 // over WebDriver BiDi, as Playwright does for the channels `moz-...`.
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,14 +35,14 @@ const FIREFOX = {
   'network.connectivity-service.enabled': false,
   'toolkit.telemetry.server': NOWHERE,
 };
-const STARTS_WITHIN_MS = 30_000;
+const WITHIN_MS = 30_000;
 const SAMPLE_BYTES = 2;
 
 /**
  * @param {string} kind chromium or firefox
  * @param {string} microphone the path of a recording (WAV). Chromium's microphone begins with it when it is opened,
  *   Firefox's when `speak` is called
- * @returns `browser`; `speak()`; `loudest()`: the loudest sample of what came out of the loudspeaker so far, 0 to 1, where
+ * @returns `browser`; `prepare(context)`, before pages are opened in it; `speak()`; `loudest()`: the loudest sample of what came out of the loudspeaker so far, 0 to 1, where
  *   there is one (Firefox), else null; `close()`, which ends all of it
  */
 export async function launch(kind, executablePath, microphone, { env = process.env } = {}) {
@@ -55,7 +55,7 @@ export async function launch(kind, executablePath, microphone, { env = process.e
       '--no-sandbox',
     ];
     const browser = await chromium.launch({ executablePath, env, args });
-    return { browser, speak: () => {}, loudest: () => null, close: () => browser.close() };
+    return { browser, prepare: async () => {}, speak: async () => {}, loudest: () => null, close: () => browser.close() };
   }
   const room = await soundRoom();
   try {
@@ -66,11 +66,23 @@ export async function launch(kind, executablePath, microphone, { env = process.e
       await browser.close();
       room.close();
     };
-    return { browser, speak: () => room.play(microphone), loudest: room.loudest, close };
+    const prepare = (context) => context.addInitScript(withoutEchoCanceller);
+    return { browser, prepare, speak: () => room.play(microphone), loudest: room.loudest, close };
   } catch (error) {
     room.close();
     throw error;
   }
+}
+
+/**
+ * In the page. There is no echo in a room of no device, and the tests' questions and answers are tones: the canceller would
+ * take some of the ones for an echo of the others. Noise suppression and gain control stay.
+ */
+function withoutEchoCanceller() {
+  const media = navigator.mediaDevices;
+  if (!media) return; // about:blank
+  const open = media.getUserMedia.bind(media);
+  media.getUserMedia = ({ audio, ...rest }) => open({ ...rest, audio: { ...(audio === true ? {} : audio), echoCancellation: false } });
 }
 
 /** A sound system of its own: a microphone into which recordings are played, and a loudspeaker that is listened to. */
@@ -97,23 +109,34 @@ async function soundRoom() {
     rmSync(folder, { recursive: true, force: true });
   };
   const daemon = run('pulseaudio', '-n', '--daemonize=no', '--exit-idle-time=-1', '--use-pid-file=no', '--disable-shm=yes', ...modules.flatMap((one) => ['-L', one]));
-  const ends = Date.now() + STARTS_WITHIN_MS;
-  while ((await ended(spawn('pactl', ['info'], { ...options, stdio: 'ignore' }))) !== 0) {
-    if (daemon.exitCode !== null || daemon.pid === undefined || Date.now() > ends) {
-      close();
-      throw new Error(`PulseAudio did not begin (status ${daemon.exitCode}): apt-get install pulseaudio pulseaudio-utils`);
+  const until = async (what, ...asked) => {
+    const ends = Date.now() + WITHIN_MS;
+    while (!(await told('pactl', asked, options)).includes(what)) {
+      if (daemon.exitCode !== null || daemon.pid === undefined || Date.now() > ends) {
+        throw new Error(`PulseAudio (status ${daemon.exitCode}) has no '${what}': apt-get install pulseaudio pulseaudio-utils`);
+      }
+      await pause(100);
     }
-    await pause(100);
+  };
+  try {
+    await until('microphone', 'list', 'short', 'sources');
+  } catch (error) {
+    close();
+    throw error;
   }
   let peak = 0;
   run('parec', '--device=loudspeaker.monitor', '--format=s16le', '--channels=1', '--rate=16000').stdout.on('data', (bytes) => {
     for (let at = 0; at + SAMPLE_BYTES <= bytes.length; at += SAMPLE_BYTES) peak = Math.max(peak, Math.abs(bytes.readInt16LE(at)));
   });
-  return { env, play: (path) => run('paplay', '--device=voice', path), loudest: () => peak / 32768, close };
+  const play = async (path) => {
+    await until('Corked: no', 'list', 'source-outputs'); // the browser takes what the microphone gives
+    run('paplay', '--device=voice', '--latency-msec=20', path);
+  };
+  return { env, play, loudest: () => peak / 32768, close };
 }
 
-const ended = (child) =>
+/** What a program prints; "" where it fails. */
+const told = (program, args, options) =>
   new Promise((resolve) => {
-    child.on('error', () => resolve(-1));
-    child.on('exit', resolve);
+    execFile(program, args, { env: options.env }, (error, out) => resolve(error ? '' : out));
   });

@@ -23,11 +23,12 @@ const server = createServer((request, response) => {
 });
 await new Promise((resolve) => server.listen(new URL(origin).port, 'localhost', resolve));
 
-const { browser, speak, loudest, close } = await launch(kind, executablePath, microphone);
+const { browser, prepare, speak, loudest, close } = await launch(kind, executablePath, microphone);
 let failure = null;
 let result = {};
 const console_ = [];
 const context = await browser.newContext();
+await prepare(context);
 const onlyBy = JSON.parse(relay ?? 'null');
 if (onlyBy) await context.addInitScript(relayed, onlyBy);
 const page = await context.newPage();
@@ -40,7 +41,7 @@ try {
     result = await page.evaluate((options) => window.overWebSocket(options), { apiKey, url });
   } else {
     const callId = await page.evaluate((options) => window.start(options), { apiKey, url });
-    speak();
+    await speak();
     await page.evaluate((name) => window.scenarios[name](), scenario);
     result = { callId, heard: await page.evaluate(() => window.heard()), path: await page.evaluate(() => window.path()), loudest: loudest() };
   }

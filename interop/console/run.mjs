@@ -3,6 +3,7 @@
 // Prints one JSON object: what the scenario found, and on every page what no page may do.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { setTimeout as pause } from 'node:timers/promises';
 import { launch } from '../browsers.mjs';
 import * as scenarios from './scenarios.mjs';
 
@@ -12,7 +13,7 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
 const env = { ...process.env, FONTCONFIG_FILE: new URL('fonts.conf', import.meta.url).pathname };
-const { browser, speak, loudest, close } = await launch(kind, executablePath, microphone, { env });
+const { browser, prepare, speak, loudest, close } = await launch(kind, executablePath, microphone, { env });
 const complaints = [];
 
 /** A page of the console, watched. */
@@ -25,6 +26,7 @@ async function open({ phone = false, dark = false, expected = [], calm = true } 
     ...(kind === 'chromium' ? { permissions: ['microphone'] } : {}), // Firefox knows no such permission
     locale: 'en-GB',
   });
+  await prepare(context);
   const page = await context.newPage();
   page.on('console', (message) => {
     const text = message.text();
@@ -49,24 +51,50 @@ async function check(page, where) {
   for (const { id, help, nodes } of violations) complaints.push(`${where}: ${id}: ${help}: ${nodes.map((node) => `${node.target} ${node.any[0]?.message ?? ''}`).slice(0, 3).join('; ')}`);
 }
 
-const shoot = (page, name) => page.screenshot({ path: `${folder}/console-${name}.png` });
+/** A picture for the docs. In Firefox there are none: to take one, a style is put into the page, which its policy refuses. */
+const shoot = async (page, name) => kind === 'chromium' && page.screenshot({ path: `${folder}/console-${name}.png` });
+
+/** The name of the file that a button gives. Playwright hears of downloads in Chromium only. */
+async function saved(page, button) {
+  if (kind === 'chromium') {
+    const download = page.waitForEvent('download');
+    await button.click();
+    return (await download).suggestedFilename();
+  }
+  await page.evaluate(() => {
+    HTMLAnchorElement.prototype.click = function () {
+      window.saved = this.download;
+    };
+  });
+  await button.click();
+  return (await page.waitForFunction(() => window.saved)).jsonValue();
+}
 
 let failure = null;
 let found = {};
 const pages = [];
 const tools = {
-  base, check, shoot, speak, loudest, kind,
+  base, check, shoot, saved,
   open: async (options) => {
     pages.push(await open(options));
     return pages.at(-1);
   },
 };
+/** Chromium's microphone begins to speak when it is opened, Firefox's once it is listened to. */
+async function speakInTime() {
+  while (!closing && !(await pages.at(-1)?.locator('.phase', { hasText: 'Listening' }).isVisible().catch(() => false))) await pause(100);
+  if (!closing) await speak();
+}
+let closing = false;
+const speaking = speakInTime().catch((error) => complaints.push(`the microphone: ${error}`));
 try {
   found = await scenarios[scenario](tools);
 } catch (error) {
   failure = String(error.stack ?? error);
   for (const [index, page] of pages.entries()) await page.screenshot({ path: `${folder}/failed-${scenario}-${index}.png` }).catch(() => {});
 }
-console.log(JSON.stringify({ ...found, failure, complaints, version: browser.version() }));
+closing = true;
+await speaking;
+console.log(JSON.stringify({ ...found, failure, loudest: loudest(), complaints, version: browser.version() }));
 await close();
 process.exit(failure ? 1 : 0);

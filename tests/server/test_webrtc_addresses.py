@@ -24,6 +24,7 @@ from antiphon.server.realtime.webrtc import candidates
 from antiphon.server.realtime.webrtc.candidates import (
     Gatherer,
     InnerProtocol,
+    expected_from,
     ice_servers,
     inner_address,
     own_addresses,
@@ -97,6 +98,22 @@ def test_at_that_address_this_machine_alone_is_heard(monkeypatch: pytest.MonkeyP
     assert (first.host, inner.host) == ("127.0.0.1", "127.0.0.2") and first.priority > inner.priority
     assert kinds[1] is InnerProtocol and kinds[0] is not InnerProtocol
     assert heard == ["from 127.0.0.1", "from 192.0.2.7", "from fd00::2"]
+
+
+@pytest.mark.parametrize(
+    ("caller", "relayed", "expected"),
+    [
+        ("198.51.100.4", ["203.0.113.5"], ["198.51.100.4", "203.0.113.5"]),
+        ("203.0.113.5", ["203.0.113.5"], ["203.0.113.5"]),
+        ("", ["203.0.113.5"], ["203.0.113.5"]),
+        ("127.0.0.1", [], ["127.0.0.1", "192.0.2.7"]),
+    ],
+)
+def test_a_relay_lets_in_whoever_asked_for_the_call(
+    monkeypatch: pytest.MonkeyPatch, caller: str, relayed: list[str], expected: list[str]
+) -> None:
+    monkeypatch.setattr(candidates, "get_host_addresses", lambda use_ipv4, use_ipv6: ["192.0.2.7"])
+    assert expected_from(caller, relayed) == expected
 
 
 def test_nobody_else_is_asked_where_this_machine_is() -> None:

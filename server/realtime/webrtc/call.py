@@ -102,7 +102,8 @@ class Call:
             held.enter_context(service.access.holding(self.principal, self.hang_up))
             service.admit()
             async with service.conversation(self), self._line as line:
-                answered.set_result(await line.answer(offer, self._settings, service.access.host))
+                answer = await line.answer(offer, self._settings, service.access.host, self.principal.address)
+                answered.set_result(answer)
                 if await self._connected():
                     await self._converse()
 

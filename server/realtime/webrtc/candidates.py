@@ -63,6 +63,19 @@ def _outer_addresses() -> list[str]:
     return [one for one in get_host_addresses(use_ipv4=True, use_ipv6=True) if not is_loopback(one)]
 
 
+def expected_from(caller: str, relayed: Iterable[str]) -> list[str]:
+    """The addresses that a relay of ours has to let through: relays let nobody through whom they were not told of, and
+    offers often name no address at all (that of the vendor's SDK is sent before it has found any).
+
+    :param caller: from where the call was asked for; "": not known.
+    :param relayed: where our relay takes packets for us: the caller may use the same one.
+    """
+    found = [caller] if caller else []
+    if caller and is_loopback(caller):
+        found += _outer_addresses()  # browsers prefer those, on the same machine too
+    return list(dict.fromkeys([*found, *relayed]))
+
+
 class InnerProtocol(StunProtocol):
     """Hears this machine alone: what comes from elsewhere is dropped unread. Who pretends to be here gets no answer,
     since that goes to this machine."""

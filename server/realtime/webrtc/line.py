@@ -7,11 +7,24 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import (
+    RTCDataChannel,
+    RTCIceCandidate,
+    RTCIceTransport,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
 from aiortc.rtp import RtpPacket
 
 from antiphon.pipeline.config.webrtc import WebRtcKeys
-from antiphon.server.realtime.webrtc.candidates import Gatherer, ice_servers, inner_address, own_addresses
+from antiphon.server.realtime.webrtc.candidates import (
+    Gatherer,
+    expected_from,
+    ice_servers,
+    inner_address,
+    own_addresses,
+)
 from antiphon.server.realtime.webrtc.faults import BadOffer, NoPort
 from antiphon.server.realtime.webrtc.hearing import Hearing
 from antiphon.server.realtime.webrtc.jitter import Packet
@@ -21,6 +34,8 @@ from antiphon.server.realtime.webrtc.transport import WebRtcTransport
 logger = logging.getLogger(__name__)
 
 CLOSE_S = 5.0
+DISCARD_PORT = 9
+"""Where nobody answers: what counts is the address."""
 MAX_PARTIAL_BYTES = 1 << 20
 """Of messages that are not complete yet."""
 
@@ -54,10 +69,11 @@ class Line:
         except TimeoutError:
             logger.warning("a call could not be closed in order")
 
-    async def answer(self, offer: str, settings: WebRtcKeys, host: str) -> str:
+    async def answer(self, offer: str, settings: WebRtcKeys, host: str, caller: str = "") -> str:
         """
         :param offer: SDP that was checked.
         :param host: where the server listens.
+        :param caller: the address from which the call was asked for.
         :returns: SDP, with all candidates of this machine.
         :raises BadOffer: it cannot be used after all.
         :raises NoPort: no port is free.
@@ -81,6 +97,8 @@ class Line:
         answer: str = peer.localDescription.sdp
         if "a=candidate:" not in answer:
             raise NoPort("there is no UDP port to take this call at")
+        if settings.turn is not None:
+            await _introduce(transceiver.receiver.transport.transport, caller)
         return answer
 
     @property
@@ -95,6 +113,23 @@ class Line:
             self.connected.set()
         elif state in ("failed", "closed"):
             self.gone.set()
+
+
+async def _introduce(ice: RTCIceTransport, caller: str) -> None:
+    """Have our relay let the caller through, from whichever port."""
+    relayed = [one.ip for one in ice.iceGatherer.getLocalCandidates() if one.type == "relay"]
+    for number, address in enumerate(expected_from(caller, relayed) if relayed else []):
+        await ice.addRemoteCandidate(
+            RTCIceCandidate(
+                component=1,
+                foundation=f"expected{number}",
+                ip=address,
+                port=DISCARD_PORT,
+                priority=1,
+                protocol="udp",
+                type="host",
+            )
+        )
 
 
 class _Tap:
