@@ -91,7 +91,7 @@ def test_there_are_samples() -> None:
 def test_the_queries_ask_for_what_there_is() -> None:
     table = PAGE.partition("What to look at first")[2].partition("**False")[0]
     queries: list[Any] = re.findall(r"\| `(.+)` \|$", table, re.MULTILINE)
-    assert len(queries) == 7
+    assert len(queries) == 8
     for query in queries:
         promql_parser.parse(query)
         assert set(re.findall(r"antiphon_\w+", query)) <= exposed_names()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
+import yaml
 from typer.testing import CliRunner
 
 from antiphon.pipeline.cli import app
 from antiphon.pipeline.config.access import AccessKeys
 from antiphon.pipeline.config.model import Config, ServerConfig
+from antiphon.server.access import audit
+from antiphon.server.access.addresses import entry_for
 from antiphon.server.access.audit import _line
 from antiphon.server.access.principal import SCOPES
+from antiphon.server.tcp_front import listen_tcp
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text()
@@ -63,3 +68,24 @@ def test_its_commands_run_and_its_line_is_of_the_form_that_is_written(tmp_path: 
     fields = {name: value for name, value in shown.items() if name not in ("time", "event")}
     made = json.loads(_line(0.0, shown["event"], fields))
     assert list(made) == list(shown)
+
+
+def test_its_lists_of_addresses_are_a_configuration_and_bind_what_they_say() -> None:
+    (block,) = [one for one in re.findall(r"(?:^    .*\n)+", PAGE, re.MULTILINE) if "allowed_addresses" in one]
+    server = ServerConfig(**yaml.safe_load(textwrap.dedent(block))["server"])
+    assert server.allowed_addresses == ("192.168.1.0/24",)
+    assert entry_for("192.168.1.20", server.wyoming.allowed_addresses) == "192.168.1.20"
+    assert entry_for("192.168.1.21", server.wyoming.allowed_addresses) is None
+    for keys, name in ((server.wyoming, "wyoming"), (server.audiosocket, "audiosocket")):
+        assert keys.host == "0.0.0.0"
+        listen_tcp(keys, 0, f"server.{name}").close()
+
+
+def test_what_it_says_of_the_bounds_of_the_audit_log_is_so() -> None:
+    assert f"{audit.MAX_WAITING:,}" in PAGE and f"{audit.MAX_UNWRITTEN_BYTES >> 20} MB" in PAGE
+    server = ServerConfig()
+    table = dict(re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", PAGE.split("## Limits")[1], re.MULTILINE))
+    assert table["`wrong_keys_per_minute`"] == f"{server.wrong_keys_per_minute} each address"
+    assert server.max_connections_per_address is None and table["`max_connections_per_address`"] == "half of them"
+    ports = f"{server.wyoming.max_connections}; {server.audiosocket.max_connections}"
+    assert table["`wyoming.max_connections`, `audiosocket.max_connections`"] == ports
