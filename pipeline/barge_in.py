@@ -145,8 +145,9 @@ class BargeIn:
             if sounding:
                 attempt.audible = True  # it has begun into the user's words
                 self._pause_for(attempt, sounding[0])
-        speech_ms = 1000 * (self._intake.gate.last_speech_s - attempt.began_s)
-        if attempt.on_speech(speech_ms, text, sure_ms=self._intake.gate.sure_ms) is Verdict.STOP:
+        gate = self._intake.gate
+        speech_ms = attempt.hear(gate.first_speech_s, gate.last_speech_s)
+        if attempt.on_speech(speech_ms, text, sure_ms=gate.sure_ms) is Verdict.STOP:
             self._stop_for_user()
 
     def weigh_words(self, turn: int, text: str) -> Verdict:

@@ -154,6 +154,11 @@ class Gate:
         return self._silent_windows * self._window_ms
 
     @property
+    def first_speech_s(self) -> float:
+        """Estimated first speech sample since the gate opened last."""
+        return self._first_speech_s
+
+    @property
     def last_speech_s(self) -> float:
         """Estimated last speech sample so far, the VAD's own hangover taken off."""
         return self._last_speech_end_s

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 BACKCHANNELS = (
@@ -80,6 +80,23 @@ class Interruption:
     """Something of the reply was being heard, or had been."""
     paused: bool = False
     """Playback stands still for it."""
+    _first_s: float = field(init=False, default=-math.inf)
+    """Where the sound begins that goes on now, or was the last one."""
+    _lasted_s: float = field(init=False, default=0.0)
+    _before_s: float = field(init=False, default=0.0)
+    """How long the sounds before it lasted."""
+
+    def hear(self, first_s: float, last_s: float) -> float:
+        """A voice goes on.
+
+        :param first_s: where this sound of it began, and `last_s`: how far it goes by now; on the stream clock.
+        :returns: how long the user has spoken, in ms. Silence between sounds does not count: coughs come in rows.
+        """
+        if first_s != self._first_s:
+            self._before_s += self._lasted_s
+            self._first_s = first_s
+        self._lasted_s = max(0.0, last_s - max(first_s, self.began_s))
+        return 1000 * (self._before_s + self._lasted_s)
 
     def on_speech(self, speech_ms: float, text: str, *, sure_ms: float = 0.0) -> Verdict:
         """The user goes on speaking.

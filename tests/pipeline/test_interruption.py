@@ -33,6 +33,16 @@ def test_long_speech_stops_whatever_it_is() -> None:
     assert heard().on_speech(600, "") is Verdict.STOP
 
 
+def test_how_long_the_user_has_spoken_without_the_silences() -> None:
+    attempt = heard()  # since 1.0 s
+    assert attempt.hear(1.0, 1.1) == pytest.approx(100)
+    assert attempt.hear(1.0, 1.3) == pytest.approx(300)
+    assert attempt.hear(1.8, 1.9) == pytest.approx(400)
+    assert attempt.hear(1.8, 2.0) == pytest.approx(500)
+    assert attempt.hear(2.4, 2.5) == pytest.approx(600)
+    assert heard().hear(0.7, 1.2) == pytest.approx(200), "what was before it is another turn's"
+
+
 def test_speech_that_is_sure_stops_sooner_where_that_is_asked_for() -> None:
     assert heard().on_speech(500, "", sure_ms=500) is Verdict.WAIT, "it makes no difference by itself"
     early = heard(sure_speech_ms=160)

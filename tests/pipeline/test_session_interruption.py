@@ -118,6 +118,27 @@ def test_a_backchannel_or_a_cough_lets_it_go_on_at_the_sample_where_it_paused(sa
     assert "dropped" in rig.types and len(rig.llm.calls) == 1, "nobody answers a back-channel"
 
 
+@pytest.mark.parametrize(
+    ("sounds", "status"),
+    [([(3.0, 3.15), (3.4, 3.55), (3.8, 3.95)], "completed"), ([(3.0, 3.8)], "interrupted")],
+)
+def test_coughs_in_a_row_are_not_one_long_sound(sounds: list[tuple[float, float]], status: str) -> None:
+    """Also where nothing is known of their words before the last is over."""
+
+    def hear(call: Any) -> Heard:
+        return Heard("Count.", 0.05) if call.audio.start_s < 1.0 else Heard("", 1.0)
+
+    rig = Rig(
+        [(0.5, 1.5), *sounds],
+        seconds=10.0,
+        stt=hear,
+        llm=answers(Reply([LONG])),
+        settings=SessionSettings(on_error=""),
+    )
+    run_virtual(rig.run())
+    assert ends(rig)[0] == (1, status)
+
+
 def test_a_short_word_stops_it_too() -> None:
     rig = session((3.0, 3.3), "Stop.")
     assert ends(rig) == [(1, "interrupted"), (2, "completed")]
