@@ -71,6 +71,12 @@ def program(code: str, server: str, folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+def test_nothing_on_the_page_is_left_out() -> None:
+    """Each command is run here, and each program; those for Node and other frameworks in tests/interop."""
+    assert set(re.findall(r"^```(\w+)$", PAGE, re.M)) == {"sh", "py", "js"}
+    assert (len(PROGRAMS), len(blocks("py")), len(blocks("js"))) == (4, 4 + len(FOREIGN), 2)
+
+
 def test_the_question_can_be_heard(folder: Path) -> None:
     info = soundfile.info(folder / "question.wav")
     assert (info.samplerate, info.channels) == (24000, 1) and info.duration > 1
