@@ -175,11 +175,14 @@ class Reloading:
         task.add_done_callback(self._signalled.discard)
 
     async def _reload_quietly(self) -> None:
+        audit = self._service.access.audit
         try:
-            await self.reload()
+            done = await self.reload()
+            audit.write("config_reloaded", by="SIGHUP", changed=", ".join(done.changed))
         except AntiphonError:
-            return  # it was logged
+            audit.write("config_refused", by="SIGHUP")  # why was logged
         except CannotReload as why:
+            audit.write("config_refused", by="SIGHUP")
             logger.error("the configuration was not reloaded: the old one stays", extra={"reason": str(why)})
 
     def _leave(self, generation: Generation) -> None:

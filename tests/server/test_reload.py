@@ -219,6 +219,24 @@ def test_a_storm_of_signals_is_two_reloads_at_a_time_and_the_last_word_counts() 
     run_virtual(main())
 
 
+def test_what_a_signal_did_is_on_record(tmp_path: Path) -> None:
+    audit = tmp_path / "audit.jsonl"
+
+    async def main() -> None:
+        given = answering("Yes.", audit_log=audit)
+        service = Service(given, source=Source(ConfigError("no"), answering("No.", audit_log=audit)))
+        async with operating(given, service):
+            for _ in range(2):
+                service.reloading._on_signal()
+                await until(lambda: not service.reloading._signalled)
+            await asyncio.to_thread(service.access.audit.close)
+
+    run_virtual(main())
+    lines = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert [(one["event"], one["by"]) for one in lines] == [("config_refused", "SIGHUP"), ("config_reloaded", "SIGHUP")]
+    assert lines[1]["changed"] == "vad, turn, stt, llm, tts"
+
+
 def test_a_signal_while_the_server_ends_is_told_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         service = Service(answering("The old one."), source=Source())
