@@ -10,6 +10,7 @@ import signal
 import numpy as np
 import psutil
 from hosted_stt import HostedSTT
+from network_clock import until
 from operated import figures
 from served import config, serving
 from websockets.asyncio.client import ClientConnection, connect
@@ -23,24 +24,31 @@ APOLOGY = "Sorry."
 
 
 class Talker:
-    """Asks again and again, on one connection."""
+    """Asks again and again, on one connection; a microphone that never stops."""
 
     def __init__(self, client: ClientConnection) -> None:
         self.client = client
         self.answers: list[str] = []
+        self.ended = 0
+        """Turns that are over, however they went."""
         self._reading = asyncio.create_task(self._read())
 
     async def ask(self) -> None:
+        """A question, and silence until its turn is over."""
+        ended = self.ended
         for _ in range(30):
             await asyncio.sleep(0.02)
             await self.client.send(TONE)
-        for _ in range(100):
-            await asyncio.sleep(0.02)
-            await self.client.send(bytes(640))
+        async with asyncio.timeout(60):
+            while self.ended == ended:
+                await asyncio.sleep(0.02)
+                await self.client.send(bytes(640))
 
     async def _read(self) -> None:
+        await self.client.send(json.dumps({"type": "settings", "events": True}))
         async for message in self.client:
             told = json.loads(message) if isinstance(message, str) else {}
+            self.ended += told.get("event", {}).get("type") == "turn_ended"
             if told.get("role") == "agent" and told["final"]:
                 self.answers.append(told["text"])
 
@@ -70,7 +78,7 @@ def test_a_crash_costs_one_turn_at_most_and_the_others_go_on() -> None:
                 assert first.answers == second.answers == ["It is noon."]
                 before = await asyncio.to_thread(child)
                 asking = asyncio.create_task(first.ask())
-                await asyncio.sleep(0.6 + 0.1)  # its words are being transcribed
+                await until(lambda: service.assembly.host.stats()["hosted"].running)  # its words are being transcribed
                 os.kill(before.pid, signal.SIGKILL)
                 await asking
                 await asyncio.gather(first.ask(), second.ask())

@@ -248,12 +248,16 @@ def test_loopback_is_listened_at(host: str) -> None:
 
 def test_the_command_says_where_it_is_and_ends_in_order(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "antiphon", "serve", str(write_config(tmp_path)), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(SUPPORT)}) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(2)]
-        assert lines[0].startswith("http://127.0.0.1:") and lines[0].rstrip().endswith("loading scripted.yaml")
-        assert lines[1].startswith("ready: http://127.0.0.1:")
-        url = lines[1].split()[1]
-        assert fetch(f"{url}/readyz")[0] == 200
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=300) == 0
+    environ = {"PYTHONPATH": str(SUPPORT), "ANTIPHON_HOME": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(2)]
+            assert lines[0].startswith("http://127.0.0.1:") and lines[0].rstrip().endswith("loading scripted.yaml")
+            assert lines[1].startswith("ready: http://127.0.0.1:")
+            url = lines[1].split()[1]
+            assert fetch(f"{url}/readyz")[0] == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=300) == 0
+        finally:
+            process.kill()  # does nothing to one that has ended

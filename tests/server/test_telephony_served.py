@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shlex
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from keyed import Keys, bearer, keyed
+from ports import free_port
 from served import config, serving
 from websockets.asyncio.client import connect
 
@@ -27,12 +27,6 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 PATH = "/v1/telephony/twilio"
 TOKEN = "a-token-of-the-account"
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def question(folder: Path, seconds: float = 0.8) -> Path:

@@ -17,6 +17,7 @@ import aioice.ice
 import pytest
 from aiortc import RTCPeerConnection
 from keyed import error_of
+from ports import free_port
 from served import config
 from webrtc_call import CALLS, Phone, on_the_phone, tone
 from webrtc_caller import Caller
@@ -131,6 +132,8 @@ def test_no_more_calls_than_conversations_are_allowed() -> None:
 
 
 def test_without_a_free_port_a_call_is_refused() -> None:
+    port = free_port(socket.SOCK_DGRAM)
+
     async def talk(phone: Phone) -> None:
         async with Caller() as caller, Caller() as second:
             call_id = await phone.dial(caller)
@@ -138,9 +141,9 @@ def test_without_a_free_port_a_call_is_refused() -> None:
             await phone.hang_up(call_id)
             await phone.idle()
             await phone.dial(second)
-            assert "50617" in second.peer.remoteDescription.sdp
+            assert str(port) in second.peer.remoteDescription.sdp
 
-    on_the_phone(talk, config(server={"webrtc": {"ports": (50617, 50617)}}))
+    on_the_phone(talk, config(server={"webrtc": {"ports": (port, port)}}))
 
 
 def test_a_call_lasts_no_longer_than_is_allowed() -> None:

@@ -35,6 +35,8 @@ class NetworkClockLoop(VirtualClockLoop):
 
     def __init__(self) -> None:
         super().__init__()
+        self.at_work: list[Callable[[], bool]] = []
+        """Each says whether a thread that the loop did not begin has something to do: the clock stands still for it."""
         self._threads = 0
         self._patient_until_s = 0.0
 
@@ -55,6 +57,8 @@ class NetworkClockLoop(VirtualClockLoop):
         if timeout is None:  # nothing but the network, or a thread
             if not self._something(HANG_S):
                 super()._idle(None)
+        elif any(busy() for busy in self.at_work):
+            self._something(LEAST_GRACE_S)
         elif self._threads:
             self._idle_beside_a_thread(timeout)
         elif not self._something(min(max(LEAST_GRACE_S, GRACE * timeout), MOST_GRACE_S)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from ports import free_port
 
 PASSWORD = "not-to-be-shown"
 
@@ -69,18 +70,19 @@ class PostgresServer:
         if user is not None:
             shutil.chown(folder / "password", user)
         data = str(folder / "data")
-        port = _free_port()
+        port = free_port()
         server = cls(folder, port, user)
         server.run(
             programs / "initdb", "--no-sync", "-D", data, "-U", "antiphon", "-A", "scram-sha-256", "-E", "UTF8",
             "--locale=C", f"--pwfile={folder / 'password'}",
         )  # fmt: skip
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-        server.run(programs / "pg_ctl", "-w", "-D", data, "-l", str(folder / "log"), "-o", options, "start")
+        control = (programs / "pg_ctl", "-w", "-t", "300", "-D", data)
+        server.run(*control, "-l", str(folder / "log"), "-o", options, "start")
         try:
             yield server
         finally:
-            server.run(programs / "pg_ctl", "-w", "-D", data, "-m", "immediate", "stop", check=False)
+            server.run(*control, "-m", "immediate", "stop", check=False)
 
     def run(self, program: Path, *arguments: str, check: bool = True) -> None:
         done = subprocess.run(
@@ -106,9 +108,3 @@ def _who() -> str | None:
 
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2 as httpx
 import numpy as np
+from network_clock import run_networked
 from numpy.typing import NDArray
 from served import config, serving
 from webrtc_caller import RATE_HZ, Caller
@@ -84,4 +85,4 @@ def on_the_phone(talk: Callable[[Phone], Awaitable[None]], given: Config | None 
         async with phone(given) as made:
             await talk(made)
 
-    asyncio.run(main())
+    run_networked(main())

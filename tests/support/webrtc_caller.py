@@ -8,14 +8,48 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import aiortc.rtcrtpreceiver
 import numpy as np
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
+from network_clock import NetworkClockLoop
 from numpy.typing import NDArray
 
 RATE_HZ = 48000
 FRAME = 960
+
+
+class _Counted:
+    """A queue of which one can tell whether all that was put into it is done."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+        self._taken = False
+
+    def get(self) -> Any:
+        if self._taken:
+            self._given.task_done()
+        self._taken = True
+        return self._given.get()
+
+
+def _decode(loop: asyncio.AbstractEventLoop, given: Any, *arguments: Any) -> None:
+    """The caller's decoder is a thread of aiortc's: a virtual clock has to know when it has something to do."""
+
+    def busy() -> bool:
+        return bool(given.unfinished_tasks)
+
+    at_work = loop.at_work if isinstance(loop, NetworkClockLoop) else []
+    at_work.append(busy)
+    try:
+        _decode_frames(loop, _Counted(given), *arguments)
+    finally:
+        at_work.remove(busy)
+
+
+_decode_frames = aiortc.rtcrtpreceiver.decoder_worker
+aiortc.rtcrtpreceiver.decoder_worker = _decode
 
 
 class Voice(MediaStreamTrack):
