@@ -1,16 +1,10 @@
 // OpenAI's Agents SDK for JavaScript in Node, over a WebSocket, with recordings as its microphone.
 //   node agents.mjs URL KEY SCENARIO FOLDER        (FOLDER holds time.wav, story.wav, ...: mono PCM16 at 24 kHz)
-import { readFileSync } from 'node:fs';
 import { RealtimeSession } from '@openai/agents-realtime';
 import { deskAgent, guardrails, report, said, watch } from '../desk.mjs';
+import { microphone } from '../microphone.mjs';
 
 const [url, apiKey, scenario, folder] = process.argv.slice(2);
-const CHUNK = 960; // 20 ms
-const queue = [];
-const say = (name) => {
-  const pcm = readFileSync(`${folder}/${name}.wav`).subarray(44);
-  for (let at = 0; at + CHUNK <= pcm.length; at += CHUNK) queue.push(pcm.subarray(at, at + CHUNK));
-};
 
 const session = new RealtimeSession(deskAgent(), {
   transport: 'websocket', model: 'gpt-realtime-2', tracingDisabled: true, ...guardrails,
@@ -18,15 +12,7 @@ const session = new RealtimeSession(deskAgent(), {
 const watched = watch(session);
 const { count, until, seen } = watched;
 await session.connect({ apiKey, url });
-const began = Date.now();
-let sent = 0;
-const microphone = setInterval(() => {
-  while (sent * 20 <= Date.now() - began) {
-    const piece = queue.shift() ?? Buffer.alloc(CHUNK);
-    session.sendAudio(piece.buffer.slice(piece.byteOffset, piece.byteOffset + CHUNK));
-    sent += 1;
-  }
-}, 20);
+const { say, stop } = microphone(session, folder);
 
 const scenarios = {
   async spoken() {
@@ -84,7 +70,7 @@ try {
 } catch (error) {
   failure = String(error.stack ?? error);
 }
-clearInterval(microphone);
+stop();
 console.log(JSON.stringify({ ...report(session, watched), failure }));
 session.close();
 process.exit(failure ? 1 : 0);

@@ -1,17 +1,11 @@
 // OpenAI's Agents SDK for JavaScript in Node, with a hosted MCP tool: the server calls it, the SDK asks for the answer.
 //   node mcp.mjs URL KEY SCENARIO FOLDER MCP_URL
-import { readFileSync } from 'node:fs';
 import { hostedMcpTool } from '@openai/agents-core';
 import { RealtimeAgent, RealtimeSession } from '@openai/agents-realtime';
 import { report, said, watch } from '../desk.mjs';
+import { microphone } from '../microphone.mjs';
 
 const [url, apiKey, scenario, folder, serverUrl] = process.argv.slice(2);
-const CHUNK = 960; // 20 ms
-const queue = [];
-const say = (name) => {
-  const pcm = readFileSync(`${folder}/${name}.wav`).subarray(44);
-  for (let at = 0; at + CHUNK <= pcm.length; at += CHUNK) queue.push(pcm.subarray(at, at + CHUNK));
-};
 
 const weather = hostedMcpTool({
   serverLabel: 'weather',
@@ -30,15 +24,7 @@ const results = [];
 session.on('mcp_tools_changed', (tools) => offered.push(tools.map((tool) => tool.name)));
 session.on('mcp_tool_call_completed', (_context, _agent, call) => results.push({ name: call.name, output: call.output }));
 await session.connect({ apiKey, url });
-const began = Date.now();
-let sent = 0;
-const microphone = setInterval(() => {
-  while (sent * 20 <= Date.now() - began) {
-    const piece = queue.shift() ?? Buffer.alloc(CHUNK);
-    session.sendAudio(piece.buffer.slice(piece.byteOffset, piece.byteOffset + CHUNK));
-    sent += 1;
-  }
-}, 20);
+const { say, stop } = microphone(session, folder);
 const approval = async () => {
   await until('a question', () => count('approval') === 1);
   if (results.length) throw new Error('it was called before it was approved');
@@ -65,7 +51,7 @@ try {
 } catch (error) {
   failure = String(error.stack ?? error);
 }
-clearInterval(microphone);
+stop();
 // Its history may show a quick call as in progress for ever: it asks for the item, and takes any answer for news.
 const calls = session.history.filter((item) => item.type === 'mcp_call').map(({ name, output }) => ({ name, output }));
 console.log(JSON.stringify({ ...report(session, watched), offered, results, calls, failure }));

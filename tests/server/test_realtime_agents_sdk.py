@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from agents import GuardrailFunctionOutput, OutputGuardrail, function_tool
-from agents.realtime import RealtimeAgent, RealtimeRunner, realtime_handoff
+from agents.realtime import RealtimeAgent, realtime_handoff
 from agents.voice import (
     OpenAIVoiceModelProvider,
     StreamedAudioInput,
@@ -18,42 +18,8 @@ from agents.voice import (
 )
 from interop_desk import QUESTIONS, REFUNDS, desk, silence, tone
 from network_clock import run_networked
-from realtime_schema import validate_all
-from sdk_caller import CHUNK, Caller
+from sdk_caller import CHUNK, Caller, talk
 from served import serving
-
-
-def talk(
-    agent: RealtimeAgent[Any],
-    do: Callable[[Caller], Awaitable[None]],
-    *,
-    settings: dict[str, Any] | None = None,
-    **run: Any,
-) -> Caller:
-    """A session in which the caller does `do`; ends in no error."""
-
-    async def main() -> Caller:
-        async with serving(desk()) as (address, _):
-            runner = RealtimeRunner(agent, config={"tracing_disabled": True, **run})  # type: ignore[typeddict-item]
-            url = f"ws://{address}/v1/realtime?model=gpt-realtime-2"
-            session = await runner.run(
-                model_config={"url": url, "api_key": "any", "initial_model_settings": settings or {}}  # type: ignore[typeddict-item]
-            )
-            async with session:
-                caller = Caller(session)
-                tasks = [asyncio.create_task(caller.listen()), asyncio.create_task(caller.microphone())]
-                try:
-                    await do(caller)
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.wait(tasks)
-                return caller
-
-    caller = run_networked(main())
-    assert caller.of("error") == [] and caller.sent("error") == []
-    validate_all(caller.raw)
-    return caller
 
 
 def desk_agent(**more: Any) -> RealtimeAgent[Any]:

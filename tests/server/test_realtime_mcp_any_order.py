@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from complaints import no_complaints
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mcp_standin import hosted
@@ -171,12 +171,6 @@ def check(client: RealtimeClient) -> None:
 @given(steps=st.lists(STEPS, min_size=6, max_size=30))
 def test_no_order_of_events_breaks_the_rules_of_mcp(way: Any, steps: list[tuple[str, Any]]) -> None:
     """Over a WebSocket, and where the sound has a line of its own."""
-    problems: list[str] = []
-
-    class Complaints(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.exc_info or record.levelno >= logging.ERROR:
-                problems.append(self.format(record))
 
     async def talk(client: RealtimeClient) -> None:
         monkey = Monkey(client)
@@ -186,16 +180,10 @@ def test_no_order_of_events_breaks_the_rules_of_mcp(way: Any, steps: list[tuple[
         client.detect(None)
         await asyncio.sleep(30.0)
 
-    complaints, root = Complaints(), logging.getLogger("antiphon")
-    root.addHandler(complaints)
-    try:
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(link_module, "Link", ScriptedLink)
-            client = way(talk, config({"realtime": {"mcp": {"allow": [URL], "max_calls": 3}}}, llm=answer))
-    finally:
-        root.removeHandler(complaints)
+    with no_complaints("antiphon"), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(link_module, "Link", ScriptedLink)
+        client = way(talk, config({"realtime": {"mcp": {"allow": [URL], "max_calls": 3}}}, llm=answer))
     check(client)
-    assert not problems, "\n".join(problems)
     allowed = {"approval_request_not_found", "conversation_already_has_active_response", "item_not_found"}
     assert set(client.problems) <= {*allowed, "mcp_list_tools_failed", "response_cancel_not_active"}
     failures = [event["response"]["status_details"] for event in client.of("response.done")]

@@ -12,11 +12,10 @@ from agents.exceptions import UserError
 from agents.realtime import RealtimeAgent, RealtimeModelSendRawMessage, RealtimeRunner
 from interop_desk import desk
 from mcp.server import MCPServer
-from mcp_standin import Notes, allowing, calling, hosted, mcp_server, talk_with_tools
+from mcp_standin import Notes, allowing, calling, free_port, hosted, mcp_server, talk_with_tools
 from network_clock import run_networked
 from realtime_client import RealtimeClient, config
-from realtime_schema import validate_all
-from sdk_caller import Caller
+from sdk_caller import Caller, talk
 from served import config as served_config
 from served import serving
 
@@ -42,39 +41,27 @@ def test_the_agents_sdk_with_a_hosted_mcp_tool() -> None:
         message: Any = {"type": kind, "other_data": fields}
         await caller.session.model.send_event(RealtimeModelSendRawMessage(message=message))
 
-    async def main() -> Caller:
-        async with mcp_server(Weather()) as url, serving(desk(allowing(url))) as (address, _):
-            runner = RealtimeRunner(
-                RealtimeAgent(name="Desk", instructions="You are a pirate."), config={"tracing_disabled": True}
-            )
-            model: Any = {"url": f"ws://{address}/v1/realtime?model=gpt-realtime-2", "api_key": "any"}
-            async with await runner.run(model_config=model) as session:
-                caller = Caller(session)
-                tasks = [asyncio.create_task(caller.listen()), asyncio.create_task(caller.microphone())]
-                try:
-                    await caller.until(lambda: bool(caller.sent("session.updated")))  # of its own
-                    tool = hosted(url, require_approval="always", server_label="weather")
-                    await send(caller, "session.update", session={"type": "realtime", "tools": [tool]})
-                    await caller.until(lambda: bool(caller.sent("mcp_list_tools.completed")))
-                    caller.say("weather")
-                    await caller.until(lambda: len(caller.sent("response.done")) == 1)
-                    request = caller.sent("response.done")[0]["response"]["output"][-1]
-                    item = {"type": "mcp_approval_response", "id": "yes", "approve": True}
-                    item["approval_request_id"] = request["id"]
-                    await send(caller, "conversation.item.create", item=item)
-                    await caller.until(lambda: bool(caller.sent("response.mcp_call.completed")))
-                    await send(caller, "response.create")
-                    await caller.until(lambda: bool(caller.said()))
-                    await caller.next("audio")
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.wait(tasks)
-                return caller
+    port = free_port()
 
-    caller = run_networked(main())
-    assert caller.of("error") == [] and caller.sent("error") == []
-    validate_all(caller.raw)
+    async def do(caller: Caller) -> None:
+        async with mcp_server(Weather(), port) as url:
+            await caller.until(lambda: bool(caller.sent("session.updated")))  # of its own
+            tool = hosted(url, require_approval="always", server_label="weather")
+            await send(caller, "session.update", session={"type": "realtime", "tools": [tool]})
+            await caller.until(lambda: bool(caller.sent("mcp_list_tools.completed")))
+            caller.say("weather")
+            await caller.until(lambda: len(caller.sent("response.done")) == 1)
+            request = caller.sent("response.done")[0]["response"]["output"][-1]
+            item = {"type": "mcp_approval_response", "id": "yes", "approve": True}
+            item["approval_request_id"] = request["id"]
+            await send(caller, "conversation.item.create", item=item)
+            await caller.until(lambda: bool(caller.sent("response.mcp_call.completed")))
+            await send(caller, "response.create")
+            await caller.until(lambda: bool(caller.said()))
+            await caller.next("audio")
+
+    agent: RealtimeAgent[Any] = RealtimeAgent(name="Desk", instructions="You are a pirate.")
+    caller = talk(agent, do, given=desk(allowing(f"http://127.0.0.1:{port}")))
     assert caller.said() == ["I looked: Sunny in Oslo."]
 
 

@@ -1,4 +1,4 @@
-"""Requests to MCP servers stay where they may go, and answers have a bounded length, whatever the library above does."""
+"""Requests to MCP servers stay where they may go, and answers have a bound, whatever the library above them does."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import socket
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 import yaml
-from mcp_standin import Notes, allowing, calling, hosted, mcp_server, talk_with_tools
+from mcp_standin import Notes, allowing, calling, free_port, hosted, mcp_server, talk_with_tools
 from network_clock import run_networked
 from pydantic import ValidationError
 from realtime_client import RealtimeClient, config, talk_to
@@ -31,12 +30,6 @@ from antiphon.server.realtime.protocol import ProtocolError, SessionConfig, pars
 URL = "http://127.0.0.1:9/mcp"
 SECRET = "sesame-open-up"
 NOON = Reply.of("It is noon.")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def ask(client: RealtimeClient, responses: int = 1) -> None:

@@ -91,6 +91,13 @@ class Notes:
         return LONG
 
 
+def free_port() -> int:
+    """For a server that is to come, and go, while a configuration names it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @asynccontextmanager
 async def mcp_server(notes: Notes, port: int = 0) -> AsyncIterator[str]:
     """Its address. It is ended with the context."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
-from agents.realtime import RealtimeSession, RealtimeSessionEvent
-from interop_desk import silence, tone
+from agents.realtime import RealtimeAgent, RealtimeRunner, RealtimeSession, RealtimeSessionEvent
+from interop_desk import desk, silence, tone
+from network_clock import run_networked
+from realtime_schema import validate_all
+from served import serving
+
+from antiphon.pipeline.config import Config
 
 CHUNK = 480
 """20 ms at 24 kHz."""
@@ -81,3 +86,40 @@ class Caller:
                 ]
                 found.append("".join(parts).strip())
         return found
+
+
+def talk(
+    agent: RealtimeAgent[Any],
+    do: Callable[[Caller], Awaitable[None]],
+    *,
+    settings: dict[str, Any] | None = None,
+    given: Config | None = None,
+    **run: Any,
+) -> Caller:
+    """A session in which the caller does `do`; ends in no error.
+
+    :param given: the server's configuration; None: the desk.
+    """
+
+    async def main() -> Caller:
+        async with serving(given or desk()) as (address, _):
+            runner = RealtimeRunner(agent, config={"tracing_disabled": True, **run})  # type: ignore[typeddict-item]
+            url = f"ws://{address}/v1/realtime?model=gpt-realtime-2"
+            session = await runner.run(
+                model_config={"url": url, "api_key": "any", "initial_model_settings": settings or {}}  # type: ignore[typeddict-item]
+            )
+            async with session:
+                caller = Caller(session)
+                tasks = [asyncio.create_task(caller.listen()), asyncio.create_task(caller.microphone())]
+                try:
+                    await do(caller)
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.wait(tasks)
+                return caller
+
+    caller = run_networked(main())
+    assert caller.of("error") == [] and caller.sent("error") == []
+    validate_all(caller.raw)
+    return caller
