@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from keyed import Keys, bearer, error_of, keyed
+from network_clock import run_networked
 from operated import figures
 from served import config, serving
 from wyoming.asr import Transcribe
@@ -110,7 +111,7 @@ def test_requests_of_addresses_that_are_on_no_list_end_at_the_door(tmp_path: Pat
                 assert (await server.refused("/v1/stream", desk, headers=headers))[1]["code"] == "address"
             assert figures(server.service)["antiphon_requests_refused_total{reason=address}"] == 12
 
-    asyncio.run(main())
+    run_networked(main())
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     refused = [one for one in lines if one.get("status") == 403]
     assert {one["address"] for one in refused} == {"192.168.2.9", "fe80::1", "unknown"}
@@ -155,7 +156,7 @@ def test_connections_that_are_refused_at_once_are_counted_and_on_record(tmp_path
                 writer.close()
             return figures(service)
 
-    found = asyncio.run(main())
+    found = run_networked(main())
     assert found["antiphon_connections_refused_total{front=http,reason=full}"] == 1
     lines = [json.loads(line) for line in audit.read_text().splitlines()]
     (one,) = [line for line in lines if line["event"] == "connection_refused"]
@@ -240,7 +241,7 @@ def test_a_port_without_keys_takes_who_is_on_its_list_and_so_many_of_one_address
                     assert front.connections == 0
             return figures(service)
 
-    found = asyncio.run(main())
+    found = run_networked(main())
     assert [(one.address, one.via) for one in seen[:3:2]] == [
         ("192.168.1.7", "wyoming:192.168.1.0/24"),
         ("fd00::1", "wyoming:fd00::/8"),
@@ -278,7 +279,7 @@ def test_what_a_client_without_a_key_uses_is_counted_by_its_entry_and_on_record_
                 await until(one, "transcript")
             return figures(service)
 
-    found = asyncio.run(main())
+    found = run_networked(main())
     assert any("key=wyoming:loopback,stage=stt" in name for name in found), found
     assert not any("key=anyone" in name for name in found)
 
@@ -289,7 +290,7 @@ def test_the_caller_is_that_of_the_running_task() -> None:
             task = asyncio.create_task(asyncio.to_thread(caller))
         assert caller().via == "" and (await task).via == "wyoming:loopback"
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 # ---------------------------------------------------------------------------------------- wrong keys
@@ -345,4 +346,4 @@ def test_guessing_is_answered_429_and_counted(tmp_path: Path) -> None:
             assert found["antiphon_requests_refused_total{reason=too_many_wrong_keys}"] == 4
             assert found["antiphon_requests_refused_total{reason=invalid_api_key}"] == 3
 
-    asyncio.run(main())
+    run_networked(main())

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from network_clock import run_networked
 from prometheus_client.parser import text_string_to_metric_families
 from served import config
 from talk import ask
@@ -126,7 +127,7 @@ def in_a_house(server: dict[str, Any], talk: Callable[[House], Awaitable[None]])
         async with house() as one:
             await talk(one)
 
-    asyncio.run(main())
+    run_networked(main())
 
 
 @pytest.mark.parametrize(

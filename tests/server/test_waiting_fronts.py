@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import webrtc_caller  # noqa: F401  (the clock knows of its decoders)
+from network_clock import run_networked
 from served import config, serving
 
 from antiphon.benchmarks.peers.realtime import RealtimePeer
@@ -57,4 +59,4 @@ def test_who_waits_hears_why_and_is_served_when_there_is_room(front: str) -> Non
             assert [event for event in waiting.events if isinstance(event, ErrorEvent)] == []
             await second.close()
 
-    asyncio.run(main())
+    run_networked(main())
