@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,30 @@ def test_a_server_that_is_not_there_and_comes_later() -> None:
     failed = kinds.index("mcp_list_tools.failed")
     assert kinds[failed : failed + 3] == ["mcp_list_tools.failed", "conversation.item.done", "error"]
     assert [len(call.tools) for call in llm.calls] == [0, 5] and client.said[0] == "It is noon."
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "antiphon.server.realtime.mcp.link", None)  # as where it cannot be imported
+
+    async def talk(client: RealtimeClient) -> None:
+        client.update(output_modalities=["text"], tools=[hosted(URL)])
+        await ask(client)
+
+    client = talk_to(talk, config(allowing(URL)))
+    assert client.problems == ["mcp_unavailable"] and client.said == ["It is noon."]
+    assert "antiphon[agents]" in client.of("error")[0]["error"]["message"]
+
+
+def test_more_servers_than_a_session_may_have() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        two = [hosted(URL, server_label=label) for label in ("a", "b")]
+        client.update(output_modalities=["text"], tools=two[:1])
+        client.respond(tools=two[1:])
+        await client.wait_for("error", 2)
+
+    client = talk_to(talk, config(allowing(URL, max_servers=1)))
+    assert sorted(client.problems) == ["mcp_list_tools_failed", "too_many_mcp_servers"]
+    assert not client.of("response.created")
 
 
 def test_nobody_listens_there() -> None:
