@@ -123,7 +123,9 @@ class Admission:
     def _why_full(self) -> Refused | None:
         served = self._talks.served
         if served >= self.settings.max_sessions:
-            return Refused("full", f"conversations under way: {served}; more are not taken (server.max_sessions)", retry_after_s=10)
+            return Refused(
+                "full", f"conversations under way: {served}; more are not taken (server.max_sessions)", retry_after_s=10
+            )
         if self._talks.live(asyncio.get_running_loop().time()) >= self.carries:
             return Refused("busy", f"live conversations that this machine carries: {self.carries}", retry_after_s=10)
         return None
