@@ -25,7 +25,7 @@ DONE = object()
 """The last item of a stream."""
 
 Deliver = Callable[[str, Any], None]
-"""Called on the worker's thread with ("item" | "result" | "error", value)."""
+"""Called with ("item" | "result" | "error", value), on any thread: the worker's, or that of whoever asks or closes."""
 
 
 class Job:

@@ -18,6 +18,7 @@ from antiphon.pipeline.makings import Makings
 from antiphon.pipeline.means import Means
 from antiphon.pipeline.policy import TurnGuard
 from antiphon.pipeline.reply import Emit, Reply, TransportBroken
+from antiphon.pipeline.reporting import as_stage_error
 from antiphon.pipeline.run import Run
 
 logger = logging.getLogger(__name__)
@@ -180,14 +181,14 @@ class Answering:
             if run.committed.is_set() and not run.void and self._policy.turn:
                 run.judged = await guard.finished(reply.text)
         finally:
-            self._means.voicing.speaking = None
+            self._means.voicing.ended(reply)
             await self._remember(run, reply, guard, emit)
         self._end(run, emit, "completed" if reply.voiced else "text_only", reply)
         if reply.ends_call:
             self._outcomes.end()
 
     async def _speak(self, run: Run, reply: Reply, heard: Transcript, guard: TurnGuard, emit: Emit) -> None:
-        self._means.voicing.speaking = reply
+        self._means.voicing.begins(reply)
         source = self._means.consulting.answer(run, heard, guard, emit)
         await reply.speak(source, partial(self._means.remembering.handed_over, run, reply, emit))
 
@@ -269,11 +270,3 @@ class Answering:
         too_many = self._outcomes.turn_failed(error)
         run.interruptible = run.interruptible and not too_many
         return too_many
-
-
-def as_stage_error(error: Exception) -> StageError:
-    """What ends a turn, and never the session: also what nobody foresaw."""
-    if isinstance(error, StageError):
-        return error
-    logger.error("a turn failed unexpectedly", extra={"code": type(error).__name__}, exc_info=error)
-    return StageError(getattr(error, "stage", "") or "session", error)

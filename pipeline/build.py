@@ -237,7 +237,8 @@ class Assembly:
         :param transport: its input goes through the front end that the section `audio` asks for, and waits for the
             wake word, if there is one.
         :param manual_turns: the whole input is one turn.
-        :param adjust: may change the :class:`Session`'s keyword arguments before it is made.
+        :param adjust: may change what the session is made of before it is made: the arguments of its
+            :class:`~antiphon.pipeline.makings.Makings`, and its `sinks`.
         :param person: whose conversation this is, for the transcripts; None: as configured.
         :param resumed_from: the session that this one goes on with; give its :meth:`recalled` conversation.
         """

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from antiphon.pipeline.answering import as_stage_error
 from antiphon.pipeline.errors import StageError
 from antiphon.pipeline.guarding import Unfinished
 from antiphon.pipeline.line import Line
@@ -16,6 +15,7 @@ from antiphon.pipeline.makings import Makings
 from antiphon.pipeline.means import Means
 from antiphon.pipeline.own_lines import once
 from antiphon.pipeline.reply import TransportBroken
+from antiphon.pipeline.reporting import as_stage_error
 from antiphon.pipeline.run import Run
 from antiphon.pipeline.workflow import WorkflowEvent, pieces
 
@@ -82,7 +82,7 @@ class Initiative:
         emit = means.reporting.emitter(run)
         guard = means.consulting.guard(run, emit, None)
         reply = means.voicing.reply(run, emit, None)
-        means.voicing.speaking = reply
+        means.voicing.begins(reply)
         try:
             await run.floor.wait()
             await reply.speak(means.consulting.go_on(run, unfinished, guard, emit))
@@ -93,7 +93,7 @@ class Initiative:
                 await self._withdraw(unfinished)
             raise
         finally:
-            means.voicing.speaking = None
+            means.voicing.ended(reply)
             if self._judges_answers and reply.text:
                 heard = reply.text[: reply.heard_chars()] if run.interrupted else reply.text
                 run.judged = await guard.finished(heard)

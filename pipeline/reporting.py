@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reporting:
-    """One per session. Fills and empties the outboxes of runs: nobody else touches them.
+    """One per session. Fills and empties the outboxes of runs; a run that becomes a new revision takes its own along.
 
     :param front: shown the calls of tools where they have their place.
     :param seal: told of a turn of which something was told that cannot be taken back.
@@ -103,3 +103,11 @@ class Reporting:
             usage=run.usage(),
             speculation=run.report(),
         )
+
+
+def as_stage_error(error: Exception) -> StageError:
+    """What ends a turn, and never the session: also what nobody foresaw."""
+    if isinstance(error, StageError):
+        return error
+    logger.error("a turn failed unexpectedly", extra={"code": type(error).__name__}, exc_info=error)
+    return StageError(getattr(error, "stage", "") or "session", error)

@@ -27,8 +27,7 @@ class Voicing:
         self.voice = makings.settings.tts
         self.speaks = True
         """False: answers are for reading."""
-        self.speaking: Reply | None = None
-        """The answer that is being given, set by whoever gives it: a question may be asked within it."""
+        self._speaking: Reply | None = None
         self._session = makings.session_id
         self._engines = makings.engines
         self._text = makings.text
@@ -59,7 +58,7 @@ class Voicing:
             spoken = languages[0]  # one voice speaks everything: by the rules of its language
         return Reply(
             tts=tts,
-            transport=transport or self._transport,
+            transport=self._transport if transport is None else transport,
             splitter=self._text.splitter(spoken),
             speakable=self._text.speakable(spoken),
             emit=emit,
@@ -72,10 +71,19 @@ class Voicing:
             settings=self._settings,
         )
 
+    def begins(self, reply: Reply) -> None:
+        """This is the answer that is being given from now on: a question may be asked within it."""
+        self._speaking = reply
+
+    def ended(self, reply: Reply) -> None:
+        """It is given no more. Where the transport queues, the next one may have begun behind it, and stays."""
+        if self._speaking is reply:
+            self._speaking = None
+
     async def interject(self, text: str) -> None:
         """Say something within the answer that is being given."""
-        if self.speaking is not None:
-            await self.speaking.interject(text)
+        if self._speaking is not None:
+            await self._speaking.interject(text)
 
     def _voice_for(self, run: Run, emit: Emit, language: str | None) -> tuple[TTS | None, TTSOptions]:
         """Who speaks, and how. Nobody where the reply is for reading, or no voice knows its language."""

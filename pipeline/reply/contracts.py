@@ -53,7 +53,7 @@ Emit = Callable[..., None]
 
 @dataclass(slots=True)
 class ReplyTimes:
-    """When things happened, on the event loop's clock."""
+    """When things happened, on the event loop's clock: wording notes the first two, synthesis and playback one each."""
 
     first_token_s: float | None = None
     first_clause_s: float | None = None

@@ -17,7 +17,7 @@ from antiphon.pipeline.speech_check import ChunkCheck
 
 
 class Synthesis:
-    """One per reply, which runs it. Keeps nothing: what it makes goes on.
+    """One per reply, which runs it. Keeps nothing but the time of its first audio: what it makes goes on.
 
     :param tts: None: nobody can speak this; the pieces go on without sound.
     :param committed: set once the answer is sure.

@@ -221,6 +221,52 @@ def asked(tmp_path: Path, answer: str) -> tuple[Rig, Tool]:
     return rig, tool
 
 
+class SaysFirst(Tool):
+    """Asked for the first time, it only talks; the second time it takes a while and calls its tool."""
+
+    speculative = False
+
+    async def respond(self, turn: TurnContext) -> AsyncIterator[str | WorkflowEvent]:
+        if turn.transcript == "Talk.":
+            yield "Let me look."
+            return
+        await asyncio.sleep(2.0)
+        async for piece in super().respond(turn):
+            yield piece
+
+
+def test_an_answer_that_began_behind_another_one_may_ask(tmp_path: Path) -> None:
+    def ask(subject: Subject) -> Any:
+        return Ask("Shall I switch it on?", by="voice")
+
+    desk = ApprovalDesk(tmp_path / "approvals.db", timeout_s=20.0)
+    approvals = SessionApprovals(desk)
+    tool = SaysFirst(Pen(lag_s=0.0))
+    rig = Rig(
+        [(7.0, 7.6)],
+        seconds=12.0,
+        stt=lambda call: Heard("Yes.", 0.05),
+        workflow=tool,
+        settings=SessionSettings(on_error=""),
+        guarding=Guarding(policy=policy(tool_call=ask), approvals=approvals),
+        tts=ScriptedTTS(repeat=True),
+        queues=True,
+    )
+
+    async def go() -> None:
+        task = asyncio.create_task(rig.run())
+        await asyncio.sleep(0.1)
+        approvals.bind(rig.session.interject, rig.session.tell_approval)
+        rig.session.requests.respond("Talk.")
+        rig.session.requests.respond("Lamp on.")
+        await task
+
+    run_virtual(go())
+    desk.close()
+    spoken = [call.text for call in rig.tts.calls]
+    assert spoken == ["Let me look.", "Shall I switch it on?", "It is on."] and len(tool.ran) == 1
+
+
 @pytest.mark.parametrize(("answer", "runs"), [("Yes, please.", True), ("No, leave it.", False)])
 def test_a_spoken_yes_lets_the_tool_run(tmp_path: Path, answer: str, runs: bool) -> None:
     rig, tool = asked(tmp_path, answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ class Rig:
         cores_free: Callable[[], bool] = lambda: True,
         guarding: Any = None,
         sinks: Sequence[Any] = (),
+        queues: bool = False,
     ) -> None:
         self.vad = ScriptedVAD(speech)
         self.stt = ScriptedSTT(stt)
@@ -89,12 +91,14 @@ class Rig:
         self._prepared = prepared or {}
         self._guarding = guarding or Guarding()
         self._more_sinks = list(sinks)
+        self._queues = queues
         self._places = {"stt_local": stt_local, "answer_local": answer_local, "cores_free": cores_free}
 
     async def run(self) -> Rig:
         silence = AudioFrame(np.zeros(round(self._seconds * RATE_HZ), dtype=np.float32), RATE_HZ)
         source = self._source or recording_frames(silence, paced=self._paced)
         self.transport = RecordingTransport(source, paced=self._paced)
+        self.transport.capabilities = replace(self.transport.capabilities, queues=self._queues)
         async with self.vad as vad, self.stt as stt, self.llm as llm, self.tts as tts:
             made_of = Makings(
                 engines=Engines(vad, stt, tts, self.detector, self._policy, self._voices, **self._places),
