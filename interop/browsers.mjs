@@ -109,17 +109,17 @@ async function soundRoom() {
     rmSync(folder, { recursive: true, force: true });
   };
   const daemon = run('pulseaudio', '-n', '--daemonize=no', '--exit-idle-time=-1', '--use-pid-file=no', '--disable-shm=yes', ...modules.flatMap((one) => ['-L', one]));
-  const until = async (what, ...asked) => {
+  const until = async (what, isSo, ...asked) => {
     const ends = Date.now() + WITHIN_MS;
-    while (!(await told('pactl', asked, options)).includes(what)) {
+    while (!isSo(await told('pactl', ['--format=json', 'list', ...asked], options))) {
       if (daemon.exitCode !== null || daemon.pid === undefined || Date.now() > ends) {
-        throw new Error(`PulseAudio (status ${daemon.exitCode}) has no '${what}': apt-get install pulseaudio pulseaudio-utils`);
+        throw new Error(`${what} (PulseAudio's status: ${daemon.exitCode}); apt-get install pulseaudio pulseaudio-utils`);
       }
       await pause(100);
     }
   };
   try {
-    await until('microphone', 'list', 'short', 'sources');
+    await until('there is no microphone', (sources) => sources.some(({ name }) => name === 'microphone'), 'sources');
   } catch (error) {
     close();
     throw error;
@@ -129,14 +129,15 @@ async function soundRoom() {
     for (let at = 0; at + SAMPLE_BYTES <= bytes.length; at += SAMPLE_BYTES) peak = Math.max(peak, Math.abs(bytes.readInt16LE(at)));
   });
   const play = async (path) => {
-    await until('Corked: no', 'list', 'source-outputs'); // the browser takes what the microphone gives
+    const isListening = ({ corked, properties }) => !corked && properties['application.name'] !== 'parec';
+    await until('nobody listens to the microphone', (streams) => streams.some(isListening), 'source-outputs');
     run('paplay', '--device=voice', '--latency-msec=20', path);
   };
   return { env, play, loudest: () => peak / 32768, close };
 }
 
-/** What a program prints; "" where it fails. */
+/** What a program prints as JSON, a list; an empty one where it fails. */
 const told = (program, args, options) =>
   new Promise((resolve) => {
-    execFile(program, args, { env: options.env }, (error, out) => resolve(error ? '' : out));
+    execFile(program, args, { env: options.env }, (error, out) => resolve(error ? [] : JSON.parse(out || '[]')));
   });

@@ -41,6 +41,7 @@ try {
     result = await page.evaluate((options) => window.overWebSocket(options), { apiKey, url });
   } else {
     const callId = await page.evaluate((options) => window.start(options), { apiKey, url });
+    if (kind === 'firefox') await page.waitForFunction(async () => (await window.heard())?.seconds > 1); // its loudspeaker is on
     await speak();
     await page.evaluate((name) => window.scenarios[name](), scenario);
     result = { callId, heard: await page.evaluate(() => window.heard()), path: await page.evaluate(() => window.path()), loudest: loudest() };

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.interop
 def test_spoken_turn(browser: Browser, desk_server: str) -> None:
     told = browser.talk(desk_server, "spoken", "time", 3.0)
     assert told["said"] == ["Arr, it is noon."] and told["user"] == [QUESTIONS[300]]
-    assert told["heard"]["energy"] > 0.001, "something could be heard"
+    assert told["heard"]["energy"] > 0.001, ("something could be heard", told["heard"])
     assert told["loudest"] is None or told["loudest"] > 0.05, "and was"
     assert "server:response.output_audio.delta" not in told["kinds"], "sound goes over the track alone"
     assert "server:output_audio_buffer.started" in told["kinds"]
