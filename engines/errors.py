@@ -74,12 +74,19 @@ class EngineRequestInvalid(EngineError):
     """Raised when a request can never succeed as it stands (text too long, language not spoken, bad schema)."""
 
     def __init__(
-        self, message: str, *, stage: str = "", engine: str = "", hint: str = "", about: RequestPart | None = None
+        self,
+        message: str,
+        *,
+        stage: str = "",
+        engine: str = "",
+        hint: str = "",
+        retryable: bool | None = None,
+        about: RequestPart | None = None,
     ) -> None:
         """
         :param about: the part of the request that is wrong; None: it is not known which.
         """
-        super().__init__(message, stage=stage, engine=engine, hint=hint)
+        super().__init__(message, stage=stage, engine=engine, hint=hint, retryable=retryable)
         self.about = about
 
 

@@ -41,6 +41,8 @@ def _words(error: Mapping[str, Any]) -> str:
 
 def _place(error: Mapping[str, Any], body: Any) -> list[str | int]:
     """Where it is in the body: the parts of pydantic's place that are there, and the key that is missing."""
+    source: str
+    rest: list[str | int]
     source, *rest = error["loc"]
     if source != "body" or not isinstance(body, dict | list):
         return rest[:1]
