@@ -289,11 +289,20 @@ export async function states({ open, check, base }) {
   await page.reload();
   await page.evaluate(() => {
     const getUserMedia = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-    navigator.mediaDevices.getUserMedia = async (wanted) => (window.stream = await getUserMedia(wanted));
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+      const stream = await getUserMedia(wanted);
+      const [track] = stream.getAudioTracks();
+      const listen = track.addEventListener.bind(track);
+      track.addEventListener = (type, listener) => {
+        listen(type, listener);
+        if (type === 'ended') window.pullOut = listener; // Firefox dispatches no such event that a script made
+      };
+      return stream;
+    };
   });
   await begin(page);
   await listening(page);
-  await page.evaluate(() => window.stream.getAudioTracks()[0].dispatchEvent(new Event('ended')));
+  await page.evaluate(() => window.pullOut());
   await page.getByRole('button', { name: 'Use a microphone' }).click();
   await page.getByRole('button', { name: 'Mute' }).waitFor(LONG);
   found.gone = await page.locator('.toast').innerText();

@@ -73,4 +73,4 @@ def test_tool_with_pipecat(pipecat: Run) -> None:
 def test_interruption_with_pipecat(pipecat: Run) -> None:
     told = pipecat("interruption")
     assert told["assistant"][-1] == "Arr, it is noon."
-    assert told["audio_s"] < len(STORY) * 0.06, "not all of the story was sent"
+    assert told["heard_s"] < len(STORY) * 0.06 / 2, "most of the story was never heard"
