@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -150,14 +151,14 @@ class Assembly:
         return workflow_uses_llm(self.config)
 
     async def _enter_agents(self) -> None:
-        try:
-            from antiphon.pipeline.agent.runtime import AgentRuntime
+        try:  # its library takes seconds to import: a server that loads a new configuration goes on talking meanwhile
+            module = await asyncio.to_thread(importlib.import_module, "antiphon.pipeline.agent.runtime")
         except ModuleNotFoundError as error:
             raise WorkflowError(
                 f"workflow.kind: agent needs the Python package {error.name}, which is not installed",
                 hint='pip install "antiphon[agents]"',
             ) from error
-        runtime = AgentRuntime(self.config.workflow, load_user_object, offline=self.config.session.offline)
+        runtime = module.AgentRuntime(self.config.workflow, load_user_object, offline=self.config.session.offline)
         self._agents = await self._stack.enter_async_context(runtime)
 
     def _make(self, stage: Stage, chain: Sequence[EngineBlock], context: EngineContext) -> Any:

@@ -128,6 +128,25 @@ def test_the_packaged_agent_is_valid_and_its_tools_are_there() -> None:
     assert asyncio.run(main()) == ["calculate", "current_time", "set_timer"]
 
 
+def test_the_sdk_is_imported_beside_the_event_loop() -> None:
+    code = (
+        "import asyncio, sys, threading\n"
+        "from antiphon.pipeline.build import Assembly\n"
+        "from antiphon import load_config\n"
+        "from antiphon.engines.testing import ScriptedLLM\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'agents': print(threading.current_thread() is threading.main_thread())\n"
+        "async def main():\n"
+        "    sys.meta_path.insert(0, Finder())\n"
+        "    llm = ScriptedLLM([])\n"
+        "    async with Assembly(load_config('agent.yaml'), replacements={'llm': llm}, text_only=True): pass\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
+
+
 def test_without_the_sdk_the_kind_says_what_to_install() -> None:
     code = (
         "import sys, asyncio\n"
