@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from agents.realtime import RealtimeAgent, RealtimeRunner, RealtimeSession, RealtimeSessionEvent
@@ -88,6 +89,14 @@ class Caller:
         return found
 
 
+class _LoopTime:
+    """In place of the module :mod:`time`, for the SDK."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return asyncio.get_running_loop().time()
+
+
 def talk(
     agent: RealtimeAgent[Any],
     do: Callable[[Caller], Awaitable[None]],
@@ -119,7 +128,12 @@ def talk(
                     await asyncio.wait(tasks)
                 return caller
 
-    caller = run_networked(main())
+    # The SDK takes from the time how much of an answer was heard: it has to be the time in which that is played.
+    with (
+        patch("agents.realtime.openai_realtime.time", _LoopTime),
+        patch("agents.realtime._default_tracker.time", _LoopTime),
+    ):
+        caller = run_networked(main())
     assert caller.of("error") == [] and caller.sent("error") == []
     validate_all(caller.raw)
     return caller
