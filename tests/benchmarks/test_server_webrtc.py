@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import webrtc_caller  # noqa: F401  (the clock knows of its decoders)
+from network_clock import run_networked
 from served import config, serving
 
 from antiphon.benchmarks.server.webrtc import WebRtcSubject
@@ -29,7 +31,7 @@ def test_a_turn_is_heard_and_told_of() -> None:
                 await session.close()
         return listener
 
-    listener = asyncio.run(main())
+    listener = run_networked(main())
     kinds = [type(event) for event in listener.events]
     assert Committed in kinds and TranscriptEvent in kinds
     ended = next(event for event in listener.events if isinstance(event, TurnEnded))
