@@ -21,6 +21,8 @@ from antiphon.engines.errors import (
 )
 
 _QUOTE_CHARS = 300
+_MISCONFIGURED = (401, 403, 404)
+"""The key, or the address or the model."""
 
 
 class Explainer:
@@ -98,7 +100,10 @@ class Explainer:
             return EngineTimeout(message, stage=self._stage, engine="openai")
         if status >= 500 or status == 409:
             return self._failed(message)
-        return EngineRequestInvalid(message, stage=self._stage, engine="openai", hint=self._hint(status, model, error))
+        hint = self._hint(status, model, error)
+        if status in _MISCONFIGURED or 300 <= status < 400:  # no request would be answered, whatever is in it
+            return self._failed(message, hint=hint, retryable=False)
+        return EngineRequestInvalid(message, stage=self._stage, engine="openai", hint=hint)
 
     def _hint(self, status: int, model: str, error: Exception) -> str:
         stage = self._stage

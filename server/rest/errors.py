@@ -14,6 +14,7 @@ from starlette.routing import Match
 
 from antiphon.engines.errors import (
     AntiphonError,
+    EngineError,
     EngineOutOfOrder,
     EngineOverloaded,
     EngineRequestInvalid,
@@ -90,7 +91,9 @@ def as_api_error(error: AntiphonError) -> ApiError:
         case EngineOutOfOrder():
             return ApiError(503, "out_of_order", error.message, retry_after_s=error.retry_after_s)
         case EngineTimeout():
-            return ApiError(504, "timeout", error.message)
+            return ApiError(504, "timeout", "an engine of this server did not answer in time")
+    if isinstance(error, EngineError):  # its words may name what stands behind this server
+        return ApiError(500, "engine_failed", "an engine of this server failed; the server's log says more")
     return ApiError(500, "engine_failed", error.message)
 
 
@@ -126,7 +129,8 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, AntiphonError)
         told = as_api_error(error)
         if told.status >= 500:
-            logger.warning("a request failed", extra={"path": request.url.path, "error": type(error).__name__})
+            about = {"path": request.url.path, "error": type(error).__name__, "reason": str(error)}
+            logger.warning("a request failed", extra=about)
         return await api_error(request, told)
 
     async def refused(request: Request, error: Exception) -> Response:

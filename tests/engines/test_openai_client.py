@@ -155,7 +155,7 @@ def test_key_is_never_shown(quoted: str) -> None:
 
 
 def test_refused_key_says_where_it_is_set() -> None:
-    with OpenAIStandin(api_key="right") as server, pytest.raises(EngineRequestInvalid) as caught:
+    with OpenAIStandin(api_key="right") as server, pytest.raises(EngineFailed) as caught:
         ask(options(server, api_key=KEY))
     assert caught.value.stage == "llm" and caught.value.engine == "openai" and not caught.value.retryable
     assert "401" in caught.value.message and KEY not in str(caught.value)
@@ -202,9 +202,9 @@ def test_nobody_listens() -> None:
     [
         ("400", EngineRequestInvalid, False, ""),
         ("422", EngineRequestInvalid, False, ""),
-        ("404", EngineRequestInvalid, False, "the model 'gpt-5.4-mini'"),
+        ("404", EngineFailed, False, "the model 'gpt-5.4-mini'"),
         ("413", EngineRequestInvalid, False, "too large"),
-        ("307", EngineRequestInvalid, False, "http://elsewhere.invalid/v1/x"),
+        ("307", EngineFailed, False, "http://elsewhere.invalid/v1/x"),
         ("408", EngineTimeout, True, ""),
         ("429", EngineOverloaded, True, ""),
         ("500", EngineFailed, True, ""),
@@ -404,7 +404,7 @@ def test_a_server_that_refuses_only_the_probe_is_there(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(401, EngineRequestInvalid), (429, EngineOverloaded), (500, EngineFailed)]
+    ("status", "kind"), [(401, EngineFailed), (429, EngineOverloaded), (500, EngineFailed)]
 )
 def test_a_probe_tells_of_a_wrong_key_and_of_a_server_in_trouble(status: int, kind: type[Exception]) -> None:
     with OpenAIStandin() as server:

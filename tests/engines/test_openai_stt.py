@@ -234,11 +234,14 @@ def test_an_answer_that_cannot_be_read() -> None:
     assert caught.value.stage == "stt"
 
 
-@pytest.mark.parametrize("status", ["400", "401", "404", "413"])
-def test_refusals(status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [("400", EngineRequestInvalid), ("401", EngineFailed), ("404", EngineFailed), ("413", EngineRequestInvalid)],
+)
+def test_refusals(status: str, kind: type[Exception]) -> None:
     with OpenAIStandin() as server:
         server.fail_next(status)
-        with pytest.raises(EngineRequestInvalid, match=status) as caught:
+        with pytest.raises(kind, match=status) as caught:
             hear(server)
         assert len(server.requests) == 1
     assert caught.value.stage == "stt"

@@ -23,7 +23,13 @@ from scripted_config import GivenOptions
 from served import config, serving, with_client
 
 from antiphon.engines.audio import AudioFrame
-from antiphon.engines.errors import EngineFailed, EngineOutOfOrder, EngineOverloaded, EngineRequestInvalid
+from antiphon.engines.errors import (
+    EngineFailed,
+    EngineOutOfOrder,
+    EngineOverloaded,
+    EngineRequestInvalid,
+    EngineTimeout,
+)
 from antiphon.engines.host import EngineHost
 from antiphon.engines.models.store import ModelStore
 from antiphon.engines.protocols import STTCapabilities, STTOptions, Transcript, Word
@@ -125,7 +131,7 @@ def test_an_engine_that_breaks_in_the_middle_of_a_stream_is_told_in_it() -> None
             await client.audio.transcriptions.create(model="m", file=("a.wav", wav()), stream=True)
         text = ""
         stream = await client.audio.transcriptions.create(model="m", file=("a.wav", wav(40)), stream=True)
-        with pytest.raises(openai.APIError, match="it broke"):
+        with pytest.raises(openai.APIError, match="an engine of this server failed"):
             async for event in stream:
                 text += event.delta
         return text
@@ -447,7 +453,8 @@ def test_models_are_listed_and_unknown_ones_refused_where_that_is_wanted() -> No
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (EngineFailed("the voice broke"), 500, "engine_failed"),
+        (EngineFailed("http://10.0.0.7/v1 broke"), 500, "engine_failed"),
+        (EngineTimeout("no connection to http://10.0.0.7/v1 in time"), 504, "timeout"),
         (EngineOverloaded("too many wait"), 503, "overloaded"),
         (EngineRequestInvalid("no such thing"), 400, "invalid_request"),
         (EngineRequestInvalid("too many words", about="length"), 400, "context_length_exceeded"),
@@ -460,6 +467,7 @@ def test_what_an_engine_says_has_a_status(error: Exception, status: int, code: s
     answer = with_http(use, config(tts=ScriptedTTS([error], repeat=True)))
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert ("retry-after" in answer.headers) == (status == 503)
+    assert "10.0.0.7" not in answer.text, "what stands behind the server is for its log"
 
 
 def test_wrong_paths_methods_and_bodies_have_the_same_form() -> None:
