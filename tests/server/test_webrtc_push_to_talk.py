@@ -17,6 +17,7 @@ from antiphon.engines.audio import AudioFrame
 from antiphon.engines.testing import Heard
 from antiphon.server.realtime.buffer import InputBuffer
 from antiphon.server.realtime.ear import Ear
+from antiphon.server.realtime.sounds import Recorder, Sounds
 
 HEARD = "conversation.item.input_audio_transcription.completed"
 
@@ -32,7 +33,8 @@ def test_the_sound_of_a_call_pushes_out_the_oldest() -> None:
     async def main() -> AudioFrame:
         buffer = InputBuffer(max_s=1.0)
         line: Any = Line()
-        async for frame in Ear(line, buffer, is_manual=lambda: True).frames():
+        ear = Ear(line, buffer, is_manual=lambda: True, recorder=Recorder(max_s=0), sounds=Sounds(max_s=0))
+        async for frame in ear.frames():
             assert not frame.samples.any(), "the session hears silence"
         return buffer.taken()
 
