@@ -55,7 +55,11 @@ class _Spoken:
     sent: str = ""
     """Of its words: what the client has been told already."""
     sound: Sound | None = None
-    """What was said in it, where that is kept; of a turn that goes on, what came before its reopening."""
+    """What was said in it, where that is kept."""
+    goes_on: bool = False
+    """It was reopened."""
+    before: Sound | None = None
+    """What had been said in it until then, where that is kept."""
     void: bool = False
     """Nothing becomes of it, and the client knows nothing of it."""
 
@@ -174,7 +178,8 @@ class Narrator:
                 spoken.ended_s = event.at_s
             case Committed() if spoken is not None:
                 spoken.committed = True
-                spoken.sound = joined(spoken.sound, self._recorder.take(spoken.ended_s + TAIL_S))
+                sound = self._recorder.take(spoken.ended_s + TAIL_S)
+                spoken.sound = joined(spoken.before, sound) if spoken.goes_on else sound
                 self._soon(spoken, lambda: self._commit(spoken))
             case Dropped():
                 self._dropped(event, spoken)
@@ -211,11 +216,13 @@ class Narrator:
             return
         spoken = self._spoken[event.turn] = _Spoken(new_id(), event.at_s)
         turn, before = self._reopened
-        spoken.sound = before if turn == event.turn else None
+        if turn == event.turn:
+            spoken.goes_on, spoken.before = True, before
         detection = self._config().turn_detection
         padding_ms = getattr(detection, "prefix_padding_ms", 0)
         start_ms = max(0, round(1000 * event.at_s - padding_ms))
-        self._recorder.begin(event.at_s - max(padding_ms / 1000, LEAST_PADDING_S))
+        lead_s = max(padding_ms / 1000, LEAST_PADDING_S)
+        self._recorder.begin(event.at_s - lead_s, goes_on=spoken.goes_on)
         self._soon(spoken, lambda: self._emit(server_events.speech_started(spoken.item_id, start_ms)))
 
     def _commit(self, spoken: _Spoken) -> None:

@@ -22,6 +22,11 @@ from antiphon.server.realtime.protocol import AudioFormat
 LEAD_S = 1.5
 """Of the user's sound so much is kept while nobody speaks: that a voice has begun is known a moment later."""
 
+WAIT_S = 5.0
+"""So much may lie between the end of a turn and the moment at which it is known to be one: that is not kept with it."""
+LEAST_PIECE_S = 0.02
+"""Sound that comes in smaller pieces is kept in pieces of this length: each array takes room and time of its own."""
+
 Pcm = NDArray[np.int16]
 
 
@@ -60,9 +65,9 @@ class Sound:
 
 
 def joined(one: Sound | None, other: Sound | None) -> Sound | None:
-    """One behind the other; None: nothing."""
+    """One behind the other; None: a part is missing."""
     if one is None or other is None:
-        return one or other
+        return None
     return Sound([*one.pieces, *other.pieces], one.seconds + other.seconds)
 
 
@@ -95,8 +100,10 @@ class Sounds:
         return self._seconds
 
     def put(self, item_id: str, sound: Sound) -> None:
-        """What the user said in an item."""
+        """What the user said in an item; more than is kept altogether pushes out nothing."""
         self.forget(item_id)
+        if sound.seconds > self._max_s:
+            return
         self._sounds[item_id] = sound
         self._seconds += sound.seconds
         self._make_room()
@@ -148,18 +155,56 @@ class Sounds:
             self.delete(next(iter(self._sounds)))
 
 
+@dataclass(slots=True, eq=False)
+class _Piece:
+    """What came in a row at one rate: small ones are joined as they come."""
+
+    start_s: float
+    rate_hz: int
+    count: int = 0
+    """Samples in it."""
+    _parts: list[Pcm] = field(default_factory=list)
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.count / self.rate_hz
+
+    def takes(self, start_s: float, rate_hz: int) -> bool:
+        """Whether what begins there belongs into it."""
+        is_next = rate_hz == self.rate_hz and abs(start_s - self.end_s) * rate_hz < 0.5
+        return is_next and self.count < LEAST_PIECE_S * rate_hz
+
+    def add(self, samples: Pcm) -> None:
+        self._parts.append(samples)
+        self.count += len(samples)
+        if self.count >= LEAST_PIECE_S * self.rate_hz:
+            self._parts = [self.samples]
+
+    @property
+    def samples(self) -> Pcm:
+        return self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
+
+    def between(self, from_s: float, until_s: float) -> Pcm:
+        """What lies between two times."""
+        first, last = (max(0, round((at_s - self.start_s) * self.rate_hz)) for at_s in (from_s, until_s))
+        return self.samples[first:last]
+
+
 class Recorder:
     """What the user says, on its way into the session: kept from a moment before a turn begins until it ends."""
 
     def __init__(self, *, max_s: float) -> None:
         """:param max_s: the longest turn that is kept; 0: none is."""
         self._max_s = max_s
-        self._pieces: deque[tuple[float, Pcm, int]] = deque()
-        """When each begins, its samples, and their rate."""
+        self._pieces: deque[_Piece] = deque()
         self._end_s = 0.0
         """On the session's clock: all that it was given."""
         self._from_s: float | None = None
         """Where the open turn begins; None: none is open."""
+        self._whole = True
+        """All of the open turn is kept."""
+        self._taken_s = 0.0
+        """All before this was taken, as far as it was wanted."""
 
     def hear(self, frame: AudioFrame, *, keep: bool = True) -> None:
         """
@@ -167,32 +212,47 @@ class Recorder:
         """
         start_s, self._end_s = self._end_s, self._end_s + frame.duration_s
         if keep and self._max_s:
-            self._pieces.append((start_s, _pcm(frame.samples), frame.rate_hz))
-        least_s = self._end_s - LEAD_S if self._from_s is None else max(self._from_s, self._end_s - self._max_s)
-        while self._pieces and self._pieces[0][0] + len(self._pieces[0][1]) / self._pieces[0][2] <= least_s:
-            self._pieces.popleft()
+            self._keep(start_s, _pcm(frame.samples), frame.rate_hz)
+        if self._from_s is not None and self._whole:
+            self._forget(max(self._from_s, self._end_s - self._max_s - WAIT_S))
+        else:
+            self._forget(self._end_s - LEAD_S)
 
-    def begin(self, at_s: float) -> None:
-        """A turn began there."""
-        self._from_s = at_s
+    def begin(self, at_s: float, *, goes_on: bool = False) -> None:
+        """A turn began there.
+
+        :param goes_on: it is the one that was taken last: it begins where that ended, at the earliest.
+        """
+        self._from_s = max(at_s, self._taken_s) if goes_on else at_s
+        self._whole = True
 
     def drop(self) -> None:
         """It was none, or is over."""
         self._from_s = None
 
     def take(self, until_s: float) -> Sound | None:
-        """The open turn up to there; it is over. None: there is nothing of it."""
+        """The open turn up to there; it is over. None: there is nothing of it, or not all."""
         from_s, self._from_s = self._from_s, None
         if from_s is None:
             return None
+        self._taken_s = max(from_s, min(until_s, self._end_s))
         sound = Sound()
-        for rate_hz, pieces in groupby(self._pieces, key=lambda piece: piece[2]):
-            parts = [_between(samples, rate_hz, from_s - at_s, until_s - at_s) for at_s, samples, _ in pieces]
-            if len(joined := np.concatenate(parts)):
-                sound.add(joined, rate_hz)
+        if self._whole:
+            for rate_hz, pieces in groupby(self._pieces, key=lambda piece: piece.rate_hz):
+                parts = [one.between(from_s, until_s) for one in pieces]
+                if len(joined := np.concatenate(parts)):
+                    sound.add(joined, rate_hz)
         return sound if sound.pieces else None
 
+    def _keep(self, start_s: float, samples: Pcm, rate_hz: int) -> None:
+        last = self._pieces[-1] if self._pieces else None
+        if last is None or not last.takes(start_s, rate_hz):
+            self._pieces.append(last := _Piece(start_s, rate_hz))
+        last.add(samples)
 
-def _between(samples: Pcm, rate_hz: int, from_s: float, until_s: float) -> Pcm:
-    """What lies between two times, counted from the first sample."""
-    return samples[max(0, round(from_s * rate_hz)) : max(0, round(until_s * rate_hz))]
+    def _forget(self, before_s: float) -> None:
+        """Of the open turn nothing is left then, should some of it be in there."""
+        while self._pieces and self._pieces[0].end_s <= before_s:
+            gone = self._pieces.popleft()
+            if self._from_s is not None and gone.end_s > self._from_s:
+                self._whole = False

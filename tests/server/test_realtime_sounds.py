@@ -18,7 +18,7 @@ from antiphon.engines.audio import AudioFrame
 from antiphon.engines.testing import Heard, Reply
 from antiphon.server import g711
 from antiphon.server.realtime.protocol import AudioFormat
-from antiphon.server.realtime.sounds import Recorder, Sound, Sounds, encoded, joined
+from antiphon.server.realtime.sounds import WAIT_S, Recorder, Sound, Sounds, encoded, joined
 
 LONG = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen."
 PCM = AudioFormat("audio/pcm")
@@ -159,6 +159,38 @@ def test_one_that_is_longer_than_the_bound_has_none_rather_than_a_part() -> None
     assert "audio" not in assistant and "audio" not in user and assistant["transcript"] == LONG
 
 
+@pytest.mark.parametrize("speech_s", [3.0, 9.0])
+def test_nor_has_what_the_user_says_and_it_pushes_out_nothing(speech_s: float) -> None:
+    async def talk(client: RealtimeClient) -> None:
+        await one_turn(client)
+        await client.speak(speech_s)
+        await client.be_silent(2.0)
+        await client.wait_for("response.done", 2)
+        kept = ["audio" in await retrieve(client, of_user(client, turn)) for turn in range(2)]
+        assert kept == [True, False]
+
+    assert talk_to(talk, config({"realtime": {"keep_audio_s": 3.2}})).problems == []
+
+
+@pytest.mark.parametrize(("first_s", "second_s"), [(8.6, 0.6), (0.6, 8.6)])
+def test_a_turn_that_goes_on_is_kept_with_both_parts_or_not_at_all(first_s: float, second_s: float) -> None:
+    async def talk(client: RealtimeClient) -> None:
+        await client.speak(first_s)
+        await client.be_silent(0.55)
+        await client.speak(second_s)
+        await client.be_silent(2.0)
+        await client.wait_for("response.done", 2)
+        part = await retrieve(client, of_user(client, 1))
+        assert part["transcript"] == "I want a pizza" and "audio" not in part
+
+    given = config(
+        {"realtime": {"keep_audio_s": 3}},
+        stt=[Heard("I want"), Heard("I want a pizza")],
+        llm=[Reply.of("What?", first_delay_s=0.5), Reply.of("Here.")],
+    )
+    assert talk_to(talk, given).problems == []
+
+
 def test_what_was_cut_has_the_sound_that_was_heard() -> None:
     async def talk(client: RealtimeClient) -> None:
         await one_turn(client)
@@ -255,11 +287,16 @@ def test_beside_a_call_it_is_asked_for_alike() -> None:
     assert beside == [], "no errors"
 
 
+def kept(recorder: Recorder) -> int:
+    """Samples."""
+    return sum(len(piece.samples) for piece in recorder._pieces)
+
+
 def test_of_a_user_who_is_silent_next_to_nothing_is_kept() -> None:
     recorder = Recorder(max_s=60.0)
     for _ in range(3000):
         recorder.hear(AudioFrame(np.zeros(480, np.float32), 24000))
-    assert sum(len(samples) for _, samples, _ in recorder._pieces) <= 1.6 * 24000
+    assert kept(recorder) <= 1.6 * 24000
 
 
 def test_nor_of_one_whose_turn_does_not_end() -> None:
@@ -267,9 +304,68 @@ def test_nor_of_one_whose_turn_does_not_end() -> None:
     recorder.begin(0.0)
     for _ in range(3000):
         recorder.hear(AudioFrame(np.zeros(480, np.float32), 24000))
-    assert sum(len(samples) for _, samples, _ in recorder._pieces) <= 2.1 * 24000
+        assert kept(recorder) <= (2.0 + WAIT_S + 0.1) * 24000
+    assert kept(recorder) <= 1.6 * 24000, "nobody will want the rest"
     recorder.drop()
     assert recorder.take(60.0) is None
+
+
+def test_of_a_turn_that_is_too_long_there_is_nothing_and_of_the_next_one_all() -> None:
+    recorder = Recorder(max_s=2.0)
+    recorder.begin(0.5)
+    for _ in range(50 * 10):
+        recorder.hear(AudioFrame(np.zeros(480, np.float32), 24000))
+    assert recorder.take(9.0) is None, "no part of it"
+    recorder.begin(9.5)
+    for _ in range(50):
+        recorder.hear(AudioFrame(np.zeros(480, np.float32), 24000))
+    sound = recorder.take(11.0)
+    assert sound is not None and sound.seconds == pytest.approx(1.5)
+
+
+def test_a_turn_of_the_longest_is_whole_though_its_end_is_known_later() -> None:
+    recorder = Recorder(max_s=2.0)
+    recorder.begin(1.0)
+    for _ in range(50 * 5):
+        recorder.hear(AudioFrame(np.zeros(480, np.float32), 24000))
+    sound = recorder.take(3.0)
+    assert sound is not None and sound.seconds == pytest.approx(2.0)
+
+
+def test_sound_in_crumbs_is_kept_in_pieces() -> None:
+    recorder = Recorder(max_s=60.0)
+    recorder.begin(0.0)
+    whole = np.arange(-12000, 12000)
+    for at in range(0, 24000, 10):
+        recorder.hear(AudioFrame((whole[at : at + 10] / 32768).astype(np.float32), 24000))
+        assert sum(len(piece._parts) for piece in recorder._pieces) <= 50 + 48
+    sound = recorder.take(1.0)
+    assert sound is not None
+    np.testing.assert_array_equal(np.concatenate([samples for samples, _ in sound.pieces]), whole)
+
+
+@pytest.mark.parametrize("pause_s", [0.1, 0.35, 0.8])
+def test_a_turn_that_goes_on_has_each_sample_once(pause_s: float) -> None:
+    recorder = Recorder(max_s=60.0)
+    whole = np.arange(-12000, 12000)
+
+    def hear(from_s: float, until_s: float) -> None:
+        for at in range(round(from_s * 8000), round(until_s * 8000), 80):
+            recorder.hear(AudioFrame((whole[at : at + 80] / 32768).astype(np.float32), 8000))
+
+    hear(0.0, 0.5)
+    recorder.begin(0.2)
+    hear(0.5, 1.3)
+    first = recorder.take(1.0 + 0.2)  # the voice ended at 1.0 s
+    again_s = 1.0 + pause_s
+    hear(1.3, 2.1)
+    recorder.begin(again_s - 0.3, goes_on=True)
+    hear(2.1, 3.0)
+    both = joined(first, recorder.take(2.8))
+    assert both is not None
+    heard = np.concatenate([samples for samples, _ in both.pieces])
+    wanted = [whole[1600:9600], whole[max(9600, round((again_s - 0.3) * 8000)) : 22400]]
+    np.testing.assert_array_equal(heard, np.concatenate(wanted))
 
 
 @for_all(st.lists(st.tuples(st.integers(1, 50), st.sampled_from([8000, 24000, 48000])), min_size=1, max_size=20))
@@ -316,7 +412,7 @@ def test_pieces_of_several_rates_become_one_sound() -> None:
     one.add(np.full(800, 1000, np.int16), 8000)
     other.add(np.full(2400, 1000, np.int16), 24000)
     both = joined(one, other)
-    assert both is not None and both.seconds == pytest.approx(0.2) and joined(None, other) is other
+    assert both is not None and both.seconds == pytest.approx(0.2) and joined(None, other) is None
     data = np.frombuffer(base64.b64decode(encoded(both.heard(), PCM)), "<i2")
     assert len(data) == pytest.approx(4800, abs=4) and encoded([], PCM) == ""
     assert abs(np.median(data) - 1000) <= 1
