@@ -125,11 +125,11 @@ async function soundRoom() {
     throw error;
   }
   let peak = 0;
-  run('parec', '--device=loudspeaker.monitor', '--format=s16le', '--channels=1', '--rate=16000').stdout.on('data', (bytes) => {
+  run('parec', '--device=loudspeaker.monitor', '--latency-msec=20', '--format=s16le', '--channels=1', '--rate=16000').stdout.on('data', (bytes) => {
     for (let at = 0; at + SAMPLE_BYTES <= bytes.length; at += SAMPLE_BYTES) peak = Math.max(peak, Math.abs(bytes.readInt16LE(at)));
   });
   const play = async (path) => {
-    const isListening = ({ corked, properties }) => !corked && properties['application.name'] !== 'parec';
+    const isListening = ({ corked, properties: { 'application.name': name } }) => !corked && name && name !== 'parec';
     await until('nobody listens to the microphone', (streams) => streams.some(isListening), 'source-outputs');
     run('paplay', '--device=voice', '--latency-msec=20', path);
   };
