@@ -80,6 +80,9 @@ class Answers:
         """Turns that are not over, to which the model had more to say than it was allowed to."""
         self._ids: OrderedDict[int, str] = OrderedDict()
         """Responses of late, by turn."""
+        self._before_s: OrderedDict[int, float] = OrderedDict()
+        """By turn of those: what the transport had counted as heard of it when its sound began. That was of an answer
+        which was taken back."""
 
     # ------------------------------------------------------------------------ what is under way
 
@@ -145,6 +148,13 @@ class Answers:
             self.begin(turn, self.make(response_config(self._config())))
         return self._responses[turn]
 
+    def sounds(self, mark: int) -> None:
+        """Sound of an answer is about to be handed over, whichever way it goes."""
+        if mark not in self._before_s:
+            self._before_s[mark] = self.heard_s(mark)
+            while len(self._before_s) > REMEMBERED:
+                self._before_s.popitem(last=False)
+
     def audio(self, mark: int, frame: AudioFrame) -> None:
         """Sound of an answer is handed over."""
         self.to(mark).audio(frame)
@@ -184,6 +194,7 @@ class Answers:
             response.finish("completed", Usage(usage.input_tokens, usage.output_tokens, usage.cached_tokens))
             if not turn:  # no event tells of the end of what answers no turn
                 del self._responses[turn]
+                self._before_s.pop(turn, None)
 
     def cut(self, turn: int, seconds: float) -> None:
         """The client says how much of an answer's sound was heard. What is being made or heard of it ends there."""
@@ -233,6 +244,8 @@ class Answers:
     def take_back(self, turn: int) -> None:
         """It was no end of a turn: its answer never was."""
         self._limited.discard(turn)
+        for known in (self._failures, self._heard, self._cuts, self._before_s):
+            known.pop(turn, None)
         response = self._responses.pop(turn, None)
         if response is None:
             return
@@ -263,14 +276,17 @@ class Answers:
         response.finish(status, usage)
         if heard is not None and message is not None and response.config.modality == "audio":
             self._book.update(message, text=heard, status="incomplete")
-            self._book.sounds.stopped(turn, self.heard_s(turn))
+            heard_s = max(0.0, self.heard_s(turn) - self._before_s.get(turn, 0.0))
+            self._book.sounds.cut(turn, heard_s)
             if not self._sends_audio:
-                self._emit(server_events.item_truncated(message, 0, round(1000 * self.heard_s(turn))))
+                self._emit(server_events.item_truncated(message, 0, round(1000 * heard_s)))
         if cut_s is not None:
             self._played(turn, cut_s)
+        if not turn:
+            self._before_s.pop(turn, None)  # the next line of its own has the same mark
 
     def _played(self, turn: int, seconds: float) -> None:
         """The client says how much of an answer that is over was heard."""
         assert self.session is not None
         self._book.sounds.cut(turn, seconds)
-        self.session.played(turn, seconds)
+        self.session.played(turn, self._before_s.get(turn, 0.0) + seconds)

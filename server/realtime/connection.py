@@ -151,6 +151,7 @@ class RealtimeConnection:
             is_manual=lambda: self._config.turn_detection is None,
             recorder=recorder,
             sounds=sounds,
+            on_sound=self._answers.sounds,
         )
         self._ear = cast(Transport, ear)
         self._watchers: list[EventSink] = []

@@ -29,12 +29,17 @@ class Ear:
         is_manual: Callable[[], bool],
         recorder: Recorder,
         sounds: Sounds,
+        on_sound: Callable[[int], None] = lambda mark: None,
     ) -> None:
+        """
+        :param on_sound: told, with its mark, before each piece of a reply is handed over.
+        """
         self._inner = inner
         self._buffer = buffer
         self._is_manual = is_manual
         self._recorder = recorder
         self._sounds = sounds
+        self._on_sound = on_sound
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -49,5 +54,6 @@ class Ear:
             yield replace(frame, samples=np.zeros_like(frame.samples))
 
     async def play(self, frame: AudioFrame, mark: int) -> float:
-        self._sounds.say(mark, frame, before_s=self._inner.heard_s(mark))
+        self._on_sound(mark)
+        self._sounds.say(mark, frame)
         return await self._inner.play(frame, mark)

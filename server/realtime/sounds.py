@@ -44,8 +44,6 @@ class Sound:
     seconds: float = 0.0
     heard_s: float | None = None
     """So much of it was heard; None: all of it, as far as anybody knows."""
-    before_s: float = 0.0
-    """Where it begins in what the transport counts as this turn's."""
 
     def add(self, samples: Pcm, rate_hz: int) -> None:
         self.pieces.append((samples, rate_hz))
@@ -114,14 +112,11 @@ class Sounds:
         sound.add(_pcm(frame.samples), frame.rate_hz)
         self.put(item_id, sound)
 
-    def say(self, turn: int, frame: AudioFrame, *, before_s: float) -> None:
-        """More of what the assistant says in answer to a turn; 0 (the session's own lines) is not kept.
-
-        :param before_s: of that turn, this was heard up to now.
-        """
+    def say(self, turn: int, frame: AudioFrame) -> None:
+        """More of what the assistant says in answer to a turn; 0 (the session's own lines) is not kept."""
         if not turn or not self._max_s or turn in self._gone:
             return
-        sound = self._sounds.setdefault(turn, Sound(before_s=before_s))
+        sound = self._sounds.setdefault(turn, Sound())
         sound.add(_pcm(frame.samples), frame.rate_hz)
         self._seconds += frame.duration_s
         self._make_room()
@@ -130,14 +125,9 @@ class Sounds:
         return self._sounds.get(key)
 
     def cut(self, turn: int, heard_s: float) -> None:
-        """Only so much of an answer was heard, as the client says."""
+        """Only so much of an answer was heard, counted from its first sample."""
         if (sound := self._sounds.get(turn)) is not None:
             sound.heard_s = heard_s
-
-    def stopped(self, turn: int, heard_s: float) -> None:
-        """The same, as the transport says."""
-        if (sound := self._sounds.get(turn)) is not None:
-            sound.heard_s = max(0.0, heard_s - sound.before_s)
 
     def forget(self, key: str | int) -> None:
         """It never was; there may be another one."""

@@ -16,6 +16,7 @@ from realtime_client import TONE, RealtimeClient, config, talk_to
 
 from antiphon.engines.audio import AudioFrame
 from antiphon.engines.testing import Heard, Reply
+from antiphon.pipeline.config import Config, SpeculationConfig
 from antiphon.server import g711
 from antiphon.server.realtime.protocol import AudioFormat
 from antiphon.server.realtime.sounds import WAIT_S, Recorder, Sound, Sounds, encoded, joined
@@ -269,6 +270,75 @@ def test_a_turn_that_goes_on_has_both_parts() -> None:
     assert talk_to(talk, given).problems == []
 
 
+def heard_before_it_goes_on(keep_audio_s: float = 60) -> Config:
+    """Of the first answer, which is taken back, something is heard."""
+    return config(
+        {"realtime": {"keep_audio_s": keep_audio_s}},
+        stt=[Heard("I want"), Heard("I want a pizza"), Heard("stop it please")],
+        llm=[Reply.of(LONG), Reply.of(LONG), Reply.of("All right.")],
+        sections={"speculation": SpeculationConfig(rerun_ms=0, reopen_ms=1500)},
+    )
+
+
+async def have_it_go_on(client: RealtimeClient, sounding: str) -> None:
+    """
+    :param sounding: the event that tells of sound.
+    """
+    await client.speak(1.0)
+    while not client.of(sounding):
+        await client.be_silent(0.02)
+    await client.be_silent(0.4)
+    await client.speak(0.6)
+    await client.be_silent(2.5)
+    assert client.of("conversation.item.deleted")
+
+
+@pytest.mark.parametrize("keep_audio_s", [60, 0])
+def test_of_the_answer_to_a_turn_that_went_on_what_was_heard_counts_from_its_own_beginning(keep_audio_s: float) -> None:
+    async def talk(client: RealtimeClient) -> None:
+        await have_it_go_on(client, "response.output_audio.delta")
+        await client.wait_for("response.done", 2)
+        await client.speak(0.8)
+        await client.be_silent(2.0)
+        await client.wait_for("response.done", 3)
+        item = of_assistant(client, 1)
+        client.tell("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=900)
+        part = await retrieve(client, item)
+        assert part["transcript"] == "One two three"
+        assert not keep_audio_s or seconds(part) == pytest.approx(0.9)
+
+    given = heard_before_it_goes_on(keep_audio_s)
+    assert talk_to(talk, given).problems == []
+
+
+@pytest.mark.parametrize("keep_audio_s", [60, 0])
+def test_so_it_does_in_a_call(keep_audio_s: float) -> None:
+    heard_s: list[float] = []
+
+    async def talk(caller: Caller) -> None:
+        async def dropped() -> None:
+            await caller.wait_for("conversation.item.deleted")
+            heard_s.append(caller.transport.heard_s(1))
+
+        at_the_dropping = asyncio.create_task(dropped())
+        await have_it_go_on(caller, "output_audio_buffer.started")
+        await at_the_dropping
+        await caller.speak(0.8)
+        await caller.be_silent(2.0)
+        await caller.wait_for("conversation.item.truncated")
+        heard_s.append(caller.transport.heard_s(1))
+        ask = json.dumps({"type": "conversation.item.retrieve", "item_id": of_assistant(caller, 1)})
+        await caller.connection.receive(ask, lambda _: None)
+        await caller.wait_for("conversation.item.retrieved")
+
+    caller = call(talk, heard_before_it_goes_on(keep_audio_s))
+    of_both_s, [cut] = heard_s[1], caller.of("conversation.item.truncated")
+    assert heard_s[0] > 0.4 and cut["item_id"] == of_assistant(caller, 1)
+    assert cut["audio_end_ms"] == pytest.approx(1000 * (of_both_s - heard_s[0]), abs=1)
+    part = caller.of("conversation.item.retrieved")[0]["item"]["content"][0]
+    assert not keep_audio_s or seconds(part) == pytest.approx(of_both_s - heard_s[0], abs=0.001)
+
+
 def test_beside_a_call_it_is_asked_for_alike() -> None:
     beside: list[Any] = []
 
@@ -397,7 +467,7 @@ def test_the_bound_holds_in_any_order(steps: list[tuple[str, int, int]]) -> None
             case "put":
                 sounds.put_frame(str(key), frame)
             case "say":
-                sounds.say(key, frame, before_s=0.0)
+                sounds.say(key, frame)
             case "forget":
                 sounds.forget(key)
             case "delete":
