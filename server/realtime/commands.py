@@ -146,9 +146,20 @@ class Commands:
             raise ProtocolError(
                 f"Only messages of the assistant can be truncated; '{event.item_id}' is none.", param="item_id"
             )
+        if not entry.shape.spoken:
+            raise ProtocolError(
+                f"Only what was said aloud can be truncated; '{event.item_id}' is for reading.",
+                code="unsupported_content_type",
+                param="item_id",
+            )
+        if event.content_index:
+            raise ProtocolError(
+                f"Messages of the assistant have one part, with the index 0; there is no {event.content_index}.",
+                param="content_index",
+            )
         heard_ms = min(event.audio_end_ms, entry.audio_ms) if entry.audio_ms else event.audio_end_ms
         self._emit(server_events.item_truncated(event.item_id, event.content_index, event.audio_end_ms))
-        if entry.turn and entry.shape.spoken and not self._book.was_taken_back(event.item_id):
+        if entry.turn and not self._book.was_taken_back(event.item_id):
             self._answers.cut(entry.turn, heard_ms / 1000)
 
     def _called(self, call_id: str) -> str:

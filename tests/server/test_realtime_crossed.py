@@ -63,6 +63,35 @@ def test_truncating_what_is_being_said_ends_it(cancels: bool) -> None:
     assert prompt_of(given)[-2:] == [("assistant", "Well. ..."), ("user", "Again")]
 
 
+def test_what_cannot_be_truncated_is_an_error_that_says_what_and_changes_nothing() -> None:
+    async def talk(client: RealtimeClient) -> None:
+        client.write("Talk")
+        client.respond()
+        await client.wait_for("response.done")
+        said = client.of("response.output_item.added")[0]["item"]["id"]
+        client.tell("conversation.item.truncate", item_id=said, content_index=1, audio_end_ms=60)
+        client.write("Write")
+        client.respond(output_modalities=["text"])
+        await client.wait_for("response.done", 2)
+        truncate(client, 1, 60)
+        client.write("Hm", item={"id": "typed"})
+        client.tell("conversation.item.truncate", item_id="typed", content_index=0, audio_end_ms=60)
+        await client.wait_for("error", 3)
+        client.respond()
+        await client.wait_for("response.done", 3)
+
+    given = config()
+    client = talk_to(talk, given)
+    errors = [event["error"] for event in client.of("error")]
+    assert [(error["code"], error["param"]) for error in errors] == [
+        ("invalid_value", "content_index"),
+        ("unsupported_content_type", "item_id"),
+        ("invalid_value", "item_id"),
+    ]
+    assert not client.of("conversation.item.truncated")
+    assert [said for role, said in prompt_of(given) if role == "assistant"] == ["It is noon."] * 2
+
+
 def test_truncating_an_answer_ends_the_next_one_whose_sound_is_thrown_away_with_it() -> None:
     async def talk(client: RealtimeClient) -> None:
         client.write("Talk")
