@@ -40,9 +40,13 @@ _GONE = CallError("protocol_error", "The session does not have this MCP server a
 class LinkError(Exception):
     """Raised where a server gave nothing; `error` is what clients are told."""
 
-    def __init__(self, error: CallError) -> None:
+    def __init__(self, error: CallError, *, undone: bool = False) -> None:
+        """
+        :param undone: the server has done nothing: it does not know us any more.
+        """
         super().__init__(error.message)
         self.error = error
+        self.undone = undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Link:
         self._keeper: asyncio.Task[None] | None = None
         self._client: asyncio.Future[Client] | None = None
         self._leave = asyncio.Event()
+        self._asking = 0
+        """Requests that are under way."""
         self._closed = False
 
     async def tools(self) -> tuple[FoundTool, ...]:
@@ -120,32 +126,36 @@ class Link:
                 try:
                     return await self._asked(ask)
                 except LinkError as failed:
-                    if failed.error.code != _NO_SUCH_SESSION or failed.error.type != "http_error":
+                    if not failed.undone:
                         raise
                 return await self._asked(ask)  # the server was begun anew, and knows nothing of it: not done twice
         except TimeoutError:
             if self._client is not None and not self._client.done():
-                await self._hang_up()  # it is not even there
+                await self._hang_up(self._client)  # it is not even there
             raise LinkError(CallError("protocol_error", f"No answer within {limit_s:g} s.", NO_ANSWER)) from None
 
     async def _asked(self, ask: Callable[[Client], Awaitable[T]]) -> T:
-        client = await self._opened()
+        opened = self._opened()
+        client = await asyncio.shield(opened)
         of_this = Course()
         before = course.set(of_this)
+        self._asking += 1
         try:
             return await ask(client)
         except MCPError as error:
-            if _is_broken(error) or of_this.refusal == _NO_SUCH_SESSION:
-                await self._hang_up()  # the next call begins anew
-            raise LinkError(_in_words(error, of_this)) from error
+            unknown = of_this.refusal == _NO_SUCH_SESSION
+            if _is_broken(error) or unknown or (of_this.trouble and self._asking == 1):
+                await self._hang_up(opened)  # the next call begins anew
+            raise LinkError(_in_words(error, of_this), undone=unknown and not of_this.taken) from error
         except Exception as error:  # what a server sends must not break the session
             logger.warning("an MCP server sent what its client does not take", extra={"code": type(error).__name__})
             failure = CallError("protocol_error", "Its answer cannot be read.", CONNECTION_CLOSED)
             raise LinkError(failure) from error
         finally:
+            self._asking -= 1
             course.reset(before)
 
-    async def _opened(self) -> Client:
+    def _opened(self) -> asyncio.Future[Client]:
         if self._closed:
             raise LinkError(_GONE)
         if self._client is None or (self._keeper is not None and self._keeper.done()):
@@ -153,7 +163,7 @@ class Link:
             self._leave = asyncio.Event()
             keeping = self._keep(self._client, self._leave)
             self._keeper = asyncio.create_task(keeping, name="mcp-link")
-        return await asyncio.shield(self._client)
+        return self._client
 
     async def _keep(self, opened: asyncio.Future[Client], leave: asyncio.Event) -> None:
         """Holds the connection: it is entered and left by one task, as its library needs it."""
@@ -177,8 +187,13 @@ class Link:
                 opened.set_exception(LinkError(_GONE))
             opened.exception()  # whoever waited for it may have gone
 
-    async def _hang_up(self) -> None:
+    async def _hang_up(self, failed: asyncio.Future[Client] | None = None) -> None:
+        """
+        :param failed: the connection that is of no use any more; there may be another one by now. None: any.
+        """
         keeper, client = self._keeper, self._client
+        if failed is not None and failed is not client:
+            return
         self._keeper = self._client = None
         self._leave.set()
         if keeper is None:

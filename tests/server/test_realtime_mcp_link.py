@@ -1,0 +1,187 @@
+"""A connection to an MCP server of the kind that keeps sessions: what one request of it does to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx2
+import pytest
+
+from antiphon.pipeline.config.realtime_mcp import McpKeys
+from antiphon.server.realtime.mcp import http
+from antiphon.server.realtime.mcp.allowing import Target
+from antiphon.server.realtime.mcp.link import Link, LinkError
+
+URL = "http://127.0.0.1:9/mcp"
+TARGET = Target(URL, URL)
+SCHEMA = {"type": "object", "properties": {}}
+JSON = {"content-type": "application/json"}
+EVENTS = {"content-type": "text/event-stream"}
+
+
+class Body(httpx2.AsyncByteStream):
+    """An answer that comes in pieces, and perhaps not to its end."""
+
+    def __init__(self, *pieces: bytes | Exception) -> None:
+        self.pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+
+class Desk:
+    """The server."""
+
+    def __init__(self) -> None:
+        self.sessions = 0
+        self.called: list[str] = []
+        self.answers: dict[str, Callable[[], Awaitable[httpx2.Response]]] = {}
+        """What a tool is answered with, where that is no result."""
+        self.on_stream = 405
+        """The status with which a stream is refused."""
+        self.going_on = asyncio.Event()
+        """Lets `slow` come to its end."""
+        self.waiting = asyncio.Event()
+
+    async def answer(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return httpx2.Response(self.on_stream)
+        if request.method == "DELETE":
+            return httpx2.Response(200)
+        message = json.loads(await request.aread())
+        match message["method"]:
+            case "initialize":
+                self.sessions += 1
+                result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}}
+                result["serverInfo"] = {"name": "desk", "version": "1"}
+                return self.result(message, result, {"mcp-session-id": f"session-{self.sessions}"})
+            case "tools/list":
+                return self.result(message, {"tools": [{"name": "any", "inputSchema": SCHEMA}]})
+            case "tools/call":
+                name = message["params"]["name"]
+                self.called.append(name)
+                if name in self.answers:
+                    return await self.answers[name]()
+                if name == "slow":
+                    self.waiting.set()
+                    await self.going_on.wait()
+                return self.result(message, {"content": [{"type": "text", "text": f"{name} is done"}]})
+            case method if "id" in message:
+                error = {"code": -32601, "message": f"no {method}"}
+                return httpx2.Response(200, json={"jsonrpc": "2.0", "id": message["id"], "error": error})
+        return httpx2.Response(202)
+
+    @staticmethod
+    def result(message: Any, result: Any, headers: dict[str, str] | None = None) -> httpx2.Response:
+        return httpx2.Response(200, headers=headers, json={"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    def gives(self, name: str, *answers: httpx2.Response | Exception) -> None:
+        """In turn; the last one from then on. A response is made anew each time from what it was made of."""
+        left = list(answers)
+
+        async def given() -> httpx2.Response:
+            one = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(one, Exception):
+                raise one
+            return one
+
+        self.answers[name] = given
+
+
+def with_desk(monkeypatch: pytest.MonkeyPatch, talk: Callable[[Desk, Link], Awaitable[None]], **keys: Any) -> Desk:
+    async def main() -> Desk:
+        desk = Desk()
+        monkeypatch.setattr(http.httpx2, "AsyncHTTPTransport", lambda **_: httpx2.MockTransport(desk.answer))
+        link = Link(TARGET, McpKeys(**keys))
+        try:
+            async with asyncio.timeout(20):
+                await talk(desk, link)
+        finally:
+            await link.close()
+        return desk
+
+    return asyncio.run(main())
+
+
+def test_a_call_whose_answer_breaks_off_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tool has run; that the server knows nothing of the stream by now (404) does not mean that it has not."""
+
+    async def talk(desk: Desk, link: Link) -> None:
+        desk.on_stream = 404
+        desk.gives("pay", httpx2.Response(200, headers=EVENTS, stream=Body(b"id: 1\nretry: 1\ndata:\n\n")))
+        with pytest.raises(LinkError) as caught:
+            await link.call("pay", {})
+        assert caught.value.error.type == "protocol_error" and "broke" in caught.value.error.message
+
+    assert with_desk(monkeypatch, talk).called == ["pay"]
+
+
+def test_a_call_that_was_refused_with_404_is_made_in_a_new_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(desk: Desk, link: Link) -> None:
+        await link.tools()
+        result = httpx2.Response(200, headers=EVENTS, stream=Body())
+        desk.gives("pay", httpx2.Response(404), result)
+        with pytest.raises(LinkError):
+            await link.call("pay", {})
+        assert desk.sessions == 2
+
+    assert with_desk(monkeypatch, talk).called == ["pay", "pay"]
+
+
+FAILURES: list[tuple[httpx2.Response | Exception, str]] = [
+    (httpx2.ConnectError("no"), "cannot be reached (ConnectError)"),
+    (httpx2.ReadTimeout("no"), "did not answer (ReadTimeout)"),
+    (httpx2.Response(307, headers={"location": "/admin"}), "an address that is not allowed"),
+    (httpx2.Response(307, headers={"location": "http://a:b"}), "no address"),
+    (httpx2.Response(200, headers=JSON, stream=Body(b"x" * 5000)), "longer than 4096 bytes"),
+    (httpx2.Response(200, headers=JSON, stream=Body(b"{", httpx2.ReadError("no"))), "broke off (ReadError)"),
+    (httpx2.Response(500), "HTTP status 500"),
+]
+
+
+@pytest.mark.parametrize(("answer", "message"), FAILURES)
+def test_a_request_that_fails_takes_no_other_call_with_it(
+    monkeypatch: pytest.MonkeyPatch, answer: httpx2.Response | Exception, message: str
+) -> None:
+    async def talk(desk: Desk, link: Link) -> None:
+        desk.gives("bad", answer)
+        slow = asyncio.create_task(link.call("slow", {}))
+        await desk.waiting.wait()
+        with pytest.raises(LinkError) as caught:
+            await link.call("bad", {})
+        assert message in caught.value.error.message
+        desk.going_on.set()
+        assert await slow == "slow is done"
+
+    desk = with_desk(monkeypatch, talk, max_answer_kb=4)
+    assert desk.called == ["slow", "bad"] and desk.sessions == 1
+
+
+def test_after_a_server_could_not_be_reached_it_is_met_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have forgotten the session, and not every server says so with 404."""
+
+    async def talk(desk: Desk, link: Link) -> None:
+        desk.gives("bad", httpx2.ConnectError("no"))
+        with pytest.raises(LinkError):
+            await link.call("bad", {})
+        assert await link.call("good", {}) == "good is done"
+
+    assert with_desk(monkeypatch, talk).sessions == 2
+
+
+def test_a_late_failure_does_not_end_the_connection_that_came_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(desk: Desk, link: Link) -> None:
+        await link.tools()
+        late = link._opened()
+        await link._hang_up(late)
+        await link.tools()
+        await link._hang_up(late)
+        assert await link.call("good", {}) == "good is done" and desk.sessions == 2
+
+    with_desk(monkeypatch, talk)
