@@ -98,7 +98,7 @@ class Commands:
         self._hosting = hosting
         self._spending = spending
         self._held: _Asked | None = None
-        narrator.on_event = self._look_at_held
+        narrator.on_event = hosting.on_settled = self._look_at_held
 
     # ------------------------------------------------------------------------ items
 
@@ -251,8 +251,6 @@ class Commands:
             raise ProtocolError("All lines are busy: wait a moment.", code="server_busy", type="server_error")
         self._spending.check()
         config = response_config(session_config, event.response)
-        if event.response is not None and event.response.tools is not None and not config.out_of_band:
-            self._toolbox.use_once(config.mcp)
         if config.out_of_band:
             given = self._conversation if config.input is None else self._given(config.input)
             return self._asides.answer(config, given, self._voice_of(config.voice, session_config.speed))
@@ -260,6 +258,8 @@ class Commands:
         if self._held is not None or (active is not None and not active.hosts):
             raise _one_at_a_time(f" ({active.id})" if active is not None else "")
         inputs = None if config.input is None else self._given(config.input)
+        if event.response is not None and event.response.tools is not None:
+            self._toolbox.use_once(config.mcp)
         if self._must_wait():
             self._held = _Asked(event, config, reply)
             return
@@ -267,9 +267,10 @@ class Commands:
 
     def _must_wait(self) -> bool:
         """Whether it is not known yet if there can be another response: it may have been a cough. Also while one waits
-        for its calls of MCP tools: clients ask for the next as soon as they are told of a result."""
+        for its calls of MCP tools, or while one is made that the client has allowed: clients ask for the next as soon as
+        they are told of a result, or before."""
         active = self._answers.active
-        return self._narrator.awaited or (active is not None and active.hosts)
+        return self._narrator.awaited or self._hosting.owed or (active is not None and active.hosts)
 
     def _look_at_held(self) -> None:
         """Not at once: whoever tells of an event is in the middle of something."""
@@ -299,7 +300,7 @@ class Commands:
 
     def time_out(self, seconds: float) -> None:
         """The user has said nothing for so long: the assistant speaks again."""
-        if self._answers.active is not None or self._narrator.awaited:
+        if self._answers.active is not None or self._must_wait():
             return
         config = response_config(self._config())
         turn = self._turn(config, has_words=False)  # nothing is told where there can be no answer

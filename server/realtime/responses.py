@@ -138,13 +138,18 @@ class Response:
         if self._book is not None:
             self._emit(server_events.item_done(wire, before))
 
-    def show(self, wire: Wire) -> int:
-        """An item of MCP begins in it. Returns its place."""
+    def show(self, begun: Wire, whole: Wire) -> int:
+        """An item of MCP begins in it.
+
+        :param begun: as it is told of now.
+        :param whole: as it is, should nothing more come of it while the response is under way.
+        :returns: its place.
+        """
         self.hosts = True
         index = len(self._outputs)
-        self._outputs.append(wire)
+        self._outputs.append(whole)
         self._open.add(index)
-        self._emit(server_events.output_item_added(self.id, index, wire))
+        self._emit(server_events.output_item_added(self.id, index, begun))
         return index
 
     def shown(self, index: int, wire: Wire) -> None:

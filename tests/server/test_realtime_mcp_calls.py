@@ -231,6 +231,76 @@ def test_a_yes_and_then_the_answer() -> None:
     assert client.said[1] == "Done." and llm.calls[1].messages[-1].content == "Note 1 is written."
 
 
+def test_an_answer_that_is_asked_for_with_the_yes_knows_the_result() -> None:
+    """The client need not wait for it: the answer does."""
+
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        request = await asked_for_a_yes(client, url)
+        answer(client, request, True)
+        client.respond()
+        await notes.waiting.wait()
+        assert len(client.of("response.created")) == 1
+        notes.going_on.set()
+        await client.wait_for("response.done", 2)
+
+    client, _, llm = talk_with_tools(talk, calling("wait"), NOON)
+    assert client.problems == [] and client.said[1] == "It is noon."
+    assert llm.calls[1].messages[-1].content == "That took long."
+
+
+def test_an_answer_does_not_wait_for_an_allowed_call_that_is_deleted() -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        request = await asked_for_a_yes(client, url)
+        answer(client, request, True)
+        client.respond()
+        (call,) = items(client, "mcp_call", "conversation.item.added")
+        await notes.waiting.wait()
+        client.tell("conversation.item.delete", item_id=call["id"])
+        await client.wait_for("response.done", 2)
+
+    client, _, llm = talk_with_tools(talk, calling("wait"), NOON)
+    assert client.problems == [] and client.said[1] == "It is noon."
+    assert all(message.role != "tool" for message in llm.calls[1].messages)
+
+
+def test_a_question_that_is_deleted_is_a_no() -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        request = await asked_for_a_yes(client, url)
+        client.tell("conversation.item.delete", item_id=request["id"])
+        await client.wait_for("response.mcp_call.failed")
+        answer(client, request, True)
+        await client.wait_for("error")
+        client.respond()
+        await client.wait_for("response.done", 2)
+
+    client, notes, llm = talk_with_tools(talk, calling("add_note", '{"text": "Hi"}'), NOON)
+    assert notes.written == [] and client.problems == ["approval_request_not_found"]
+    (call,) = items(client, "mcp_call")
+    assert call["error"] == {"type": "tool_execution_error", "message": "The question was deleted."}
+    assert "The question was deleted." in llm.calls[1].messages[-1].content
+
+
+@pytest.mark.parametrize("waits_for", ["a yes", "its end"])
+def test_a_response_tells_the_arguments_of_a_call_that_outlasts_it(waits_for: str) -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        if waits_for == "a yes":
+            await asked_for_a_yes(client, url)
+            return
+        await listed(client, url)
+        client.write(ASKED)
+        client.respond()
+        await notes.waiting.wait()
+        client.tell("response.cancel")
+        await client.wait_for("response.done")
+
+    arguments = '{"why": "soup"}'
+    client, _, _ = talk_with_tools(talk, calling("wait", arguments))
+    told = [event["item"] for event in client.of("response.output_item.added", "response.output_item.done")]
+    assert [item["arguments"] for item in told if item["type"] == "mcp_call"] == ["", arguments]
+    (done,) = client.of("response.done")
+    assert [item["arguments"] for item in done["response"]["output"] if item["type"] == "mcp_call"] == [arguments]
+
+
 def test_a_no_is_known_to_the_next_answer() -> None:
     async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
         request = await asked_for_a_yes(client, url)

@@ -335,6 +335,22 @@ def test_servers_that_come_and_go_faster_than_they_answer() -> None:
     assert len(llm.calls[0].tools) == 5 and len(client.of("response.mcp_call.completed")) == 1
 
 
+def test_a_response_that_is_refused_has_asked_no_server() -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        client.update(output_modalities=["text"])
+        client.respond(tools=[hosted(url)], input=[{"type": "item_reference", "id": "nowhere"}])
+        await client.wait_for("error")
+        client.write("What do my notes say?")
+        client.respond()
+        client.respond(tools=[hosted(url)])
+        await client.wait_for("error", 2)
+        await client.wait_for("response.done")
+
+    client, notes, _ = talk_with_tools(talk, NOON)
+    assert client.problems == ["item_not_found", "conversation_already_has_active_response"]
+    assert not client.of("mcp_list_tools.in_progress") and not notes.requests
+
+
 def test_the_server_of_a_response_stays_when_the_sessions_are_changed() -> None:
     async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
         client.update(output_modalities=["text"])

@@ -84,6 +84,15 @@ class Calls:
         """By the id of the question: those that wait for a yes."""
         self._running: dict[str, asyncio.Task[None]] = {}
         """By the id of the item."""
+        self._owed: set[str] = set()
+        """Ids of the items of running calls that waited for a yes."""
+        self.on_settled: Callable[[], None] = lambda: None
+        """Told when a call is over, however it ended."""
+
+    @property
+    def owed(self) -> bool:
+        """A call that was allowed is being made. Its response may be done: it did not wait for the yes."""
+        return bool(self._owed)
 
     # ------------------------------------------------------------------------ from the answer
 
@@ -118,7 +127,7 @@ class Calls:
         asks = tool.needs_approval and arguments is not None
         request_id = new_id("mcpr") if asks else None
         one = _Call(item, tool, response, index=0, request_id=request_id, over=over)
-        one.index = response.show({**one.wire(), "arguments": ""})
+        one.index = response.show({**one.wire(), "arguments": ""}, one.wire())
         self._book.append(Entry(item, Shape(), turn=response.turn, own=one.wire()))
         place = (response.id, item.id, one.index)
         self._emit(server_events.mcp_arguments_delta(*place, call.arguments))
@@ -155,12 +164,14 @@ class Calls:
         self._end(one, error=CallError("tool_execution_error", why))
 
     def deleted(self, item_id: str) -> None:
-        """The client has deleted an item: a call that it stands for is given up."""
+        """The client has deleted an item: a call that it stands for is given up, or fails where it was the question."""
         if (task := self._running.get(item_id)) is not None:
             task.cancel()
         for request_id, one in tuple(self._asked.items()):
             if item_id in (request_id, one.item.id):
                 del self._asked[request_id]
+                if one.item.id in self._book:
+                    self._end(one, error=CallError("tool_execution_error", "The question was deleted."))
 
     def close(self) -> None:
         """The session is over."""
@@ -173,7 +184,7 @@ class Calls:
         assert one.request_id is not None
         self._asked[one.request_id] = one
         shown = wire.approval_request_item(one.request_id, one.tool.server.label, one.tool.name, one.item.arguments)
-        index = one.response.show(shown)
+        index = one.response.show(shown, shown)
         self._book.append(Entry(Item(id=one.request_id, kind="function_call", role="assistant"), Shape(), own=shown))
         one.response.shown(index, shown)
         self._book.done(one.request_id)
@@ -186,8 +197,16 @@ class Calls:
             return self._end(one, error=CallError("protocol_error", why, REFUSED))
         task = asyncio.create_task(self._done(one), name="mcp-call")
         self._running[one.item.id] = task
-        task.add_done_callback(lambda _: self._running.pop(one.item.id, None))
-        task.add_done_callback(lambda _: one.settle())
+        if one.request_id is not None:
+            self._owed.add(one.item.id)
+        task.add_done_callback(lambda _: self._over(one))
+
+    def _over(self, one: _Call) -> None:
+        """It is not under way any more."""
+        del self._running[one.item.id]
+        self._owed.discard(one.item.id)
+        one.settle()
+        self.on_settled()
 
     async def _done(self, one: _Call) -> None:
         link = self._toolbox.link_of(one.tool.server)
