@@ -403,9 +403,7 @@ def test_a_server_that_refuses_only_the_probe_is_there(status: int) -> None:
         probe(options(server))
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"), [(401, EngineFailed), (429, EngineOverloaded), (500, EngineFailed)]
-)
+@pytest.mark.parametrize(("status", "kind"), [(401, EngineFailed), (429, EngineOverloaded), (500, EngineFailed)])
 def test_a_probe_tells_of_a_wrong_key_and_of_a_server_in_trouble(status: int, kind: type[Exception]) -> None:
     with OpenAIStandin() as server:
         server.fail_next(str(status), path="/models")
