@@ -267,8 +267,8 @@ class Commands:
 
     def _must_wait(self) -> bool:
         """Whether it is not known yet if there can be another response: it may have been a cough. Also while one waits
-        for its calls of MCP tools, or while one is made that the client has allowed: clients ask for the next as soon as
-        they are told of a result, or before."""
+        for its calls of MCP tools, or while one is made that the client has allowed: clients ask for the next as soon
+        as they are told of a result, or before."""
         active = self._answers.active
         return self._narrator.awaited or self._hosting.owed or (active is not None and active.hosts)
 

@@ -43,6 +43,8 @@ class Desk:
         self.called: list[str] = []
         self.answers: dict[str, Callable[[], Awaitable[httpx2.Response]]] = {}
         """What a tool is answered with, where that is no result."""
+        self.pages: list[list[dict[str, Any]]] = []
+        """Of its list of tools."""
         self.on_stream = 405
         """The status with which a stream is refused."""
         self.going_on = asyncio.Event()
@@ -61,6 +63,10 @@ class Desk:
                 result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}}
                 result["serverInfo"] = {"name": "desk", "version": "1"}
                 return self.result(message, result, {"mcp-session-id": f"session-{self.sessions}"})
+            case "tools/list" if self.pages:
+                page = int((message.get("params") or {}).get("cursor", 0))
+                more = {"nextCursor": str(page + 1)} if page + 1 < len(self.pages) else {}
+                return self.result(message, {"tools": self.pages[page], **more})
             case "tools/list":
                 return self.result(message, {"tools": [{"name": "any", "inputSchema": SCHEMA}]})
             case "tools/call":
@@ -185,3 +191,16 @@ def test_a_late_failure_does_not_end_the_connection_that_came_after(monkeypatch:
         assert await link.call("good", {}) == "good is done" and desk.sessions == 2
 
     with_desk(monkeypatch, talk)
+
+
+@pytest.mark.parametrize(("size", "max_tools", "taken"), [(1500, 64, 2), (10, 3, 3), (10, 64, 6)])
+def test_a_list_has_a_bound_however_many_pages_it_has(
+    monkeypatch: pytest.MonkeyPatch, size: int, max_tools: int, taken: int
+) -> None:
+    async def talk(desk: Desk, link: Link) -> None:
+        tools = [{"name": f"t{at}", "description": "x" * size, "inputSchema": SCHEMA} for at in range(6)]
+        desk.pages = [tools[at : at + 2] for at in (0, 2, 4)]
+        found = await link.tools()
+        assert [tool.name for tool in found] == [f"t{at}" for at in range(taken)]
+
+    with_desk(monkeypatch, talk, max_answer_kb=4, max_tools=max_tools)

@@ -23,9 +23,12 @@ from served import serving
 from antiphon.engines.testing import Reply
 from antiphon.pipeline.config.model import SessionConfig as SessionSection
 from antiphon.pipeline.config.realtime_mcp import McpKeys
+from antiphon.pipeline.conversation import Conversation
+from antiphon.server.realtime.items import ItemBook
 from antiphon.server.realtime.mcp import link as link_module
 from antiphon.server.realtime.mcp.allowing import Allowing, is_below
 from antiphon.server.realtime.mcp.link import shortened, text_of
+from antiphon.server.realtime.mcp.toolbox import Toolbox
 from antiphon.server.realtime.protocol import ProtocolError, SessionConfig, parse_session
 
 URL = "http://127.0.0.1:9/mcp"
@@ -349,6 +352,65 @@ def test_a_response_that_is_refused_has_asked_no_server() -> None:
     client, notes, _ = talk_with_tools(talk, NOON)
     assert client.problems == ["item_not_found", "conversation_already_has_active_response"]
     assert not client.of("mcp_list_tools.in_progress") and not notes.requests
+
+
+def lists(client: RealtimeClient) -> dict[str, list[str]]:
+    """The lists of tools as they were told, by item."""
+    items = [event["item"] for event in client.of("conversation.item.done")]
+    return {item["id"]: [tool["name"] for tool in item["tools"]] for item in items if item["type"] == "mcp_list_tools"}
+
+
+def test_another_selection_takes_the_place_of_the_one_before_without_asking_again() -> None:
+    selections = [["read_notes"], ["add_note", "long"], ["wait"]]
+
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        client.update(output_modalities=["text"], tools=[hosted(url)])
+        await client.wait_for("mcp_list_tools.completed")
+        before = len(notes.requests)
+        for number, names in enumerate(selections, start=2):
+            client.update(tools=[hosted(url, allowed_tools=names)])
+            await client.wait_for("mcp_list_tools.completed", number)
+        assert len(notes.requests) == before
+        client.write("x" * 9_900)  # there is room for it: lists are no words of the conversation
+        client.update(tools=[])
+        await client.wait_for("session.updated", 5)
+
+    client, _, _ = talk_with_tools(
+        talk,
+        given=lambda url: config({"realtime": {"max_text_chars": 10_000, **allowing(url)["realtime"]}}),
+    )
+    assert client.problems == []
+    told = lists(client)
+    assert [len(names) for names in told.values()] == [5, 1, 2, 1] and list(told.values())[1:] == selections
+    assert [event["item_id"] for event in client.of("conversation.item.deleted")] == list(told), "each in its turn"
+
+
+def test_a_selection_that_is_changed_while_the_list_is_asked_for() -> None:
+    async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:
+        client.update(output_modalities=["text"], tools=[hosted(url)])
+        client.update(tools=[hosted(url, allowed_tools=["wait"])])
+        await client.wait_for("mcp_list_tools.completed")
+        await client.wait_for("session.updated", 2)
+
+    client, _, _ = talk_with_tools(talk, NOON)
+    assert list(lists(client).values()) == [["wait"]]
+
+
+def test_a_session_that_is_over_has_no_more_servers() -> None:
+    """What the client still says while its session ends must begin nothing that nobody would end."""
+    events: list[Any] = []
+    (server,) = SessionConfig(id="s").merged(parse_session({"tools": [hosted(URL)]})).mcp
+
+    async def main() -> None:
+        book = ItemBook(Conversation(), events.append, max_items=10, max_chars=100)
+        toolbox = Toolbox(lambda: Allowing(McpKeys(allow=(URL,)), offline=True), book, events.append)
+        toolbox.close()
+        toolbox.use([server])
+        with pytest.raises(ProtocolError, match="about to end"):
+            toolbox.use_once([server])
+        assert events == [] and len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
 
 
 def test_the_server_of_a_response_stays_when_the_sessions_are_changed() -> None:

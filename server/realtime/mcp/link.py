@@ -62,6 +62,12 @@ class FoundTool:
     def read_only(self) -> bool:
         return self.annotations.get("readOnlyHint") is True
 
+    @property
+    def size(self) -> int:
+        """About so many characters of its server's answer."""
+        described = json.dumps([self.schema, self.annotations], ensure_ascii=False, separators=(",", ":"))
+        return len(self.name) + len(self.description) + len(described)
+
 
 class Link:
     """Everything may be called at any time, and from any task; a connection belongs to a task of its own."""
@@ -77,7 +83,7 @@ class Link:
         self._closed = False
 
     async def tools(self) -> tuple[FoundTool, ...]:
-        """What the server has, in its order, at most `max_tools`.
+        """What the server has, in its order, at most `max_tools`, and together at most `max_answer_kb`.
 
         :raises LinkError: it says nothing, or nothing that can be used.
         """
@@ -107,18 +113,21 @@ class Link:
 
     async def _list(self, client: Client) -> tuple[FoundTool, ...]:
         found: list[FoundTool] = []
+        room, most = 1024 * self._keys.max_answer_kb, self._keys.max_tools
         cursor: str | None = None
         while True:
             page = await client.list_tools(cursor=cursor)
             for tool in page.tools:
                 annotations = tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else {}
-                found.append(FoundTool(tool.name, tool.description or "", tool.input_schema, annotations))
+                one = FoundTool(tool.name, tool.description or "", tool.input_schema, annotations)
+                room -= one.size
+                if room < 0 or len(found) == most:
+                    logger.warning("an MCP server has more tools than are taken", extra={"taken": len(found)})
+                    return tuple(found)
+                found.append(one)
             cursor = page.next_cursor
-            if cursor is None or len(found) >= self._keys.max_tools:
-                break
-        if len(found) > self._keys.max_tools or cursor is not None:
-            logger.warning("an MCP server has more tools than max_tools", extra={"max_tools": self._keys.max_tools})
-        return tuple(found[: self._keys.max_tools])
+            if cursor is None or len(found) == most:
+                return tuple(found)
 
     async def _within(self, limit_s: float, ask: Callable[[Client], Awaitable[T]]) -> T:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -50,13 +49,17 @@ class _Known:
     tools: tuple[FoundTool, ...] = ()
     listing: asyncio.Task[None] | None = None
     item_id: str = ""
-    """Of the list that is asked for."""
+    """Of its list."""
     listed: bool = False
     link: Link | None = None
 
 
 class Toolbox:
-    """One per connection. A server is looked up by its label and how it is reached."""
+    """One per connection. A server is looked up by its label and how it is reached.
+
+    Each has one list among the items: the next takes its place, and it goes with the server. So lists, which may be
+    long, are no more than servers.
+    """
 
     def __init__(self, allowing: Callable[[], Allowing], book: ItemBook, emit: Callable[[ServerEvent], None]) -> None:
         """:param allowing: what may be reached, as it is configured now."""
@@ -65,11 +68,14 @@ class Toolbox:
         self._emit = emit
         self._known: dict[tuple[Any, ...], _Known] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     # ------------------------------------------------------------------------ which servers
 
     def use(self, servers: Sequence[McpServer]) -> None:
         """From now on the session has these, and no others. Those that are new, or did not answer, are asked."""
+        if self._closed:
+            return
         wanted = {server.way for server in servers}
         room = self._allowing().keys.max_servers - len(wanted)
         for way, known in tuple(self._known.items()):
@@ -83,8 +89,10 @@ class Toolbox:
     def use_once(self, servers: Sequence[McpServer]) -> None:
         """A response has these. They stay known as long as there is room.
 
-        :raises ProtocolError: one may not be reached, or they are too many; nothing has changed.
+        :raises ProtocolError: one may not be reached, they are too many, or the session is over; nothing has changed.
         """
+        if self._closed:
+            raise ProtocolError("The session is about to end.", code="session_closed", type="server_error")
         allowing = self._allowing()
         allowing.check_all(servers, "response")
         kept = {way for way, known in self._known.items() if known.of_session} | {server.way for server in servers}
@@ -128,7 +136,8 @@ class Toolbox:
         return None if known is None else known.link
 
     def close(self) -> None:
-        """The session is over."""
+        """The session is over: from now on it has no servers, whoever asks for some."""
+        self._closed = True
         for way in tuple(self._known):
             self._drop(way, told=False)
 
@@ -146,13 +155,18 @@ class Toolbox:
         else:
             known.of_session = known.of_session or of_session
             as_before = known.server.allowed == server.allowed or not of_session
-            if known.listing is not None or (known.listed and as_before):
+            if as_before and (known.listing is not None or known.listed):
                 return
             known.server = server
+            if known.listing is not None:
+                return  # what it is asked for is told as it is selected by then
+        self._forget_list(known)
         item = Item(id=new_id("mcpl"), kind="function_call", role="assistant")
         self._book.append(Entry(item, Shape(), own=wire.list_item(item.id, server.label)))
         self._emit(server_events.mcp_listing("in_progress", item.id))
         known.item_id = item.id
+        if known.listed:
+            return self._tell(known, None)
         known.listing = asyncio.create_task(self._list(known), name="mcp-list")
 
     async def _list(self, known: _Known) -> None:
@@ -201,12 +215,16 @@ class Toolbox:
                 if known.server.allowed.has(tool.name, tool.read_only)
             )
             listed = wire.list_item(item_id, known.server.label, shown)
-            self._book.show(item_id, listed, text=json.dumps(shown))
+            self._book.show(item_id, listed, text="")  # its text is no part of the conversation
         self._emit(server_events.mcp_listing("completed" if problem is None else "failed", item_id))
         self._book.done(item_id)
         if problem is not None:
             logger.info("an MCP server of a client gave no tools", extra={"code": problem.code})
             self._emit(server_events.error(problem))
+
+    def _forget_list(self, known: _Known) -> None:
+        if known.item_id in self._book:
+            self._book.delete(known.item_id)
 
     def _drop(self, way: tuple[Any, ...], *, told: bool = True) -> None:
         known = self._known.pop(way)
@@ -215,6 +233,8 @@ class Toolbox:
             if told:
                 self._emit(server_events.mcp_listing("failed", known.item_id))
                 self._book.done(known.item_id)
+        if told:
+            self._forget_list(known)
         if known.link is not None:
             task = asyncio.create_task(known.link.close(), name="mcp-close")
             self._closing.add(task)
