@@ -67,8 +67,9 @@ class _Spoken:
 class Narrator:
     """One per connection: the session's front, and one of its sinks.
 
-    When the user speaks into a reply, nobody is told until it is known what that means: to a client, `speech_started`
-    is the order to drop what it plays. A cough is never told of.
+    When the user speaks into a reply, nobody is told until the session has decided what that means, by the rule of
+    `server.realtime.interrupt`: to a client, `speech_started` is the order to drop what it plays. What goes by, such
+    as a cough, is never told of.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ LEAD_S = 1.5
 
 WAIT_S = 5.0
 """So much may lie between the end of a turn and the moment at which it is known to be one: that is not kept with it."""
-LEAST_PIECE_S = 0.02
+LEAST_PIECE_S = 0.1
 """Sound that comes in smaller pieces is kept in pieces of this length: each array takes room and time of its own."""
 
 Pcm = NDArray[np.int16]
