@@ -425,6 +425,28 @@ export async function regained({ open, check, base, shoot }) {
   return { seam, kept, anew };
 }
 
+/** After its end a conversation goes on where it was, by the microphone, too. */
+export async function resumed({ open }) {
+  const page = await open();
+  const ask = async (text, answer) => {
+    await page.getByRole('textbox').fill(text);
+    await page.keyboard.press('Enter');
+    await turn(page, text).last().locator('.heard', { hasText: answer }).waitFor(LONG);
+  };
+  await begin(page, 'Type instead');
+  await listening(page);
+  await ask('What time is it?', 'It is noon.');
+  await page.getByRole('button', { name: 'End', exact: true }).click();
+  await page.getByRole('heading', { name: 'The conversation is over' }).waitFor();
+  await begin(page, 'Go on');
+  await listening(page);
+  await ask('What did I say first?', 'You said: What time is it?');
+  const seams = await page.locator('.seam').allInnerTexts();
+  const heard = (await turns(page)).map((one) => one.heard);
+  await page.getByRole('button', { name: 'End', exact: true }).click();
+  return { seams, heard };
+}
+
 /** Words are words, whoever says them: markup is none, long ones break, and those from right to left do. */
 export async function words({ open, check }) {
   const markup = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script><b>bold</b> javascript:window.hacked=1';

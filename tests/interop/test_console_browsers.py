@@ -139,6 +139,13 @@ def test_what_was_said_outlives_the_connection_and_the_page(console_desk: str, u
     assert found["kept"] == ["It is noon.", said, said] and found["anew"] == 0
 
 
+def test_after_its_end_a_conversation_goes_on_where_it_was(console_desk: str, use: Use) -> None:
+    found = use(console_desk, "resumed", "ended, and gone on with")
+    assert len(found["seams"]) == 1 and "You went on here." in found["seams"][0]
+    assert "was told what was said" in found["seams"][0]
+    assert found["heard"] == ["It is noon.", "You said: What time is it?"]
+
+
 def test_words_are_never_markup(console_desk: str, use: Use) -> None:
     found = use(console_desk, "words", "markup in words, from right to left, long words")
     repeated, weather, *others = found["heard"]

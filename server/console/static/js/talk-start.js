@@ -53,7 +53,7 @@ export class Start {
     const way = (label, sign, how, main, keep) => button(label, { icon: sign, class: main ? "main big" : "plain big", press: () => this._deeds.begin(how), disabled: blocked, "data-keep": keep });
     if (!kept) return [way(failed ? "Try again" : "Talk", failed ? "again" : "mic", { fresh: true }, true, "talk"), way("Type instead", "keyboard", { silent: true, fresh: true }, false, "type")];
     const done = call.state === "ended" && !call.endedThere;
-    const ways = [way("Go on", "mic", {}, !done, "talk"), way("New conversation", done ? "mic" : "again", { fresh: true }, done, "new")];
+    const ways = [way("Go on", "mic", { fresh: false }, !done, "talk"), way("New conversation", done ? "mic" : "again", { fresh: true }, done, "new")];
     return [done ? ways.reverse() : ways, way("Type instead", "keyboard", { silent: true, fresh: done }, false, "type")];
   }
 
