@@ -18,7 +18,7 @@ help:
 	@echo "make bench-components   VADs and Whisper windows by themselves, on the same clips"
 	@echo "make soak     hundreds of turns with interruptions, hundreds of kills: nothing grows, nothing is missing (docs/soak.md)"
 	@echo "make explore  the tests that make up examples, with new ones each time (make test has always the same)"
-	@echo "make interop  other people's clients and SDKs against our server, in Node and Chromium too: docs/interop.md"
+	@echo "make interop  other people's clients and SDKs against our server, in Node, Chromium and Firefox too: docs/interop.md"
 	@echo "make docs     write the generated reference pages"
 
 setup-run:
