@@ -108,6 +108,7 @@ async function soundRoom() {
     for (const child of running.reverse()) child.kill();
     rmSync(folder, { recursive: true, force: true });
   };
+  process.on('exit', close); // Playwright ends the process when it is told to end
   const daemon = run('pulseaudio', '-n', '--daemonize=no', '--exit-idle-time=-1', '--use-pid-file=no', '--disable-shm=yes', ...modules.flatMap((one) => ['-L', one]));
   const until = async (what, isSo, ...asked) => {
     const ends = Date.now() + WITHIN_MS;

@@ -48,9 +48,7 @@ def sdk_python(name: str) -> str:
 def run_client(*command: str, timeout_s: float = 90.0) -> dict[str, Any]:
     """What a client's program reports: the last line it prints, a JSON object; with `status`, how it ended."""
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OPENAI_API_KEY")}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environ, cwd=INTEROP
-    )
+    done = _ended(command, environ, timeout_s)
     lines = done.stdout.strip().splitlines()
     if not lines:
         pytest.fail(f"{command[1]} printed nothing and ended with {done.returncode}:\n{done.stderr[-4000:]}")
@@ -60,6 +58,24 @@ def run_client(*command: str, timeout_s: float = 90.0) -> dict[str, Any]:
             f"{told['failure']}\n{json.dumps({k: v for k, v in told.items() if k != 'failure'})}\n{done.stderr[-3000:]}"
         )
     return {**told, "status": done.returncode}
+
+
+def _ended(command: tuple[str, ...], environ: dict[str, str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """One that takes too long is asked to end before it is killed: it has browsers to close."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ, cwd=INTEROP
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            try:
+                out, err = process.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                out, err = process.communicate()
+            pytest.fail(f"{command[1]} did not end within {timeout_s:g} s:\n{out[-2000:]}\n{err[-4000:]}")
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def package_version(name: str) -> str:
