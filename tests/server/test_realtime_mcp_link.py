@@ -45,6 +45,8 @@ class Desk:
         """What a tool is answered with, where that is no result."""
         self.pages: list[list[dict[str, Any]]] = []
         """Of its list of tools."""
+        self.forgotten = False
+        """It knows nothing of its first session any more."""
         self.on_stream = 405
         """The status with which a stream is refused."""
         self.going_on = asyncio.Event()
@@ -57,6 +59,9 @@ class Desk:
         if request.method == "DELETE":
             return httpx2.Response(200)
         message = json.loads(await request.aread())
+        if self.forgotten and request.headers.get("mcp-session-id") == "session-1":
+            await asyncio.sleep(0.1 if (message.get("params") or {}).get("name") == "two" else 0.0)
+            return httpx2.Response(404)
         match message["method"]:
             case "initialize":
                 self.sessions += 1
@@ -183,14 +188,36 @@ def test_after_a_server_could_not_be_reached_it_is_met_anew(monkeypatch: pytest.
 
 def test_a_late_failure_does_not_end_the_connection_that_came_after(monkeypatch: pytest.MonkeyPatch) -> None:
     async def talk(desk: Desk, link: Link) -> None:
-        await link.tools()
-        late = link._opened()
-        await link._hang_up(late)
-        await link.tools()
-        await link._hang_up(late)
+        async def late() -> httpx2.Response:
+            await desk.going_on.wait()
+            return httpx2.Response(404)
+
+        desk.answers["late"] = late
+        desk.gives("bad", httpx2.ConnectError("no"))
+        slow = asyncio.create_task(link.call("slow", {}))
+        behind = asyncio.create_task(link.call("late", {}))
+        await desk.waiting.wait()
+        with pytest.raises(LinkError):
+            await link.call("bad", {})
         assert await link.call("good", {}) == "good is done" and desk.sessions == 2
+        desk.going_on.set()
+        assert await slow == "slow is done"
+        with pytest.raises(LinkError):
+            await behind
+        assert await link.call("good", {}) == "good is done" and desk.sessions == 3
 
     with_desk(monkeypatch, talk)
+
+
+def test_two_calls_of_a_session_that_the_server_has_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are made anew: that one of them meets a stranger does not break the other off."""
+
+    async def talk(desk: Desk, link: Link) -> None:
+        await link.tools()
+        desk.forgotten = True
+        assert await asyncio.gather(link.call("one", {}), link.call("two", {})) == ["one is done", "two is done"]
+
+    assert sorted(with_desk(monkeypatch, talk).called) == ["one", "two"]
 
 
 @pytest.mark.parametrize(("size", "max_tools", "taken"), [(1500, 64, 2), (10, 3, 3), (10, 64, 6)])
@@ -204,3 +231,15 @@ def test_a_list_has_a_bound_however_many_pages_it_has(
         assert [tool.name for tool in found] == [f"t{at}" for at in range(taken)]
 
     with_desk(monkeypatch, talk, max_answer_kb=4, max_tools=max_tools)
+
+
+def test_a_connection_that_is_given_up_before_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(desk: Desk, link: Link) -> None:
+        connection = link._connection()
+        await link.close()
+        with pytest.raises(LinkError, match="any more"):
+            await connection.client()
+        with pytest.raises(LinkError, match="any more"):
+            await link.call("good", {})
+
+    assert with_desk(monkeypatch, talk).called == []

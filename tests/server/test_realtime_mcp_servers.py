@@ -25,7 +25,7 @@ from antiphon.pipeline.config.model import SessionConfig as SessionSection
 from antiphon.pipeline.config.realtime_mcp import McpKeys
 from antiphon.pipeline.conversation import Conversation
 from antiphon.server.realtime.items import ItemBook
-from antiphon.server.realtime.mcp import link as link_module
+from antiphon.server.realtime.mcp import connection as connection_module
 from antiphon.server.realtime.mcp.allowing import Allowing, is_below
 from antiphon.server.realtime.mcp.link import shortened, text_of
 from antiphon.server.realtime.mcp.toolbox import Toolbox
@@ -448,7 +448,7 @@ def test_a_server_that_goes_and_comes_back() -> None:
 
 def test_a_server_of_an_older_protocol_that_was_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps sessions, and does not know ours any more: nothing was done, and it is asked again."""
-    monkeypatch.setattr(link_module, "Client", partial(link_module.Client, mode="legacy"))
+    monkeypatch.setattr(connection_module, "Client", partial(connection_module.Client, mode="legacy"))
     port = free_port()
 
     async def talk(client: RealtimeClient, notes: Notes, url: str) -> None:

@@ -8,45 +8,26 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
-from mcp.types import Implementation
 
 from antiphon.pipeline.config.realtime_mcp import McpKeys
 from antiphon.server.realtime.mcp.allowing import Target
-from antiphon.server.realtime.mcp.http import Course, course, make_client
+from antiphon.server.realtime.mcp.connection import CONNECTION_CLOSED, GONE, Connection, LinkError, in_words
+from antiphon.server.realtime.mcp.http import Course, course
 from antiphon.server.realtime.protocol import CallError
+
+__all__ = ["FoundTool", "Link", "LinkError", "shortened", "text_of"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-CLOSE_S = 2.0
-"""How long a connection may take to end in order."""
-CONNECTION_CLOSED, NO_ANSWER = -32000, -32001
-MAX_MESSAGE_CHARS = 500
-"""Of what a server says of its own errors."""
+NO_ANSWER = -32001
 _NO_SUCH_SESSION = 404
-_GONE = CallError("protocol_error", "The session does not have this MCP server any more.", -32600)
-
-
-class LinkError(Exception):
-    """Raised where a server gave nothing; `error` is what clients are told."""
-
-    def __init__(self, error: CallError, *, undone: bool = False) -> None:
-        """
-        :param undone: the server has done nothing: it does not know us any more.
-        """
-        super().__init__(error.message)
-        self.error = error
-        self.undone = undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +51,16 @@ class FoundTool:
 
 
 class Link:
-    """Everything may be called at any time, and from any task; a connection belongs to a task of its own."""
+    """Everything may be called at any time, and from any task."""
 
     def __init__(self, target: Target, keys: McpKeys) -> None:
         self._target = target
         self._keys = keys
-        self._keeper: asyncio.Task[None] | None = None
-        self._client: asyncio.Future[Client] | None = None
-        self._leave = asyncio.Event()
-        self._asking = 0
-        """Requests that are under way."""
+        self._now: Connection | None = None
+        """The one for what is asked next."""
+        self._all: set[Connection] = set()
+        """Also those that are of no use any more, as long as answers are awaited of them."""
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def tools(self) -> tuple[FoundTool, ...]:
@@ -107,7 +88,11 @@ class Link:
     async def close(self) -> None:
         """Calls that are under way fail."""
         self._closed = True
-        await self._hang_up()
+        self._now = None
+        for one in tuple(self._all):
+            self._end(one)
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     # ------------------------------------------------------------------------ inside
 
@@ -139,90 +124,56 @@ class Link:
                         raise
                 return await self._asked(ask)  # the server was begun anew, and knows nothing of it: not done twice
         except TimeoutError:
-            if self._client is not None and not self._client.done():
-                await self._hang_up(self._client)  # it is not even there
+            if self._now is not None and not self._now.is_open:
+                self._retire(self._now)  # it is not even there
             raise LinkError(CallError("protocol_error", f"No answer within {limit_s:g} s.", NO_ANSWER)) from None
 
     async def _asked(self, ask: Callable[[Client], Awaitable[T]]) -> T:
-        opened = self._opened()
-        client = await asyncio.shield(opened)
-        of_this = Course()
+        connection, of_this = self._connection(), Course()
+        connection.asking += 1
         before = course.set(of_this)
-        self._asking += 1
         try:
-            return await ask(client)
+            return await ask(await connection.client())
         except MCPError as error:
             unknown = of_this.refusal == _NO_SUCH_SESSION
-            if _is_broken(error) or unknown or (of_this.trouble and self._asking == 1):
-                await self._hang_up(opened)  # the next call begins anew
-            raise LinkError(_in_words(error, of_this), undone=unknown and not of_this.taken) from error
+            if _is_broken(error) or unknown or of_this.trouble:
+                self._retire(connection)
+            raise LinkError(in_words(error, of_this), undone=unknown and not of_this.taken) from error
+        except LinkError:
+            raise
         except Exception as error:  # what a server sends must not break the session
             logger.warning("an MCP server sent what its client does not take", extra={"code": type(error).__name__})
             failure = CallError("protocol_error", "Its answer cannot be read.", CONNECTION_CLOSED)
             raise LinkError(failure) from error
         finally:
-            self._asking -= 1
             course.reset(before)
+            connection.asking -= 1
+            if connection is not self._now and not connection.asking:
+                self._end(connection)
 
-    def _opened(self) -> asyncio.Future[Client]:
+    def _connection(self) -> Connection:
         if self._closed:
-            raise LinkError(_GONE)
-        if self._client is None or (self._keeper is not None and self._keeper.done()):
-            self._client = asyncio.get_running_loop().create_future()
-            self._leave = asyncio.Event()
-            keeping = self._keep(self._client, self._leave)
-            self._keeper = asyncio.create_task(keeping, name="mcp-link")
-        return self._client
+            raise LinkError(GONE)
+        if self._now is not None and self._now.is_over:
+            self._retire(self._now)
+        if self._now is None:
+            self._now = Connection(self._target, self._keys)
+            self._all.add(self._now)
+        return self._now
 
-    async def _keep(self, opened: asyncio.Future[Client], leave: asyncio.Event) -> None:
-        """Holds the connection: it is entered and left by one task, as its library needs it."""
-        keys, target, opening = self._keys, self._target, Course()
-        course.set(opening)  # of this task
-        try:
-            tls = await asyncio.to_thread(trust) if target.url.startswith("https:") else None
-            max_bytes = keys.max_answer_kb * 1024
-            async with make_client(target, max_bytes=max_bytes, timeout_s=keys.call_timeout_s, tls=tls) as http:
-                way = streamable_http_client(target.url, http_client=http, max_sse_event_size=max_bytes)
-                async with Client(way, cache=None, client_info=_name()) as client:
-                    opened.set_result(client)
-                    await leave.wait()
-        except Exception as error:
-            if not opened.done():
-                opened.set_exception(LinkError(_why_not(error, opening)))
-            else:
-                logger.info("the connection to an MCP server broke", extra={"code": type(error).__name__})
-        finally:
-            if not opened.done():
-                opened.set_exception(LinkError(_GONE))
-            opened.exception()  # whoever waited for it may have gone
+    def _retire(self, connection: Connection) -> None:
+        """What is asked next has another one. What was asked before may still be answered: then it ends."""
+        if connection is self._now:
+            self._now = None
+        if not connection.asking:
+            self._end(connection)
 
-    async def _hang_up(self, failed: asyncio.Future[Client] | None = None) -> None:
-        """
-        :param failed: the connection that is of no use any more; there may be another one by now. None: any.
-        """
-        keeper, client = self._keeper, self._client
-        if failed is not None and failed is not client:
-            return
-        self._keeper = self._client = None
-        self._leave.set()
-        if keeper is None:
-            return
-        if client is not None and not client.done():
-            keeper.cancel()  # there is nothing to be ended in order yet
-        _, late = await asyncio.wait({keeper}, timeout=CLOSE_S)
-        for task in late:
-            task.cancel()
-            await asyncio.wait({task})
-
-
-def _name() -> Implementation:
-    return Implementation(name="antiphon", version=version("antiphon"))
-
-
-@cache
-def trust() -> ssl.SSLContext:
-    """The certificates that this machine trusts (and those of SSL_CERT_FILE). Reads files."""
-    return ssl.create_default_context()
+    def _end(self, connection: Connection) -> None:
+        if connection in self._all:
+            self._all.discard(connection)
+            task = asyncio.create_task(connection.end(), name="mcp-close")
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
 
 def text_of(result: Any) -> str:
@@ -251,23 +202,3 @@ def shortened(text: str, most: int) -> str:
 def _is_broken(error: MCPError) -> bool:
     """Whether the connection is of no use any more; else one request of it failed."""
     return error.error.code == CONNECTION_CLOSED and error.error.message == "Connection closed"
-
-
-def _in_words(error: MCPError, course: Course) -> CallError:
-    code, message = error.error.code, error.error.message[:MAX_MESSAGE_CHARS]
-    if course.trouble:
-        return CallError("protocol_error", f"The MCP server cannot be used: {course.trouble}.", CONNECTION_CLOSED)
-    if course.refusal is not None:
-        return CallError("http_error", f"The MCP server answered with HTTP status {course.refusal}.", course.refusal)
-    if code == CONNECTION_CLOSED:
-        return CallError("protocol_error", "The connection to the MCP server broke.", code)
-    return CallError("protocol_error", message, code)
-
-
-def _why_not(error: BaseException, opening: Course) -> CallError:
-    """Why there is no connection."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, MCPError) or opening.trouble or opening.refusal is not None:
-        return _in_words(error if isinstance(error, MCPError) else MCPError(CONNECTION_CLOSED, ""), opening)
-    return CallError("protocol_error", f"The MCP server cannot be reached ({type(error).__name__}).", CONNECTION_CLOSED)
