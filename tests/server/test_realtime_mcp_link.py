@@ -19,6 +19,7 @@ URL = "http://127.0.0.1:9/mcp"
 TARGET = Target(URL, URL)
 SCHEMA = {"type": "object", "properties": {}}
 JSON = {"content-type": "application/json"}
+ENDS_EARLY = b"id: 1\nretry: 1\ndata:\n\n"
 EVENTS = {"content-type": "text/event-stream"}
 
 
@@ -48,13 +49,17 @@ class Desk:
         self.forgotten = False
         """It knows nothing of its first session any more."""
         self.on_stream = 405
-        """The status with which a stream is refused."""
+        """The status with which a stream is refused; 200: it is given, and ends early."""
+        self.streams = 0
         self.going_on = asyncio.Event()
         """Lets `slow` come to its end."""
         self.waiting = asyncio.Event()
 
     async def answer(self, request: httpx2.Request) -> httpx2.Response:
         if request.method == "GET":
+            self.streams += 1
+            if self.on_stream == 200:
+                return httpx2.Response(200, headers=EVENTS, stream=Body(ENDS_EARLY))
             return httpx2.Response(self.on_stream)
         if request.method == "DELETE":
             return httpx2.Response(200)
@@ -125,12 +130,23 @@ def test_a_call_whose_answer_breaks_off_is_not_made_again(monkeypatch: pytest.Mo
 
     async def talk(desk: Desk, link: Link) -> None:
         desk.on_stream = 404
-        desk.gives("pay", httpx2.Response(200, headers=EVENTS, stream=Body(b"id: 1\nretry: 1\ndata:\n\n")))
+        desk.gives("pay", httpx2.Response(200, headers=EVENTS, stream=Body(ENDS_EARLY)))
         with pytest.raises(LinkError) as caught:
             await link.call("pay", {})
         assert caught.value.error.type == "protocol_error" and "broke" in caught.value.error.message
 
     assert with_desk(monkeypatch, talk).called == ["pay"]
+
+
+def test_a_stream_that_always_ends_early_is_not_asked_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(desk: Desk, link: Link) -> None:
+        desk.on_stream = 200
+        desk.gives("pay", httpx2.Response(200, headers=EVENTS, stream=Body(ENDS_EARLY)))
+        with pytest.raises(LinkError, match="breaks off again and again"):
+            await link.call("pay", {})
+
+    desk = with_desk(monkeypatch, talk)
+    assert desk.called == ["pay"] and desk.streams <= 2 * http.MAX_STREAMS, "those of the call, and those of nobody's"
 
 
 def test_a_call_that_was_refused_with_404_is_made_in_a_new_session(monkeypatch: pytest.MonkeyPatch) -> None:

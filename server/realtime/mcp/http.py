@@ -15,6 +15,8 @@ import httpx2
 from antiphon.server.realtime.mcp.allowing import Target, is_below
 
 MAX_REDIRECTS = 3
+MAX_STREAMS = 16
+"""So often a stream of events that ends early is asked for again: the library above would never stop."""
 
 
 class TooLong(httpx2.StreamError):
@@ -34,6 +36,8 @@ class Course:
     is refused says nothing of the message before.)"""
     taken: bool = False
     """The server has taken a message: it may have done what that asked for."""
+    streams: int = 0
+    """So many streams were asked for."""
     trouble: str = ""
     """Why a request was stopped here."""
 
@@ -62,6 +66,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         address = str(request.url.copy_with(query=None, fragment=None))
         if not is_below(address, self._within):
             return _failed("it redirects to an address that is not allowed")
+        if request.method == "GET":
+            course.get().streams += 1
+            if course.get().streams > MAX_STREAMS:
+                return _failed("its answer breaks off again and again")
         request.headers["accept-encoding"] = "identity"  # packed, it could be of any length
         try:
             response = await self._inner.handle_async_request(request)
