@@ -7,10 +7,10 @@ import { readFileSync } from 'node:fs';
 const load = (name) => import(`data:text/javascript;base64,${readFileSync(new URL(`../../server/console/static/js/${name}.js`, import.meta.url)).toString('base64')}`);
 const { answerPieces, Conversation } = await load('conversation');
 const { figures, parse } = await load('metrics');
-const { nextTryMs } = await load('patience');
+const { nextLookMs, nextTryMs } = await load('patience');
 const { waterfall } = await load('waterfall');
 
-const { timings = [], events = [], metrics = [], tries = [] } = JSON.parse(readFileSync(0, 'utf8'));
+const { timings = [], events = [], metrics = [], tries = [], looks = [] } = JSON.parse(readFileSync(0, 'utf8'));
 
 function told(list) {
   const conversation = new Conversation();
@@ -35,5 +35,6 @@ console.log(JSON.stringify({
   falls: timings.map((one) => waterfall(one).map(({ key, doneMs, partMs }) => [key, doneMs, partMs])),
   conversations: events.map(told),
   waits: tries.map(([many, spentMs, error, chance]) => nextTryMs(many, spentMs, error, chance)),
+  looks: looks.map(([soonMs, error]) => nextLookMs(soonMs, error)),
   figures: metrics.map((text) => Object.fromEntries(figures(parse(text)).map(({ name, value }) => [name, value]))),
 }));

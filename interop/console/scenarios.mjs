@@ -447,6 +447,52 @@ export async function resumed({ open }) {
   return { seams, heard };
 }
 
+/** A server that refuses is not one that is gone: the page says why, and asks less often. */
+export async function refused({ open, check, base }) {
+  const page = await open({ expected: ['401', '429', '503', 'Failed to load'] });
+  await page.locator('.pill', { hasText: 'Ready' }).waitFor(LONG);
+  let asked = [];
+  let answer = null;
+  const refuse = (status, code, message, wait) => (answer = { status, headers: wait ? { 'Retry-After': String(wait) } : {}, json: { error: { code, message } } });
+  const watched = (url) => /^\/(v1\/|metrics)/.test(url.pathname);
+  await page.route(watched, (route) => {
+    asked.push(new URL(route.request().url()).pathname);
+    return route.fulfill(answer);
+  });
+  const pill = (name) => page.locator('.pill', { hasText: name }).waitFor(LONG);
+  const silence = async () => {
+    await pause(500); // what was under way
+    asked = [];
+    await pause(9000);
+    return [...asked];
+  };
+  const found = {};
+  refuse(429, 'rate_limit_exceeded', 'this key may send 60 requests a minute; try again in 13.0 s', 13);
+  await go(page, 'Server');
+  await pill('Limited');
+  found.whileLimited = await silence();
+  found.limited = [await page.locator('.lamp p').first().innerText(), await page.locator('#banner').innerText()];
+  await check(page, 'limited');
+  refuse(503, 'audit', 'the audit log cannot be written', 1);
+  await pill('No audit log');
+  found.audit = await page.locator('#banner').innerText();
+  refuse(500, 'internal_error', 'the server broke here; its log says how', 0);
+  await pill('Trouble');
+  await go(page, 'Talk');
+  found.trouble = await page.locator('.start > p').first().innerText();
+  await check(page, 'trouble');
+  refuse(401, 'invalid_api_key', 'this key is not valid', 0);
+  await go(page, 'Server');
+  await pill('Needs a key');
+  found.withoutKey = await silence();
+  await page.unroute(watched);
+  await go(page, 'Talk');
+  await go(page, 'Server');
+  await pill('Ready');
+  await page.waitForResponse((response) => response.url() === `${base}/v1/approvals`, LONG);
+  return found;
+}
+
 /** Words are words, whoever says them: markup is none, long ones break, and those from right to left do. */
 export async function words({ open, check }) {
   const markup = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script><b>bold</b> javascript:window.hacked=1';

@@ -132,6 +132,14 @@ def test_no_microphone_no_room_no_server(tmp_path: Path, use: Use) -> None:
     assert found["away"] == "The server cannot be reached"
 
 
+def test_a_server_that_refuses_is_asked_less_often(console_desk: str, use: Use) -> None:
+    found = use(console_desk, "refused", "asked too often, no audit log, key gone")
+    assert found["whileLimited"] == found["withoutKey"] == []
+    assert all("This key may send 60 requests a minute" in text for text in found["limited"])
+    assert "The audit log cannot be written" in found["audit"]
+    assert found["trouble"].startswith("The server broke here; its log says how.")
+
+
 def test_what_was_said_outlives_the_connection_and_the_page(console_desk: str, use: Use) -> None:
     found = use(console_desk, "regained", "connection lost and regained, page reloaded")
     assert "came back" in found["seam"] and "was told what was said" in found["seam"]

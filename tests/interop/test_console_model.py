@@ -182,6 +182,14 @@ def test_a_broken_connection_is_tried_again_ever_less_often(node: str) -> None:
     assert model(node, tries=others)["waits"] == [7000, None, None, None, None]
 
 
+def test_who_is_refused_asks_less_often(node: str) -> None:
+    away, broke = {"status": 0}, {"status": 503, "retryAfterS": 10}
+    assert model(node, looks=[[2500, away], [2500, {"status": 500}], [2500, broke]])["looks"] == [2500, 2500, 10_000]
+    limited = [{"status": 429, "retryAfterS": wait} for wait in (None, 1, 20, 3600)]
+    assert model(node, looks=[[2500, one] for one in limited])["looks"] == [15_000, 15_000, 20_000, 60_000]
+    assert model(node, looks=[[2500, {"status": 401}]])["looks"] == [60_000]
+
+
 def test_the_figures_are_those_of_our_metrics(node: str) -> None:
     (shown,) = model(node, metrics=[Metrics().page()[0].decode()])["figures"]
     assert shown["turns"] == "0" and "answers, 95 %" in shown

@@ -57,6 +57,9 @@ export function announce(text, { now = false } = {}) {
   while (box.children.length > 20) box.firstChild.remove();
 }
 
+/** A message of the server as a sentence: with a capital, and an end. */
+export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
+
 /** A message that goes away by itself, bad news later than good. */
 export function toast(text, { bad = false } = {}) {
   const box = document.getElementById("toasts");

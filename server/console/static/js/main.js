@@ -5,7 +5,7 @@ import { ApprovalsPage } from "./approvals.js";
 import { Call } from "./call.js";
 import { Conversation } from "./conversation.js";
 import { ConversationsPage } from "./conversations.js";
-import { announce, button, fill, h, icon, remember, toast } from "./dom.js";
+import { announce, button, fill, h, icon, remember, sentence, toast } from "./dom.js";
 import { OpenQuestions, ServerState } from "./pollers.js";
 import { ServerPage, sign } from "./server-page.js";
 import { keyDialog, shortcutsDialog } from "./dialogs.js";
@@ -96,10 +96,12 @@ function nextTheme() {
 function banner() {
   const box = document.getElementById("banner");
   const away = state.word === "away";
-  const renewed = !away && state.renewed;
-  box.hidden = !away && !renewed;
-  box.className = away ? "banner bad" : "banner";
+  const refused = !away && state.error && !state.needsKey;
+  const renewed = !away && !refused && state.renewed;
+  box.hidden = !away && !refused && !renewed;
+  box.className = away || refused ? "banner bad" : "banner";
   if (away) fill(box, icon("warn"), h("span", {}, "The server cannot be reached. This page looks again every few seconds."), button("Look now", { icon: "again", class: "plain small", press: () => state.now(), "data-keep": "look" }));
+  else if (refused) fill(box, icon("warn"), h("span", {}, sentence(state.error.message)));
   else if (renewed) fill(box, icon("again"), h("span", {}, "The server has a newer edition of this page. What was said stays."), button("Load it", { class: "plain small", press: () => location.reload(), "data-keep": "load" }));
 }
 

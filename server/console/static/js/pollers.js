@@ -1,6 +1,7 @@
 // What the server is asked now and then: its state, and the questions that wait for somebody. Nothing while nobody looks.
 
 import { json } from "./api.js";
+import { nextLookMs } from "./patience.js";
 
 /** Asks again and again. Events: `change`, after `value` or `error` changed. */
 class Poller extends EventTarget {
@@ -40,8 +41,8 @@ export class ServerState extends Poller {
   }
 
   everyMs() {
-    if (this.error?.status === 401) return 60_000;
-    return this.error || this.value?.refused?.code === "loading" ? 2500 : 6000;
+    if (this.error) return nextLookMs(2500, this.error);
+    return this.value?.refused?.code === "loading" ? 2500 : 6000;
   }
 
   /** Wait until something is known. */
@@ -64,10 +65,15 @@ export class ServerState extends Poller {
     return Boolean(this._edition && this.value && this.value.console !== this._edition);
   }
 
-  /** One word for the whole server: "ready", "degraded", "loading", "full", "draining", "away", "key", or "asking". */
+  /**
+   * One word for the whole server: "ready", "degraded", "loading", "full", "draining", "asking"; or why it is not known:
+   * "away", "key", "limited", "audit", "trouble" (`error` says which).
+   */
   get word() {
     if (this.needsKey) return "key";
-    if (this.error) return "away";
+    if (this.error?.status === 0) return "away";
+    if (this.error?.status === 429) return "limited";
+    if (this.error) return this.error.code === "audit" ? "audit" : "trouble";
     if (!this.value) return "asking";
     if (this.value.refused) return this.value.refused.code;
     return this.value.engines.some((one) => one.in_order === false) ? "degraded" : "ready";
@@ -85,6 +91,7 @@ export class OpenQuestions extends Poller {
   }
 
   async fetch() {
+    if (this._state.error) throw this._state.error; // it would be refused, too, and count against this address
     if (!this._state.value || !this._state.may("approvals") || this._state.value.refused?.code === "loading") return [];
     const { approvals, now_s: nowS } = await json("/v1/approvals", { timeoutS: 8 });
     this.skewS = nowS - Date.now() / 1000;
@@ -95,7 +102,7 @@ export class OpenQuestions extends Poller {
   }
 
   everyMs() {
-    return this.error ? 8000 : 3000;
+    return this.error && !this._state.error ? nextLookMs(8000, this.error) : 3000; // while there is no state, nobody is asked
   }
 
   leftS(approval) {

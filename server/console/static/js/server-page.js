@@ -2,8 +2,9 @@
 
 import { request } from "./api.js";
 import { blank } from "./approvals.js";
-import { count, fill, h, ms } from "./dom.js";
+import { count, fill, h, ms, sentence } from "./dom.js";
 import { figures, parse } from "./metrics.js";
+import { nextLookMs } from "./patience.js";
 
 const STAGES = {
   vad: ["Voice activity", "Is somebody speaking?"],
@@ -21,18 +22,23 @@ const WORDS = {
   draining: ["bad", "Shutting down", "No more conversations are taken."],
   away: ["bad", "Not reached", "The server does not answer."],
   key: ["warn", "Needs a key", "Enter it with the key sign above."],
+  limited: ["warn", "Limited", ""],
+  audit: ["bad", "No audit log", "The audit log cannot be written, and this server does nothing that is not on record."],
+  trouble: ["bad", "Trouble", ""],
   asking: ["", "Asking", ""],
 };
+const MEASURE_MS = 5000;
 
 export class ServerPage {
   constructor(app) {
     this.title = "Server";
     this._app = app;
     this._figures = null;
+    this._measuresAt = 0; // not before that, by `performance.now()`
     this._body = h("div", { class: "server" });
     this.element = h("div", { class: "page" }, h("header", { class: "top" }, h("h1", {}, "Server")), this._body);
     app.state.addEventListener("change", () => !this.element.hidden && this._show());
-    setInterval(() => !this.element.hidden && !document.hidden && this._measure(), 5000);
+    setInterval(() => !this.element.hidden && !document.hidden && this._measure(), MEASURE_MS);
   }
 
   shown() {
@@ -42,11 +48,13 @@ export class ServerPage {
   }
 
   async _measure() {
-    if (!this._app.state.value || !this._app.state.may("metrics") || this._without) return;
+    const { state } = this._app;
+    if (!state.value || state.error || !state.may("metrics") || this._without || performance.now() < this._measuresAt) return;
     try {
       this._figures = figures(parse(await (await request("/metrics")).text()));
     } catch (error) {
       this._without = error.status === 404 || error.status === 403; // none are served: do not ask again
+      this._measuresAt = performance.now() + nextLookMs(MEASURE_MS, error);
       this._figures = null;
     }
     this._show();
@@ -55,10 +63,11 @@ export class ServerPage {
   _show() {
     const { state } = this._app;
     const value = state.value;
-    const [kind, word, text] = WORDS[state.word] ?? ["warn", state.word, value?.refused?.message ?? ""];
+    const [kind, word, known] = sign(state.word);
+    const text = known || sentence((state.error ?? value?.refused)?.message ?? "");
     const lamp = h("section", { class: `lamp ${kind}` }, h("i", { "aria-hidden": "true" }), h("div", {}, h("h2", {}, word), h("p", {}, text)), value && lines(value));
     if (!value) {
-      fill(this._body, lamp, state.error && !state.needsKey && blank("warn", "No news", state.error.message));
+      fill(this._body, lamp, state.word === "away" && blank("warn", "No news", state.error.message));
       return;
     }
     fill(

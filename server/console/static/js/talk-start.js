@@ -1,6 +1,6 @@
 // What the talk page says while nobody talks, and how one begins: with which microphone, hands-free or pushing a key.
 
-import { button, count, fill, h, icon, remember } from "./dom.js";
+import { button, count, fill, h, icon, remember, sentence } from "./dom.js";
 
 export class Start {
   /**
@@ -26,7 +26,7 @@ export class Start {
     const kept = conversation.turns.length > 0;
     this.element.classList.toggle("again", kept);
     // Only what has changed is drawn anew: the server is asked every few seconds.
-    const news = JSON.stringify([call.state, call.endedThere, kept, call.error?.message, call.problem?.message, state.word, state.value?.sessions, state.value?.engines.map((one) => one.model ?? one.engine), remember.get("mode"), more]);
+    const news = JSON.stringify([call.state, call.endedThere, kept, call.error?.message, call.problem?.message, state.word, state.error?.message, state.value?.sessions, state.value?.engines.map((one) => one.model ?? one.engine), remember.get("mode"), more]);
     if (news === this._told) return;
     this._told = news;
     fill(this.element, call.active ? connecting(call) : this._invitation(kept));
@@ -92,6 +92,8 @@ function words(call, state, kept) {
   const value = state.value;
   if (state.word === "key") return ["This server asks for a key", "Ask whoever runs it for one. It is kept in this tab alone, until you close it."];
   if (state.word === "away") return ["The server cannot be reached", "It may be starting, or gone. This page looks again every few seconds.", true];
+  if (state.word === "limited") return ["The server is asked too often", `${sentence(state.error.message)} This page looks again by itself.`, true];
+  if (["audit", "trouble"].includes(state.word)) return ["The server does not answer as it should", `${sentence(state.error.message)} This page looks again by itself.`, true];
   if (state.word === "loading") return ["The engines are being loaded", "This takes a few seconds, on the first start a little longer."];
   if (state.word === "draining") return ["The server is shutting down", "It takes no more conversations.", true];
   if (call.problem) return ["No microphone", call.problem.message, true];
@@ -112,8 +114,6 @@ function failure(error) {
   if (error.status === 404 || error.status === 501) return ["No calls over WebRTC here", sentence(error.message), true];
   return ["That did not work", `${sentence(error.message)}${wait}`, true];
 }
-
-const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
 
 function chain(engines) {
   const first = engines.filter((one) => one.fallback === 0 && one.stage !== "turn" && one.stage !== "vad");
