@@ -32,6 +32,8 @@ _MESSAGE_S, _BYTE_S = 1e-4, 1e-8
 """About what the server spends on a message, and on each of its bytes, once it has been read."""
 _MAX_FRAGMENTS = 4096
 """Of one message. Its bytes are bounded; empty pieces have none."""
+_REFUSED_S = 1.0
+"""A client that was refused has so long to take that; over TLS, closing would wait for it to say goodbye."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _BAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -74,6 +76,8 @@ class _SlowClient:
 
     transport: asyncio.Transport
     config: Any
+    refused: asyncio.TimerHandle | None = None
+    """Set for a connection too many: it is closed, cut off soon, and counts no more."""
     _slow: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
@@ -114,20 +118,22 @@ class _Http(_SlowClient, H11Protocol):
             self.config.limits.on_refused(address, reason)
             transport.write(_FULL)
             transport.close()
+            self.refused = asyncio.get_running_loop().call_later(_REFUSED_S, transport.abort)
             return
         self._wait_for_head()
 
     def _too_many(self) -> str:
         """Whether there are too many connections with this one: of all, or of its address; "": there are not."""
         limits: Limits = self.config.limits
-        if len(self.connections) > limits.connections:
+        everyone: Collection[Any] = self.connections
+        taken = [one for one in everyone if one.refused is None]
+        if len(taken) > limits.connections:
             return "full"
         address = self.client[0] if self.client else ""
-        if len(self.connections) <= limits.per_address or entry_for(address, limits.many_behind) is not None:
+        if len(taken) <= limits.per_address or entry_for(address, limits.many_behind) is not None:
             return ""
         site = site_of(address)
-        others: Collection[Any] = self.connections
-        same = sum(one.client is not None and site_of(one.client[0]) == site for one in others)
+        same = sum(one.client is not None and site_of(one.client[0]) == site for one in taken)
         return "address_full" if same > limits.per_address else ""
 
     def data_received(self, data: bytes) -> None:
@@ -141,6 +147,8 @@ class _Http(_SlowClient, H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        if self.refused is not None:
+            self.refused.cancel()
         super().connection_lost(exc)
 
     def _is_answering(self) -> bool:

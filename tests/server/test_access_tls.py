@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from keyed import Keys, bearer
-from network_clock import run_networked
+from network_clock import run_networked, until
+from operated import figures
 from served import config, serving
 from websockets.asyncio.client import connect
 
@@ -102,6 +103,50 @@ def test_a_handshake_that_is_never_ended_is_given_up(tmp_path: Path) -> None:
             async with asyncio.timeout(60):
                 assert await reader.read() == b""
             writer.close()
+
+    run_networked(main())
+
+
+async def no_goodbye(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A TLS connection of a client that does not answer when the server closes it: what is read stays encrypted."""
+    blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+    received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+    encrypted = blind.wrap_bio(received, to_send)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    shaken = False
+    while not shaken:
+        try:
+            encrypted.do_handshake()
+            shaken = True
+        except ssl.SSLWantReadError:
+            pass
+        writer.write(to_send.read())
+        if not shaken:
+            received.write(await reader.read(1 << 16))
+    return reader, writer
+
+
+def test_connections_too_many_that_do_not_say_goodbye_are_cut_off_and_count_no_more(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path / "tls")
+    trust = ssl.create_default_context(cafile=str(cert))
+
+    async def main() -> None:
+        settings = {"tls_cert": cert, "tls_key": key, "max_connections": 4, "request_head_s": 600, "slow_client_s": 600}
+        async with serving(config(settings)) as (address, service):
+            port = int(address.rpartition(":")[2])
+            taken = [await no_goodbye(port) for _ in range(4)]
+            refused = [await no_goodbye(port) for _ in range(4)]
+            name = "antiphon_connections_refused_total{front=http,reason=full}"
+            await until(lambda: figures(service).get(name) == 4)
+            for _, writer in taken:
+                writer.transport.abort()
+            async with httpx.AsyncClient(base_url=f"https://localhost:{port}", verify=trust, trust_env=False) as client:
+                assert (await client.get("/healthz")).status_code == 200
+            async with asyncio.timeout(10):  # of the virtual clock: without a bound asyncio waits for half a minute
+                for reader, writer in refused:
+                    await reader.read()
+                    writer.transport.abort()
 
     run_networked(main())
 
