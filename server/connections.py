@@ -46,8 +46,9 @@ class Limits:
     connections: int
     per_address: int
     """Of one client (:func:`~antiphon.server.access.addresses.site_of`)."""
-    many_behind: tuple[str, ...]
-    """Proxies: addresses and networks with many clients behind each address, which :attr:`per_address` spares."""
+    many_behind: Callable[[], Collection[str]]
+    """Proxies of now: addresses and networks with many clients behind each address, which :attr:`per_address`
+    spares."""
     head_s: float
     """From the first byte of a request, or from the beginning of the connection, to the end of its head."""
     slow_client_s: float
@@ -130,7 +131,7 @@ class _Http(_SlowClient, H11Protocol):
         if len(taken) > limits.connections:
             return "full"
         address = self.client[0] if self.client else ""
-        if len(taken) <= limits.per_address or entry_for(address, limits.many_behind) is not None:
+        if len(taken) <= limits.per_address or entry_for(address, limits.many_behind()) is not None:
             return ""
         site = site_of(address)
         same = sum(one.client is not None and site_of(one.client[0]) == site for one in taken)

@@ -140,7 +140,7 @@ def _settings(service: Service) -> LimitedConfig:
     limits = Limits(
         connections=settings.max_connections,
         per_address=settings.max_connections_per_address or settings.max_connections // 2,
-        many_behind=settings.proxy_headers,
+        many_behind=lambda: service.settings.proxy_headers,  # a reload may change them
         head_s=settings.request_head_s,
         slow_client_s=settings.slow_client_s,
         client_share=settings.client_share,

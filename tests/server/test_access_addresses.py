@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from keyed import Keys, bearer, error_of, keyed
 from network_clock import run_networked
-from operated import figures
+from operated import figures, operating
 from served import config, serving
 from wyoming.asr import Transcribe
 from wyoming.info import Describe
@@ -28,6 +28,8 @@ from antiphon.server.access.guessing import MAX_KNOWN, WrongKeys
 from antiphon.server.access.principal import Principal, caller, calling
 from antiphon.server.connections import Limits, _Http
 from antiphon.server.fronts import Fronts
+from antiphon.server.service import Service
+from antiphon.server.serving import _settings
 from antiphon.server.tcp_front import TcpFront, listen_tcp
 
 LOCAL_V6 = "fd12:3456:789a:1::7"
@@ -118,10 +120,11 @@ def test_requests_of_addresses_that_are_on_no_list_end_at_the_door(tmp_path: Pat
 
 
 def test_one_address_does_not_take_all_connections_of_the_http_port() -> None:
+    proxies = ["10.9.0.1"]
     limits = Limits(
         connections=8,
         per_address=3,
-        many_behind=("10.9.0.1",),
+        many_behind=lambda: proxies,
         head_s=5,
         slow_client_s=5,
         client_share=1,
@@ -142,6 +145,23 @@ def test_one_address_does_not_take_all_connections_of_the_http_port() -> None:
     assert reason_for("::ffff:10.0.0.1") == "address_full"
     assert [reason_for(address) for address in ("127.0.0.1", *["10.9.0.1"] * 4)] == [""] * 5
     assert reason_for("10.0.0.2") == "full"
+    connections.clear()
+    proxies[:] = ["10.0.0.1"]
+    assert [reason_for(address) for address in [*["10.0.0.1"] * 4, *["10.9.0.1"] * 3]] == [""] * 7
+    assert reason_for("10.9.0.1") == "address_full", "it is no proxy any more"
+
+
+def test_the_proxies_that_spare_their_address_are_those_of_the_last_reload() -> None:
+    async def main() -> None:
+        before, after = config({"proxy_headers": ["10.9.0.1"]}), config({"proxy_headers": ["10.9.0.2"]})
+        service = Service(before, source=lambda: after)
+        many_behind = _settings(service).limits.many_behind
+        async with operating(before, service):
+            assert tuple(many_behind()) == ("10.9.0.1",)
+            assert (await service.reloading.reload()).needs_restart == ()
+            assert tuple(many_behind()) == ("10.9.0.2",)
+
+    run_networked(main())
 
 
 def test_connections_that_are_refused_at_once_are_counted_and_on_record(tmp_path: Path) -> None:
