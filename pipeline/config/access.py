@@ -53,13 +53,14 @@ class AccessKeys(BaseModel):
     audit_log: Literal["stderr", "off"] | Path | None = option(
         None,
         "Who did what, a JSON line each, to this file (mode 0600; can be rotated by renaming), to `stderr`, or `off`. "
-        "null: to standard error as soon as others can come in (with keys, or by a port that other machines reach).",
+        "null: to standard error as soon as others can come in (with keys, or by a port that other machines reach), "
+        "and with `audit_required`.",
     )
     audit_required: bool = option(
         False,
-        "While the audit log cannot be written (the disk is full), nobody new is let in (503), and requests but those "
-        "for health and figures are refused. False: lines wait, past some thousands they are lost and counted, and all "
-        "goes on.",
+        "While the audit log cannot be written (the disk is full, or takes nothing), nobody new is let in (503), and "
+        "requests but those for health and figures are refused. False: lines wait, past some thousands they are lost "
+        "and counted, and all goes on.",
     )
     sessions_per_key: int | None = option(
         None, "Conversations at the same time with one key (429 beyond); null: only `max_sessions` counts.", ge=1
@@ -107,4 +108,10 @@ class AccessKeys(BaseModel):
     def _tls_is_a_pair(self) -> AccessKeys:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: set both, or none")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_required_is_written(self) -> AccessKeys:
+        if self.audit_required and self.audit_log == "off":
+            raise ValueError("audit_required needs an audit log, and audit_log is off: name a file, or use stderr")
         return self

@@ -78,7 +78,7 @@ class Access:
 
     def __init__(self, settings: ServerConfig) -> None:
         self.keyring = Keyring(keys_path(settings.keys_file))
-        self.audit = Audit(audit_target(settings, self.keyring))
+        self.audit = Audit(audit_target(settings, self.keyring), as_log=settings.log_format == "json")
         self.tls = tls_of(settings)
         self.host = settings.host
         """Where it listens, whatever a reload says."""
@@ -91,8 +91,11 @@ class Access:
         self._begun: dict[str, _Begun] = {}
 
     def reload(self, settings: ServerConfig) -> None:
-        """Other limits from now on. Address and files (keys, certificate, audit log) stay those that it began with."""
+        """Other limits from now on. Address and files (keys, certificate, audit log) stay those that it began with;
+        where an audit log is required from now on, and there was none, it goes to standard error."""
         self._settings = settings
+        if settings.audit_required:
+            self.audit.begin()
         self._requests.set_limit(settings.requests_per_minute)
         self._sessions.set_limit(settings.sessions_per_minute)
         self._wrong_keys.set_limit(settings.wrong_keys_per_minute)

@@ -8,11 +8,13 @@ written. That never costs a conversation, unless `server.audit_required` asks fo
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import queue
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +25,6 @@ from typing import Any, Literal
 from antiphon.pipeline.errors import ConfigError
 
 logger = logging.getLogger(__name__)
-audit_logger = logging.getLogger("antiphon.audit")
 
 MAX_WAITING = 10_000
 MAX_TEXT = 200
@@ -31,6 +32,8 @@ MAX_TEXT = 200
 MAX_UNWRITTEN_BYTES = 4 << 20
 """What waits for a disk that takes nothing, besides the queue."""
 RETRY_S = 1.0
+_STDERR = 2
+"""Written to past :mod:`logging`: whoever logs waits for the lock of its handler, and nobody may wait for this."""
 _FLUSH_S = 5.0
 _NEWLINE = ord("\n")
 _OTHERS_BITS = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
@@ -43,18 +46,20 @@ Target = Path | Literal["stderr", "off"]
 class Audit:
     """The audit log. Safe to write to from any thread.
 
-    :param target: a file; `stderr`: the logger `antiphon.audit`, whatever the level of the log.
+    :param target: a file; `stderr`: standard error, whatever the level of the log.
     :param clock: seconds since 1970.
+    :param as_log: the log on standard error is JSON: lines there have its fields, too.
     :raises ConfigError: the file cannot be written.
     """
 
-    def __init__(self, target: Target, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, target: Target, clock: Callable[[], float] = time.time, *, as_log: bool = False) -> None:
         self.target: Target = target.expanduser() if isinstance(target, Path) else target
         self.failing = False
-        """What was to be written last could not be."""
+        """What was to be written last could not be, or waits for so long that there is no more room."""
         self.on_lost: Callable[[int], object] = lambda lines: None
         """Told of lines that are gone, on any thread."""
         self._clock = clock
+        self._as_log = as_log
         self._waiting: queue.Queue[str | None] = queue.Queue(MAX_WAITING)
         self._untold = 0
         """Lost lines that no line has told of yet."""
@@ -75,17 +80,16 @@ class Audit:
                     key="server.audit_log",
                     hint="name a file in a folder that the server may write to; or audit_log: stderr",
                 ) from error
-        elif self.target == "stderr":
-            audit_logger.setLevel(logging.INFO)
 
     def write(self, event: str, **fields: Value) -> None:
         """Never waits, never fails. Fields without a value are left out. Never give it a key, or what was said."""
         if self.target == "off":
             return
-        line = _line(self._clock(), event, fields)
+        line = self._line(event, fields)
         try:
             self._waiting.put_nowait(line)
         except queue.Full:
+            self.failing = True  # the disk does not say so: it takes nothing; what it takes next ends this
             self._lose(1)
             return
         if self._thread is None:
@@ -107,13 +111,15 @@ class Audit:
         """Write to standard error from now on, where nothing was written before."""
         if self.target == "off":
             self.target = "stderr"
-            audit_logger.setLevel(logging.INFO)
 
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
                 self._thread.start()
+
+    def _line(self, event: str, fields: dict[str, Any]) -> str:
+        return _line(self._clock(), event, fields, as_log=self._as_log and self.target == "stderr")
 
     def _lose(self, lines: int) -> None:
         with self._lock:
@@ -145,18 +151,12 @@ class Audit:
         return lines, True
 
     def _put(self, lines: list[str]) -> None:
-        if not isinstance(self.target, Path):
-            for line in [*lines, *self._told()]:
-                audit_logger.info("%s", line)
-            return
         self._keep(lines)
         try:
-            if self._file is None or self._is_another(self.target, self._file):
-                self._reopen(self.target)
-            assert self._file is not None
-            self._write_rest(self._file)
+            file = self._opened()
+            self._write_rest(file)
             self._keep(self._told())
-            self._write_rest(self._file)
+            self._write_rest(file)
         except OSError as error:
             if not self.failing:
                 logger.error("the audit log cannot be written", extra={"error": error.strerror})
@@ -166,9 +166,21 @@ class Audit:
                 logger.warning("the audit log is written again")
             self.failing = False
 
+    def _opened(self) -> int:
+        if not isinstance(self.target, Path):
+            if sys.__stderr__ is None:  # it was closed when the process began: anything else may have its number
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            return _STDERR
+        if self._file is None or self._is_another(self.target, self._file):
+            self._reopen(self.target)
+        assert self._file is not None
+        return self._file
+
     def _write_rest(self, file: int) -> None:
         while self._rest:
-            count = os.write(file, self._rest)
+            # Line by line where others write, too: so long as a line is short, it stays in one piece.
+            end = self._rest.index(_NEWLINE) + 1 if file == _STDERR else len(self._rest)
+            count = os.write(file, self._rest[:end])
             self._torn = self._rest[count - 1] != _NEWLINE
             del self._rest[:count]
 
@@ -183,7 +195,7 @@ class Audit:
         """A line that tells of lines that were lost, if any were."""
         with self._lock:
             untold, self._untold = self._untold, 0
-        return [_line(self._clock(), "lines_lost", {"count": untold})] if untold else []
+        return [self._line("lines_lost", {"count": untold})] if untold else []
 
     @staticmethod
     def _is_another(path: Path, file: int) -> bool:
@@ -216,10 +228,11 @@ class Audit:
             self._file = None
 
 
-def _line(now_s: float, event: str, fields: dict[str, Any]) -> str:
+def _line(now_s: float, event: str, fields: dict[str, Any], *, as_log: bool = False) -> str:
     stamp = datetime.fromtimestamp(now_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     kept = {name: _short(value) for name, value in fields.items() if value not in ("", None)}
-    return json.dumps({"time": stamp, "event": event, **kept}, ensure_ascii=True, allow_nan=False, default=str)
+    head = {"level": "info", "logger": "antiphon.audit", "message": event} if as_log else {"event": event}
+    return json.dumps({"time": stamp, **head, **kept}, ensure_ascii=True, allow_nan=False, default=str)
 
 
 def _short(value: Any) -> Any:

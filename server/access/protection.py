@@ -45,12 +45,14 @@ def tls_of(settings: ServerConfig) -> Tls | None:
 
 
 def audit_target(settings: ServerConfig, keyring: Keyring) -> Target:
-    """Where it is written who did what: as configured, else to standard error where others can come in."""
+    """Where it is written who did what: as configured, else to standard error where others can come in, or where
+    it is required."""
     if settings.audit_log is not None:
         return settings.audit_log
     ports = [(one.port, one.host) for one in (settings.wyoming, settings.audiosocket)]
     open_ports = any(port is not None and not is_loopback(host) for port, host in ports)
-    return "stderr" if keyring.keyed or open_ports or not is_loopback(settings.host) else "off"
+    others = keyring.keyed or open_ports or not is_loopback(settings.host)
+    return "stderr" if others or settings.audit_required else "off"
 
 
 def protection(settings: ServerConfig, keyring: Keyring, tls: Tls | None) -> str:

@@ -17,7 +17,6 @@ from antiphon.engines.errors import AntiphonError
 from antiphon.server.observing.context import request_id, session_id
 
 _OWN = "antiphon"
-_AUDIT = "antiphon.audit"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LONGEST = 500
 """Characters of a field."""
@@ -54,33 +53,19 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {"time": when, "level": record.levelname.lower(), "logger": record.name, "message": message_of(record)}
-        audited = _audited(record)
-        return json.dumps({**line, **fields_of(record), **audited}, ensure_ascii=False, default=str)
+        return json.dumps({**line, **fields_of(record)}, ensure_ascii=False, default=str)
 
 
 class TextFormatter(logging.Formatter):
     """`12:34:56.789 WARNING antiphon.server.service: message key=value`"""
 
     def format(self, record: logging.LogRecord) -> str:
-        if record.name == _AUDIT:
-            return record.getMessage()  # JSON, whatever the others are: programs read these lines
         when = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
         fields = fields_of(record)
         frames = fields.pop("traceback", ())
         shown = "".join(f" {name}={_shown(value)}" for name, value in fields.items())
         line = f"{when} {record.levelname} {record.name}: {message_of(record)}{shown}"
         return "\n".join([line, *(f"    {frame}" for frame in frames)])
-
-
-def _audited(record: logging.LogRecord) -> dict[str, Any]:
-    """A line of the audit log is JSON itself: its fields, with the event for the message."""
-    if record.name != _AUDIT:
-        return {}
-    try:
-        fields = json.loads(record.getMessage())
-        return {"message": fields.pop("event"), **fields}
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return {}
 
 
 def message_of(record: logging.LogRecord) -> str:

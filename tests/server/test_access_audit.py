@@ -8,10 +8,10 @@ import json
 import logging
 import os
 import stat
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keyed import Keys, bearer, error_of, keyed
-from operated import figures
+from operated import figures, operating
 from served import config
 from talk import ask
 from websockets.asyncio.client import connect
 
-from antiphon.engines.testing import Heard, Reply
+from antiphon.engines.testing import Heard, Reply, run_virtual
 from antiphon.pipeline.errors import ConfigError
 from antiphon.server.access import audit as audit_module
 from antiphon.server.access.audit import Audit
 from antiphon.server.access.key_file import keys_path, revoke_key
 from antiphon.server.access.keyring import Keyring
 from antiphon.server.access.protection import audit_target
-from antiphon.server.observing.logs import configure
 from antiphon.server.service import Service
 
 
@@ -89,28 +88,33 @@ def test_who_did_what(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_with_keys_and_no_file_it_is_on_standard_error_at_any_level_of_the_log(log_format: Any, tmp_path: Path) -> None:
+def test_with_keys_and_no_file_it_is_on_standard_error_at_any_level_of_the_log(
+    log_format: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     keys = Keys(tmp_path / "keys.json")
     desk = keys.make("desk")
-    written = io.StringIO()
 
     async def main() -> None:
-        async with keyed(keys) as server:
+        async with keyed(keys, {"log_format": log_format, "log_level": "error"}) as server:
             assert server.service.access.protection().split("; ")[2] == "audit log: stderr"
             await server.get("/v1/models", desk)
             await server.get("/v1/models")
 
-    with logging_to(written, log_format, "error"):
-        asyncio.run(main())
-    lines = [json.loads(line) for line in written.getvalue().splitlines()]
-    found = [(one.get("event") or one["message"], one.get("status")) for one in lines]
-    assert found == [("server_started", None), ("request", 200), ("request", 401), ("server_stopped", None)]
-    assert desk not in written.getvalue()
+    asyncio.run(main())
+    written = capfd.readouterr().err
+    lines = [json.loads(line) for line in written.splitlines()]
+    field = "event" if log_format == "text" else "message"
+    found = [(one[field], one.get("logger"), one.get("status")) for one in lines]
+    name = None if log_format == "text" else "antiphon.audit"
+    events = [("server_started", None), ("request", 200), ("request", 401), ("server_stopped", None)]
+    assert found == [(event, name, status) for event, status in events]
+    assert desk not in written
 
 
-def test_it_is_off_where_nobody_else_can_come_in_and_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_it_is_off_where_nobody_else_can_come_in_and_where_that_is_asked_for(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     keys = Keys(tmp_path / "keys.json")
-    written = io.StringIO()
 
     async def main() -> None:
         async with keyed(keys) as server:  # there are no keys yet
@@ -123,12 +127,26 @@ def test_it_is_off_where_nobody_else_can_come_in_and_where_that_is_asked_for(tmp
         async with keyed(keys, {"audit_log": "off"}) as server:
             await server.get("/v1/models", keys.tokens["desk"])
 
-    with logging_to(written, "text", "error"):
-        asyncio.run(main())
-    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    asyncio.run(main())
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [(one["event"], one.get("status")) for one in lines] == [
         ("key_created", None), ("request", 401), ("server_stopped", None),
     ]  # fmt: skip
+
+
+def test_what_is_required_is_written() -> None:
+    with pytest.raises(ValueError, match="audit_required needs an audit log, and audit_log is off"):
+        config({"audit_required": True, "audit_log": "off"})
+    required = config({"audit_required": True})
+    assert Service(required).access.audit.target == "stderr", "though nobody else can come in"
+
+    async def main() -> None:
+        service = Service(config({"audit_log": "off"}), source=lambda: required)
+        async with operating(service.config, service):
+            await service.reloading.reload()
+            assert service.access.audit.target == "stderr", "what it says of files takes a restart, this does not"
+
+    run_virtual(main())
 
 
 OPEN = {"port": 0, "host": "0.0.0.0", "allowed_addresses": ["10.0.0.0/8"]}
@@ -143,25 +161,12 @@ OPEN = {"port": 0, "host": "0.0.0.0", "allowed_addresses": ["10.0.0.0/8"]}
         ({"audiosocket": {**OPEN, "host": "::"}}, "stderr"),
         ({"wyoming": {**OPEN, "port": None}}, "off"),
         ({"wyoming": OPEN, "audit_log": "off"}, "off"),
+        ({"audit_required": True}, "stderr"),
     ],
 )
 def test_a_port_without_keys_that_others_reach_is_audited_too(server: dict[str, Any], target: str) -> None:
     settings = config(server).server
     assert audit_target(settings, Keyring(keys_path(settings.keys_file), {})) == target
-
-
-@contextmanager
-def logging_to(stream: io.StringIO, kind: Any, level: str) -> Iterator[None]:
-    """As `antiphon serve` sets the log up; afterwards it is as it was."""
-    root, own = logging.getLogger(), logging.getLogger("antiphon")
-    handlers, levels = list(root.handlers), (root.level, own.level)
-    try:
-        configure(kind, level, stream)
-        yield
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(levels[0])
-        own.setLevel(levels[1])
 
 
 @given(st.dictionaries(st.sampled_from(["route", "name", "by"]), st.text(max_size=400) | st.integers() | st.booleans()))
@@ -208,11 +213,14 @@ class Disk:
         self.free: float = float("inf")
         self.going = threading.Event()
         self.going.set()
+        self.waiting = False
         monkeypatch.setattr(audit_module.os, "write", self.write)
         monkeypatch.setattr(audit_module, "RETRY_S", 0.01)
 
     def write(self, file: int, data: bytes) -> int:
+        self.waiting = True
         self.going.wait(10)
+        self.waiting = False
         if self.free <= 0:
             raise OSError(28, "No space left on device")
         count = self._write(file, bytes(data[: int(min(self.free, len(data)))]))
@@ -238,13 +246,60 @@ def test_a_slow_disk_costs_no_time_and_past_a_bound_lines_which_are_counted(
     disk.going.clear()
     audit.write("first")
     eventually(audit._waiting.empty)
+    assert not audit.failing
     for _ in range(8):
         audit.write("more")  # five wait, three are lost; none of these calls waits
+    assert audit.failing, "no error says so"
     disk.going.set()
+    eventually(lambda: not audit.failing)
     audit.close()
     lines = lines_of(tmp_path / "audit.jsonl")
     assert sorted(one["event"] for one in lines) == ["first", "lines_lost", *["more"] * 5]
     assert sum(one.get("count", 0) for one in lines) == sum(lost) == 3
+
+
+def test_standard_error_is_a_file_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(audit_module, "MAX_UNWRITTEN_BYTES", 200)
+    disk = Disk(monkeypatch)
+    audit = Audit("stderr")
+    lost: list[int] = []
+    audit.on_lost = lost.append
+    disk.free = 30  # less than a line
+    for _ in range(8):
+        audit.write("request")
+    eventually(lambda: audit.failing and audit._waiting.empty())
+    disk.free = float("inf")
+    eventually(lambda: not audit.failing)
+    audit.close()
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    kept = sum(one["event"] == "request" for one in lines)
+    assert sum(one.get("count", 0) for one in lines) == sum(lost) == 8 - kept > 0
+
+
+def test_while_standard_error_takes_nothing_others_can_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that writes waits in `os.write`; the lock of the log's handler is free meanwhile."""
+    disk = Disk(monkeypatch)
+    handler = logging.StreamHandler(io.StringIO())
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    audit = Audit("stderr")
+    disk.going.clear()
+    audit.write("request")
+    eventually(lambda: disk.waiting)
+    assert handler.lock is not None and handler.lock.acquire(blocking=False)
+    handler.lock.release()
+    disk.going.set()
+    audit.close()
+
+
+def test_a_standard_error_that_was_closed_at_the_start_is_nobody_elses_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Disk(monkeypatch)
+    monkeypatch.setattr(sys, "__stderr__", None)
+    audit = Audit("stderr")
+    audit.write("request")
+    eventually(lambda: audit.failing)
+    audit.close()
 
 
 def test_lines_wait_for_a_full_disk_and_none_is_torn(

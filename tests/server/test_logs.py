@@ -126,16 +126,6 @@ def test_a_line_is_one_line_and_a_long_field_is_cut() -> None:
     assert "\n" not in line(JsonFormatter(), "one\ntwo", data=object())
 
 
-def test_a_line_of_the_audit_log_is_no_json_within_json() -> None:
-    told = json.dumps({"time": "2026-01-01T00:00:00Z", "event": "request", "route": "/v1/stream"})
-    record = logging.LogRecord("antiphon.audit", logging.INFO, "x.py", 1, "%s", (told,), None)
-    shown = json.loads(JsonFormatter().format(record))
-    assert (shown["message"], shown["route"], shown["time"]) == ("request", "/v1/stream", "2026-01-01T00:00:00Z")
-    for odd in ("no json", "[1]", "{}", "7"):
-        record = logging.LogRecord("antiphon.audit", logging.INFO, "x.py", 1, odd, (), None)
-        assert json.loads(JsonFormatter().format(record))["message"] == odd
-
-
 def test_ids_of_the_running_work_are_in_the_line() -> None:
     one, other = request_id.set("req-1"), session_id.set("sess_1")
     try:
