@@ -447,6 +447,71 @@ export async function resumed({ open }) {
   return { seams, heard };
 }
 
+/** However a microphone is asked for in the middle of a conversation, none stays on that is not heard. */
+export async function microphones({ open }) {
+  const page = await open();
+  await page.evaluate(() => {
+    const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    Object.assign(window, { tracks: [], held: [], holds: 'microphone' });
+    const hold = () => new Promise((goOn) => window.held.push(goOn));
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+      const stream = await ask(wanted);
+      window.tracks.push(...stream.getTracks());
+      if (window.holds === 'microphone') await hold();
+      return stream;
+    };
+    const replace = RTCRtpSender.prototype.replaceTrack;
+    RTCRtpSender.prototype.replaceTrack = async function (track) {
+      if (window.holds === 'connection') await hold();
+      if (window.holds === 'nothing, and it fails') throw new DOMException('no', 'InvalidModificationError');
+      return replace.call(this, track);
+    };
+  });
+  const holds = (what) => page.evaluate((one) => (window.holds = one), what);
+  const held = (many) => page.waitForFunction((least) => window.held.length >= least, many, LONG);
+  const letGo = () => page.evaluate(() => window.held.splice(0).forEach((goOn) => goOn()));
+  const on = () => page.evaluate(() => window.tracks.filter((track) => track.readyState === 'live').length);
+  const use = () => page.getByRole('button', { name: 'Use a microphone' }).click();
+  const type = async () => {
+    await begin(page, 'Type instead');
+    await listening(page);
+  };
+  const end = () => page.getByRole('button', { name: 'End', exact: true }).click();
+  const found = {};
+  await type();
+  await use();
+  await use();
+  await held(2);
+  await letGo();
+  await page.getByRole('button', { name: 'Mute' }).waitFor(LONG);
+  found.twice = await on();
+  await end();
+  found.ended = await on();
+
+  for (const what of ['microphone', 'connection']) {
+    await holds(what);
+    await type();
+    await use();
+    await held(1);
+    await end();
+    await letGo();
+    await pause(300);
+    found[what] = await on();
+  }
+
+  await holds('nothing, and it fails');
+  await type();
+  await use();
+  await page.locator('.toast', { hasText: 'could not be put into the conversation' }).waitFor(LONG);
+  found.failed = await on();
+  await holds('nothing');
+  await use();
+  await page.getByRole('button', { name: 'Mute' }).waitFor(LONG);
+  found.again = await on();
+  await end();
+  return found;
+}
+
 /** A server that refuses is not one that is gone: the page says why, and asks less often. */
 export async function refused({ open, check, base }) {
   const page = await open({ expected: ['401', '429', '503', 'Failed to load'] });

@@ -132,6 +132,12 @@ def test_no_microphone_no_room_no_server(tmp_path: Path, use: Use) -> None:
     assert found["away"] == "The server cannot be reached"
 
 
+def test_no_microphone_stays_on_that_is_not_heard(console_desk: str, use: Use) -> None:
+    found = use(console_desk, "microphones", "microphone asked for twice, and too late")
+    on = {key: found[key] for key in ("twice", "ended", "microphone", "connection", "failed", "again")}
+    assert on == {"twice": 1, "ended": 0, "microphone": 0, "connection": 0, "failed": 0, "again": 1}
+
+
 def test_a_server_that_refuses_is_asked_less_often(console_desk: str, use: Use) -> None:
     found = use(console_desk, "refused", "asked too often, no audit log, key gone")
     assert found["whileLimited"] == found["withoutKey"] == []

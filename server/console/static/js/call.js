@@ -65,8 +65,8 @@ export class Call extends EventTarget {
     this._context.resume();
     this.mine = new Meter(this._context);
     this.theirs = new Meter(this._context);
-    const stream = silent ? null : await this._ask(deviceId);
-    if (this._attempt !== attempt) return stop(stream);
+    const stream = silent ? null : await this._ask(deviceId, () => this._attempt === attempt);
+    if (this._attempt !== attempt) return;
     if (!silent && !stream) {
       this._release();
       this._become("idle");
@@ -99,13 +99,21 @@ export class Call extends EventTarget {
     this._hurry?.();
   }
 
-  async _ask(deviceId) {
+  /** One that comes when nobody waits for it any more is turned off: nobody else would. */
+  async _ask(deviceId, isWanted) {
+    let stream = null;
+    let problem = null;
     try {
-      return await microphone.open(deviceId);
+      stream = await microphone.open(deviceId);
     } catch (error) {
-      this.problem = error;
-      return null;
+      problem = error;
     }
+    if (isWanted()) {
+      this.problem = problem;
+      return stream;
+    }
+    stop(stream);
+    return null;
   }
 
   async _connect() {
@@ -209,7 +217,7 @@ export class Call extends EventTarget {
   }
 
   _forget() {
-    this._attempt = this._link = this._stream = this._context = this._hurry = null;
+    this._attempt = this._using = this._link = this._stream = this._context = this._hurry = null;
     this._listening = null; // how the server finds the end of a turn, as it said at the beginning
     this._responding = false;
     this._manual = false; // what the server was told of push to talk
@@ -283,15 +291,29 @@ export class Call extends EventTarget {
 
   /** Another microphone, or one where there was none, in the middle of the conversation. */
   async use(deviceId) {
-    const stream = await this._ask(deviceId);
-    if (stream && this._link && this._context) {
-      const before = this._stream;
-      await this._link.replace(stream.getAudioTracks()[0]);
-      this._take(stream);
-      stop(before);
-      this.problem = null;
-    } else stop(stream);
+    if (!this._context) return;
+    const using = (this._using = {}); // whoever asks again before it is there means the later one
+    const stream = await this._ask(deviceId, () => this._using === using);
+    if (this._using !== using) return;
+    if (stream) await this._swap(stream);
     this.dispatchEvent(new Event("microphone"));
+  }
+
+  /** It is taken first: so it is turned off with the conversation, and a connection that breaks meanwhile comes back with it. */
+  async _swap(stream) {
+    const [before, link] = [this._stream, this._link];
+    this._take(stream);
+    try {
+      await link?.replace(stream.getAudioTracks()[0]);
+    } catch {
+      if (this._stream === stream && this._link === link) {
+        this._take(before);
+        stop(stream);
+        this.problem = new microphone.MicrophoneError("failed", "The microphone could not be put into the conversation. Try again.");
+        return;
+      }
+    }
+    stop(before);
   }
 
   // -------------------------------------------------------------------------------- what one does
