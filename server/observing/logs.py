@@ -113,5 +113,7 @@ def _short(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
+    """As a field of a line for people: nothing in it moves a cursor, or ends a line."""
     text = str(value)
-    return text if text and not any(character.isspace() for character in text) else json.dumps(text, ensure_ascii=False)
+    plain = text.isprintable() and not any(character.isspace() for character in text)
+    return text if text and plain else json.dumps(text, ensure_ascii=not text.isprintable())

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from operated import call, operating
 from scripted_config import GivenOptions
 from served import config
@@ -124,6 +126,20 @@ def test_a_line_is_one_line_and_a_long_field_is_cut() -> None:
     assert "\n" not in written and len(written) < 700
     assert written.endswith("...") and 'who="me\\nyou"' in written
     assert "\n" not in line(JsonFormatter(), "one\ntwo", data=object())
+
+
+@given(st.text())
+def test_what_a_client_chose_moves_no_cursor_and_is_no_second_line(chosen: str) -> None:
+    written = line(TextFormatter(), call=chosen)
+    assert written.isprintable()
+    shown = written.partition(" call=")[2]
+    assert shown == chosen or json.loads(shown) == chosen
+
+
+def test_what_can_be_read_is_not_escaped() -> None:
+    assert line(TextFormatter(), who="J\u00fcrgen", path="two words").endswith(' who=J\u00fcrgen path="two words"')
+    assert line(TextFormatter(), who="J\u00fcrgen \u00d6").endswith(' who="J\u00fcrgen \u00d6"')
+    assert line(TextFormatter(), call="\x1b[2Jaway\u2028\x85").endswith(' call="\\u001b[2Jaway\\u2028\\u0085"')
 
 
 def test_ids_of_the_running_work_are_in_the_line() -> None:
