@@ -120,8 +120,10 @@ async def reload(service: AnyService, request: Request) -> ReloadFacts:
     try:
         done = await service.reloading.reload()
     except CannotReload as why:
+        service.access.note(request, "config_refused")
         raise ApiError(409, "cannot_reload", str(why)) from None
     except AntiphonError as error:
+        service.access.note(request, "config_refused")
         raise ApiError(422, "invalid_config", str(error)) from None
     service.access.note(request, "config_reloaded", changed=", ".join(done.changed))
     return ReloadFacts(changed=list(done.changed), needs_restart=list(done.needs_restart), took_s=done.took_s)

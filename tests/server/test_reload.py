@@ -277,7 +277,7 @@ def test_the_call_and_the_signal(tmp_path: Path) -> None:
     async def main() -> None:
         path = write_config(tmp_path)
         written = path.read_text()
-        path.write_text(written + "\nserver: {port: 0}\n")
+        path.write_text(written + f"\nserver: {{port: 0, audit_log: {audit}}}\n")
 
         def read() -> Config:
             return load_config(str(path))
@@ -285,7 +285,7 @@ def test_the_call_and_the_signal(tmp_path: Path) -> None:
         given = read()
         service = Service(given, source=read)
         async with serving(given, service) as (address, _):
-            path.write_text(written + "\nserver: {port: 0, max_sessions: 3}\n")
+            path.write_text(written + f"\nserver: {{port: 0, audit_log: {audit}, max_sessions: 3}}\n")
             status, body = await asyncio.to_thread(asked, f"http://{address}/v1/admin/reload")
             assert (status, body["changed"], body["needs_restart"]) == (200, ["server"], [])
             path.write_text(written + "\nserver: {port: 0, max_sessions: many}\n")
@@ -296,18 +296,27 @@ def test_the_call_and_the_signal(tmp_path: Path) -> None:
             await until(lambda: figures(service)["antiphon_reloads_total{outcome=refused}"] == 2)
             assert service.settings.max_sessions == 3
             assert (await told(address), await last(service)) == ("refused", 0)
-            path.write_text(written + "\nserver: {port: 0, max_sessions: 4}\n")
+            path.write_text(written + f"\nserver: {{port: 0, audit_log: {audit}, max_sessions: 4}}\n")
             os.kill(os.getpid(), signal.SIGHUP)
             await until(lambda: service.settings.max_sessions == 4)
             assert (await told(address), await last(service)) == ("taken", 1)
 
+    audit = tmp_path / "audit.jsonl"
     run_networked(main())
+    lines = [json.loads(line) for line in audit.read_text().splitlines()]
+    found = [(one["event"], one.get("by", one.get("address"))) for one in lines if one["event"].startswith("config_")]
+    assert found == [
+        ("config_reloaded", "127.0.0.1"), ("config_refused", "127.0.0.1"),
+        ("config_refused", "SIGHUP"), ("config_reloaded", "SIGHUP"),
+    ]  # fmt: skip
 
 
-def test_a_server_without_a_file_says_so() -> None:
+def test_a_server_without_a_file_says_so(tmp_path: Path) -> None:
     async def main() -> None:
-        async with serving(config()) as (address, _):
+        async with serving(config({"audit_log": audit})) as (address, _):
             status, body = await asyncio.to_thread(asked, f"http://{address}/v1/admin/reload")
             assert (status, body["error"]["code"]) == (409, "cannot_reload")
 
+    audit = tmp_path / "audit.jsonl"
     run_networked(main())
+    assert '"config_refused"' in audit.read_text()
