@@ -512,6 +512,63 @@ export async function microphones({ open }) {
   return found;
 }
 
+/** A call whose connection broke is hung up with the conversation, and with the page: it holds a place. */
+export async function hungUp({ open, base }) {
+  const page = await open({ expected: ['503', 'ERR_FAILED', 'Failed to load'] });
+  await page.evaluate(() => {
+    const Real = RTCPeerConnection;
+    window.RTCPeerConnection = function (...options) {
+      return (window.connection = new Real(...options));
+    };
+  });
+  const calls = `${base}/v1/realtime/calls`;
+  const taken = [];
+  const ended = [];
+  page.on('response', (response) => response.url() === calls && response.ok() && taken.push(response.headers().location.split('/').pop()));
+  page.on('request', (request) => request.url().endsWith('/hangup') && ended.push(request.url().split('/').at(-2)));
+  const snap = () =>
+    page.evaluate(() => {
+      Object.defineProperty(window.connection, 'connectionState', { get: () => 'failed' });
+      window.connection.dispatchEvent(new Event('connectionstatechange'));
+    });
+  const end = () => page.getByRole('button', { name: 'End', exact: true }).click();
+  const over = () => page.getByRole('heading', { name: 'The conversation is over' }).waitFor();
+  const type = async () => {
+    await begin(page, 'Type instead');
+    await listening(page);
+  };
+  await type();
+  await end();
+  await over();
+  await pause(300);
+  const whole = [...ended]; // one that says goodbye needs nothing else
+
+  await type();
+  await page.route(`${calls}/*/hangup`, (route) => route.abort()); // not reached before the first try, either
+  await page.route(calls, (route) => route.fulfill({ status: 503, headers: { 'Retry-After': '15' }, json: { error: { code: 'full', message: 'full' } } }));
+  await snap();
+  await page.locator('.hint', { hasText: /Trying again in 1\d s/ }).waitFor(LONG);
+  await page.unroute(`${calls}/*/hangup`);
+  ended.length = 0;
+  await end();
+  await over();
+  await pause(300);
+  const byEnd = [...ended];
+
+  await page.unroute(calls);
+  await type();
+  ended.length = 0;
+  await page.evaluate(() => {
+    Object.defineProperty(window.connection, 'connectionState', { get: () => 'failed' });
+    window.connection.dispatchEvent(new Event('connectionstatechange'));
+    dispatchEvent(new Event('pagehide'));
+  });
+  await pause(300);
+  const byLeaving = [...ended];
+  await end();
+  return { taken, whole, byEnd, byLeaving };
+}
+
 /** A server that refuses is not one that is gone: the page says why, and asks less often. */
 export async function refused({ open, check, base }) {
   const page = await open({ expected: ['401', '429', '503', 'Failed to load'] });

@@ -138,6 +138,12 @@ def test_no_microphone_stays_on_that_is_not_heard(console_desk: str, use: Use) -
     assert on == {"twice": 1, "ended": 0, "microphone": 0, "connection": 0, "failed": 0, "again": 1}
 
 
+def test_a_call_that_broke_is_hung_up_with_the_conversation_and_the_page(console_desk: str, use: Use) -> None:
+    found = use(console_desk, "hungUp", "ended, and left, while the connection is broken")
+    _, second, third, *_ = found["taken"]
+    assert (found["whole"], found["byEnd"], found["byLeaving"]) == ([], [second], [third])
+
+
 def test_a_server_that_refuses_is_asked_less_often(console_desk: str, use: Use) -> None:
     found = use(console_desk, "refused", "asked too often, no audit log, key gone")
     assert found["whileLimited"] == found["withoutKey"] == []

@@ -36,6 +36,7 @@ export class Call extends EventTarget {
     this.startedAt = 0;
     this.player = new Audio();
     this.player.autoplay = true;
+    this._orphans = new Set(); // ids of calls that could not say goodbye, and hold their places
     this._forget();
   }
 
@@ -91,7 +92,8 @@ export class Call extends EventTarget {
 
   /** The page is left: nobody will be there to say goodbye. */
   leave() {
-    if (this.active) hangUp(this._link?.callId);
+    if (this.active) this._abandon();
+    this._hangUp();
   }
 
   /** Try now, where one waits to. */
@@ -142,8 +144,8 @@ export class Call extends EventTarget {
   async _regain(error) {
     const attempt = (this._attempt = {});
     const brokeAt = performance.now();
-    const before = this._link?.callId;
     this.error = error;
+    this._abandon();
     this._unlink();
     for (let tries = 0; ; tries += 1) {
       const wait = nextTryMs(tries, performance.now() - brokeAt, tries ? this.error : null);
@@ -154,13 +156,14 @@ export class Call extends EventTarget {
       if (this._attempt !== attempt) return;
       this.triesAt = null;
       this.dispatchEvent(new Event("state"));
-      await hangUp(before); // the place that it holds may be the last one
+      await this._hangUp(); // the place that it holds may be the last one
       if (this._attempt !== attempt) return;
       try {
         await this._connect();
       } catch (failed) {
         if (this._attempt !== attempt) return;
         this.error = asApiError(failed);
+        this._abandon();
         this._unlink();
         continue;
       }
@@ -197,6 +200,15 @@ export class Call extends EventTarget {
     this._become(state);
   }
 
+  /** Nothing gets through any more by which this call could say goodbye. */
+  _abandon() {
+    if (this._link?.callId) this._orphans.add(this._link.callId);
+  }
+
+  async _hangUp() {
+    await Promise.all([...this._orphans].map(async (callId) => (await hangUp(callId)) && this._orphans.delete(callId)));
+  }
+
   /** Let go of the connection, and keep the microphone. */
   _unlink() {
     this._link?.close();
@@ -210,6 +222,8 @@ export class Call extends EventTarget {
     this._attempt = null;
     clearTimeout(this._tail);
     this._hurry?.();
+    if (this.shaky || !this.live) this._abandon();
+    this._hangUp();
     this._unlink();
     stop(this._stream);
     this._context?.close();

@@ -120,13 +120,16 @@ export class Link extends EventTarget {
   }
 }
 
-/** Free the place of a call that cannot say goodbye itself: its connection is broken, or its page is left. */
+/**
+ * Free the place of a call that cannot say goodbye itself: its connection is broken, or its page is left.
+ * @returns {Promise<boolean>} whether it is over there
+ */
 export async function hangUp(callId) {
-  if (!callId) return;
   try {
-    await fetch(`${CALLS}/${encodeURIComponent(callId)}/hangup`, { method: "POST", headers: auth(), credentials: "omit", keepalive: true, signal: AbortSignal.timeout(HANGUP_MS) });
+    const response = await fetch(`${CALLS}/${encodeURIComponent(callId)}/hangup`, { method: "POST", headers: auth(), credentials: "omit", keepalive: true, signal: AbortSignal.timeout(HANGUP_MS) });
+    return response.ok || response.status === 404;
   } catch {
-    return; // not reached: the server finds out by itself
+    return false; // not reached: the server finds out by itself
   }
 }
 
