@@ -280,8 +280,13 @@ def test_standard_error_is_a_file_like_any_other(
 
 def test_while_standard_error_takes_nothing_others_can_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that writes waits in `os.write`; the lock of the log's handler is free meanwhile."""
+
+    class Stderr(io.StringIO):
+        def write(self, text: str) -> int:
+            return os.write(2, text.encode())
+
     disk = Disk(monkeypatch)
-    handler = logging.StreamHandler(io.StringIO())
+    handler = logging.StreamHandler(Stderr())
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     audit = Audit("stderr")
     disk.going.clear()
