@@ -47,6 +47,8 @@ async function check(page, where) {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   if (wide > 0) complaints.push(`${where}: ${wide} px too wide`);
   await page.evaluate(AXE); // by the debugger: the page's policy lets no script in
+  // What is fading in has less contrast than it will have.
+  await page.waitForFunction(() => document.getAnimations().every((one) => one.effect.getComputedTiming().endTime === Infinity || one.playState === 'finished'));
   const { violations } = await page.evaluate((tags) => window.axe.run(document, { runOnly: tags }), RULES);
   for (const { id, help, nodes } of violations) complaints.push(`${where}: ${id}: ${help}: ${nodes.map((node) => `${node.target} ${node.any[0]?.message ?? ''}`).slice(0, 3).join('; ')}`);
 }
