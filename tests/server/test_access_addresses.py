@@ -259,6 +259,7 @@ def test_a_port_without_keys_takes_who_is_on_its_list_and_so_many_of_one_address
                     assert front.connections == 4
                     await front.drain()
                     assert front.connections == 0
+            await asyncio.to_thread(service.access.audit.close)
             return figures(service)
 
     found = run_networked(main())
