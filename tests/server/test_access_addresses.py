@@ -19,7 +19,8 @@ from operated import figures, operating
 from served import config, serving
 from wyoming.asr import Transcribe
 from wyoming.info import Describe
-from wyoming_talk import TONE, client, send_audio, until, wyoming_config, wyoming_server
+from wyoming.pipeline import PipelineStage, RunPipeline
+from wyoming_talk import TONE, client, send_audio, speak_live, until, wyoming_config, wyoming_server
 
 from antiphon.pipeline.config.model import ServerConfig
 from antiphon.pipeline.errors import ConfigError
@@ -285,7 +286,7 @@ def test_a_port_without_keys_that_others_reach_needs_a_list(section: str, host: 
     assert f"server.{section}.allowed_addresses" in caught.value.hint
 
 
-def test_what_a_client_without_a_key_uses_is_counted_by_its_entry_and_on_record_with_its_address(
+def test_what_a_client_without_a_key_uses_is_counted_by_its_entry_and_its_talk_is_on_record_with_its_address(
     tmp_path: Path,
 ) -> None:
     audit = tmp_path / "audit.jsonl"
@@ -298,11 +299,20 @@ def test_what_a_client_without_a_key_uses_is_counted_by_its_entry_and_on_record_
                 await one.write_event(Transcribe().event())
                 await send_audio(one, TONE)
                 await until(one, "transcript")
+                await one.write_event(RunPipeline(PipelineStage.ASR, PipelineStage.TTS).event())
+                await speak_live(one, 0.6)
+                await speak_live(one, 0.7, loud=False)
+                await until(one, "synthesize", "error")
+            await asyncio.to_thread(service.access.audit.close)
             return figures(service)
 
     found = run_networked(main())
     assert any("key=wyoming:loopback,stage=stt" in name for name in found), found
     assert not any("key=anyone" in name for name in found)
+    begun, *_ = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert (begun["event"], begun["via"], begun["address"], begun["protocol"]) == (
+        "session_begun", "wyoming:loopback", "127.0.0.1", "wyoming",
+    )  # fmt: skip
 
 
 def test_the_caller_is_that_of_the_running_task() -> None:
